@@ -1,0 +1,1 @@
+"""Keras layers and models; nothing here trains."""

@@ -1,0 +1,48 @@
+"""Builds the networks that a configuration describes."""
+
+import tensorflow as tf
+
+from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.vqvae import VQVAE
+from smallwm_tf.models.world_model import WorldModel
+
+
+def resolve_convolution(choice: str) -> str:
+    """ "auto" → "direct" where there is a GPU, else "fast"; other choices stay as they are."""
+    if choice != "auto":
+        return choice
+    return "direct" if tf.config.list_physical_devices("GPU") else "fast"
+
+
+def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
+    """World model and policy with fresh weights.
+
+    Args:
+      config: the run's configuration; reads ``game``, ``vqvae`` and ``dynamics``.
+      num_actions: M of the game.
+    """
+    convolution = resolve_convolution(config.dynamics.convolution)
+    vqvae = VQVAE(
+        num_stacked_frames=config.game.num_stacked_frames,
+        num_embeddings=config.vqvae.num_embeddings,
+        embedding_dim=config.vqvae.embedding_dim,
+        ema_decay=config.vqvae.ema_decay,
+        ema_epsilon=config.vqvae.ema_epsilon,
+        name="vqvae",
+    )
+    dynamics = Dynamics(
+        num_actions=num_actions,
+        num_embeddings=config.vqvae.num_embeddings,
+        embedding_dim=config.vqvae.embedding_dim,
+        channels=config.dynamics.channels,
+        convolution=convolution,
+        name="dynamics",
+    )
+    policy = PolicyAndValue(
+        num_actions=num_actions,
+        embedding_dim=config.vqvae.embedding_dim,
+        convolution=convolution,
+        name="policy",
+    )
+    return WorldModel(vqvae, dynamics), policy

@@ -1,0 +1,208 @@
+"""The convolutional LSTM cell of the dynamics network (section 3.3, Fig. 3).
+
+Shapes, grid-major: B batch, C channels of the cell. Gates lie along the channels in the order
+input, forget, candidate, output.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+from smallwm_tf.models import grid_normalization, initializers
+from smallwm_tf.models.grid_convolution import NUM_CELLS, GridConvolution
+
+KERNEL_SIZE = 5
+FORGET_BIAS = 1.0
+
+
+class ConvLSTMState(NamedTuple):
+    """Recurrent state of one cell; both [36, B, C], zero at the start of a sequence."""
+
+    hidden: tf.Tensor
+    cell: tf.Tensor
+
+
+class PreparedKernels(NamedTuple):
+    """The cell's kernels as its convolutions want them (see ``GridConvolution.prepare``)."""
+
+    inputs: tf.Tensor
+    hidden: tf.Tensor
+
+
+class GateParameters(NamedTuple):
+    """Everything in the cell that is not a convolution kernel."""
+
+    input_scale: tf.Tensor  # [36, 1, 4C]
+    input_offset: tf.Tensor
+    hidden_scale: tf.Tensor
+    hidden_offset: tf.Tensor
+    bias: tf.Tensor  # [4C]
+    input_peephole: tf.Tensor  # [C]
+    forget_peephole: tf.Tensor
+    output_peephole: tf.Tensor
+
+
+def gates(
+    from_inputs: tf.Tensor,
+    from_hidden: tf.Tensor,
+    cell: tf.Tensor,
+    parameters: GateParameters,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Everything of a step after the two convolutions.
+
+    Args:
+      from_inputs: convolved input, [36, B, 4C].
+      from_hidden: convolved hidden state, [36, B, 4C].
+      cell: c_{t-1}, [36, B, C].
+      parameters: layer norms, bias and peepholes.
+
+    Returns:
+      h_t and c_t, [36, B, C] each.
+    """
+    p = parameters
+    summed = (
+        grid_normalization.normalize(from_inputs, p.input_scale, p.input_offset)
+        + grid_normalization.normalize(from_hidden, p.hidden_scale, p.hidden_offset)
+        + p.bias
+    )
+    input_gate, forget_gate, candidate, output_gate = tf.split(summed, 4, axis=-1)
+    input_gate = tf.sigmoid(input_gate + p.input_peephole * cell)
+    forget_gate = tf.sigmoid(forget_gate + p.forget_peephole * cell + FORGET_BIAS)
+    new_cell = forget_gate * cell + input_gate * tf.tanh(candidate)
+    output_gate = tf.sigmoid(output_gate + p.output_peephole * new_cell)
+    return output_gate * tf.tanh(new_cell), new_cell
+
+
+# Op by op, layer norms and gates cost more than the fast convolutions; XLA fuses them.
+_fused_gates = tf.function(gates, jit_compile=True)
+
+
+class ConvolutionRecorder:
+    """Records what each convolution was given, so that kernel gradients are formed once.
+
+    A zero tensor ("tap") is added to every convolution's output; the gradient with respect to a
+    tap is the gradient of that output. ``kernel_gradients`` stacks them over the time steps and
+    forms one kernel gradient per layer. Use it inside a ``tf.GradientTape``.
+    """
+
+    def __init__(self, tape: tf.GradientTape):
+        self._tape = tape
+        self._layers: dict[str, GridConvolution] = {}
+        self._inputs: dict[str, list[tf.Tensor]] = {}
+        self._taps: dict[str, list[tf.Tensor]] = {}
+
+    def __call__(
+        self, layer: GridConvolution, inputs: tf.Tensor, prepared_kernel: tf.Tensor
+    ) -> tf.Tensor:
+        """Convolves with a constant kernel and remembers the call."""
+        outputs = layer(inputs, tf.stop_gradient(prepared_kernel))
+        tap = tf.zeros_like(outputs)
+        self._tape.watch(tap)
+        self._layers[layer.name] = layer
+        self._inputs.setdefault(layer.name, []).append(tf.stop_gradient(inputs))
+        self._taps.setdefault(layer.name, []).append(tap)
+        return outputs + tap
+
+    @property
+    def taps(self) -> dict[str, list[tf.Tensor]]:
+        """Taps by layer name and call, to be differentiated with respect to."""
+        return self._taps
+
+    def kernel_gradients(
+        self, tap_gradients: dict[str, list[tf.Tensor]]
+    ) -> list[tuple[tf.Tensor, tf.Variable]]:
+        """Pairs of kernel gradient and kernel, from the gradients of ``taps``."""
+        pairs = []
+        for name, layer in self._layers.items():
+            used = [
+                (x, g)
+                for x, g in zip(self._inputs[name], tap_gradients[name], strict=True)
+                if g is not None
+            ]
+            inputs = tf.concat([x for x, _ in used], axis=1)
+            gradients = tf.concat([g for _, g in used], axis=1)
+            pairs.append((layer.kernel_gradient(inputs, gradients), layer.kernel))
+        return pairs
+
+
+class ConvLSTMCell(tf_keras.layers.Layer):
+    """ConvLSTM cell with a layer norm after each convolution and elementwise peepholes.
+
+    Args:
+      channels: C, channels of hidden and cell state.
+      convolution: "direct" or "fast", see ``GridConvolution``. "fast" also lets XLA fuse layer
+        norms and gates.
+    """
+
+    def __init__(self, channels: int, convolution: str, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.convolution = convolution
+        self._gates = gates if convolution == "direct" else _fused_gates
+        self.conv_x = GridConvolution(
+            4 * channels, KERNEL_SIZE, convolution, name=f"{self.name}_conv_x"
+        )
+        self.conv_h = GridConvolution(
+            4 * channels, KERNEL_SIZE, convolution, name=f"{self.name}_conv_h"
+        )
+
+    def build(self, input_shape):
+        self.conv_x.build([NUM_CELLS, None, input_shape[-1]])
+        self.conv_h.build([NUM_CELLS, None, self.channels])
+
+        def weight(name: str, shape: list[int], initializer) -> tf.Variable:
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        norm_shape = [NUM_CELLS, 1, 4 * self.channels]
+        bias = initializers.bias_initializer(self.channels * KERNEL_SIZE**2)
+        self.gate_parameters = GateParameters(
+            input_scale=weight("input_scale", norm_shape, "ones"),
+            input_offset=weight("input_offset", norm_shape, "zeros"),
+            hidden_scale=weight("hidden_scale", norm_shape, "ones"),
+            hidden_offset=weight("hidden_offset", norm_shape, "zeros"),
+            bias=weight("bias", [4 * self.channels], bias),
+            input_peephole=weight("input_peephole", [self.channels], _peephole()),
+            forget_peephole=weight("forget_peephole", [self.channels], _peephole()),
+            output_peephole=weight("output_peephole", [self.channels], _peephole()),
+        )
+        super().build(input_shape)
+
+    def prepare(self) -> PreparedKernels:
+        """Kernels for ``call``; they stay valid until the next gradient step."""
+        return PreparedKernels(self.conv_x.prepare(), self.conv_h.prepare())
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> ConvLSTMState:
+        """Zeros, [36, B, C] each."""
+        zeros = tf.zeros([NUM_CELLS, batch_size, self.channels])
+        return ConvLSTMState(zeros, zeros)
+
+    def call(
+        self,
+        inputs: tf.Tensor,
+        state: ConvLSTMState,
+        prepared: PreparedKernels | None = None,
+        recorder: ConvolutionRecorder | None = None,
+    ) -> ConvLSTMState:
+        """One step.
+
+        Args:
+          inputs: [36, B, C_in].
+          state: state after the previous step.
+          prepared: from ``prepare``, to share it between steps.
+          recorder: defers the kernels' gradients; without it they flow as usual.
+
+        Returns:
+          The new state; its ``hidden`` is the cell's output.
+        """
+        prepared = self.prepare() if prepared is None else prepared
+        convolve = recorder or (lambda layer, tensor, kernel: layer(tensor, kernel))
+        from_inputs = convolve(self.conv_x, inputs, prepared.inputs)
+        from_hidden = convolve(self.conv_h, state.hidden, prepared.hidden)
+        parameters = GateParameters(*(tf.convert_to_tensor(p) for p in self.gate_parameters))
+        return ConvLSTMState(*self._gates(from_inputs, from_hidden, state.cell, parameters))
+
+
+def _peephole() -> tf_keras.initializers.Initializer:
+    # The paper is silent; the authors draw peepholes from a unit normal distribution.
+    return tf_keras.initializers.RandomNormal(stddev=1.0)

@@ -1,0 +1,36 @@
+"""Layer normalisation over all channels and cells of the 6×6 grid, in grid-major layout."""
+
+import tensorflow as tf
+import tf_keras
+
+from smallwm_tf.models.grid_convolution import NUM_CELLS
+
+EPSILON = 1e-5  # PyTorch's; Keras would use 1e-3 (paper_details, section 7)
+LEAKY_RELU_SLOPE = 0.01  # PyTorch's; Keras 2 would use 0.3
+
+
+def normalize(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Zero mean and unit variance per batch element, then the elementwise affine map.
+
+    Args:
+      inputs: [36, B, C].
+      scale: [36, 1, C].
+      offset: [36, 1, C].
+    """
+    mean = tf.reduce_mean(inputs, axis=[0, 2], keepdims=True)
+    centred = inputs - mean
+    variance = tf.reduce_mean(tf.square(centred), axis=[0, 2], keepdims=True)
+    return centred * tf.math.rsqrt(variance + EPSILON) * scale + offset
+
+
+class GridLayerNormalization(tf_keras.layers.Layer):
+    """Layer norm over (channels, height, width) with an elementwise affine map, [36, B, C]."""
+
+    def build(self, input_shape):
+        shape = [NUM_CELLS, 1, input_shape[-1]]
+        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
+        self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return normalize(inputs, self.scale, self.offset)

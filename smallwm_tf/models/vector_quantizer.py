@@ -1,0 +1,109 @@
+"""Vector quantiser with a codebook learned by exponential moving averages.
+
+Source: van den Oord et al. (2017), appendix A.1; section 3.3 of the paper. The codebook counts as
+parameters, its moving averages do not.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+
+class Quantized(NamedTuple):
+    """Result of quantising vectors [..., D]."""
+
+    quantized: tf.Tensor  # [..., D], gradient passed straight through to the inputs
+    encoding_indices: tf.Tensor  # [...], int32
+    commitment_loss: tf.Tensor  # scalar, mean squared distance, not yet weighted
+
+
+class VectorQuantizer(tf_keras.layers.Layer):
+    """Nearest neighbour in L2 among ``num_embeddings`` vectors.
+
+    Args:
+      num_embeddings: K, size of the codebook.
+      embedding_dim: D, size of a vector.
+      decay: of the moving averages of cluster sizes and cluster sums.
+      epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, decay: float, epsilon: float, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.decay = decay
+        self.epsilon = epsilon
+        limit = math.sqrt(3.0 / num_embeddings)
+        uniform = tf_keras.initializers.RandomUniform(-limit, limit)
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=[num_embeddings, embedding_dim],
+            initializer=uniform,
+            trainable=False,
+        )
+        # Starting from one (virtual) vector per cluster keeps unused embeddings where they are;
+        # starting from zero would throw them to infinity or to the origin at the first update.
+        self.ema_cluster_size = self.add_weight(
+            name="ema_cluster_size",
+            shape=[num_embeddings],
+            initializer="ones",
+            trainable=False,
+        )
+        self.ema_cluster_sum = self.add_weight(
+            name="ema_cluster_sum",
+            shape=[num_embeddings, embedding_dim],
+            initializer="zeros",
+            trainable=False,
+        )
+        self.ema_cluster_sum.assign(self.embeddings)
+
+    def lookup(self, encoding_indices: tf.Tensor) -> tf.Tensor:
+        """Embedding vectors of indices: [...] → [..., D]."""
+        return tf.gather(self.embeddings, encoding_indices)
+
+    def nearest(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Index of the nearest embedding: [..., D] → [...], int32."""
+        flat = tf.reshape(inputs, [-1, self.embedding_dim])
+        # |x|² is the same for all candidates and left out.
+        scores = tf.reduce_sum(tf.square(self.embeddings), axis=1) - 2.0 * tf.matmul(
+            flat, self.embeddings, transpose_b=True
+        )
+        indices = tf.argmin(scores, axis=1, output_type=tf.int32)
+        return tf.reshape(indices, tf.shape(inputs)[:-1])
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> Quantized:
+        """Quantises [..., D]; the codebook moves only in training."""
+        indices = self.nearest(inputs)
+        quantized = self.lookup(indices)
+        commitment_loss = tf.reduce_mean(tf.square(tf.stop_gradient(quantized) - inputs))
+        if training:
+            self.update(inputs, indices)
+        straight_through = inputs + tf.stop_gradient(quantized - inputs)
+        return Quantized(straight_through, indices, commitment_loss)
+
+    def update(self, inputs: tf.Tensor, encoding_indices: tf.Tensor) -> None:
+        """One moving-average step towards the means of the vectors assigned to each embedding."""
+        flat = tf.stop_gradient(tf.reshape(inputs, [-1, self.embedding_dim]))
+        assignment = tf.one_hot(tf.reshape(encoding_indices, [-1]), self.num_embeddings)
+        counts = tf.reduce_sum(assignment, axis=0)
+        sums = tf.matmul(assignment, flat, transpose_a=True)
+        sizes = self.decay * self.ema_cluster_size + (1.0 - self.decay) * counts
+        cluster_sum = self.decay * self.ema_cluster_sum + (1.0 - self.decay) * sums
+        total = tf.reduce_sum(sizes)
+        smoothed = (sizes + self.epsilon) / (total + self.num_embeddings * self.epsilon) * total
+        self.ema_cluster_size.assign(sizes)
+        self.ema_cluster_sum.assign(cluster_sum)
+        self.embeddings.assign(cluster_sum / smoothed[:, tf.newaxis])
+
+
+def perplexity(encoding_indices: tf.Tensor, num_embeddings: int) -> tf.Tensor:
+    """exp of the entropy of how often each embedding is used; 1 (collapse) … num_embeddings."""
+    counts = tf.math.bincount(
+        tf.reshape(encoding_indices, [-1]), minlength=num_embeddings, dtype=tf.float32
+    )
+    probabilities = counts / tf.reduce_sum(counts)
+    return tf.exp(-tf.reduce_sum(tf.math.xlogy(probabilities, probabilities)))

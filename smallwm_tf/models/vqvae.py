@@ -1,0 +1,177 @@
+"""VQ-VAE of observations: encoder, decoder and their loss (section 3.3, Fig. 2).
+
+Shapes: B batch, F stacked frames, D embedding size, K number of embeddings.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from smallwm_tf.models import initializers
+from smallwm_tf.models.continuous_bernoulli import ContinuousBernoulli, sum_log_prob
+from smallwm_tf.models.grid_convolution import NUM_CELLS
+from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE
+from smallwm_tf.models.vector_quantizer import VectorQuantizer
+
+SCREEN_SIZE = 96  # pixels, height and width
+CHANNELS = 256  # of the 6×6 feature maps
+BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1; Keras would use 0.99
+BATCH_NORM_EPSILON = 1e-5  # Keras would use 1e-3
+
+
+def leaky_relu(features: tf.Tensor) -> tf.Tensor:
+    """Leaky ReLU with PyTorch's slope."""
+    return tf.nn.leaky_relu(features, alpha=LEAKY_RELU_SLOPE)
+
+
+def _batch_norm() -> tf_keras.layers.BatchNormalization:
+    return tf_keras.layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON
+    )
+
+
+class ResidualBlock(tf_keras.layers.Layer):
+    """3×3, ReLU, 1×1, add: with batch norm and no biases (encoder) or the reverse (decoder)."""
+
+    def __init__(self, use_batch_norm: bool, **kwargs):
+        super().__init__(**kwargs)
+        use_bias = not use_batch_norm
+        self.conv_3x3 = initializers.conv2d(CHANNELS, 3, CHANNELS, use_bias=use_bias)
+        self.conv_1x1 = initializers.conv2d(CHANNELS, 1, CHANNELS, use_bias=use_bias)
+        self.norm_3x3 = _batch_norm() if use_batch_norm else None
+        self.norm_1x1 = _batch_norm() if use_batch_norm else None
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = self.conv_3x3(inputs)
+        if self.norm_3x3 is not None:
+            features = self.norm_3x3(features, training=training)
+        features = self.conv_1x1(tf.nn.relu(features))
+        if self.norm_1x1 is not None:
+            features = self.norm_1x1(features, training=training)
+        return inputs + features
+
+
+class Encoder(tf_keras.Model):
+    """Observations [B, 96, 96, F] in [0, 1] → vectors to quantise [B, 6, 6, D]."""
+
+    def __init__(self, num_stacked_frames: int, embedding_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        channels = [num_stacked_frames, 32, 64, 128, CHANNELS]
+        self.convolutions = [
+            initializers.conv2d(after, 4, before, strides=2, use_bias=False)
+            for before, after in zip(channels, channels[1:], strict=False)
+        ]
+        self.norms = [_batch_norm() for _ in self.convolutions]
+        self.residual_blocks = [ResidualBlock(use_batch_norm=True) for _ in range(2)]
+        self.projection = initializers.conv2d(embedding_dim, 1, CHANNELS, use_bias=False)
+        self.projection_norm = _batch_norm()
+
+    def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = observations
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            features = leaky_relu(norm(convolution(features), training=training))
+        for block in self.residual_blocks:
+            features = leaky_relu(block(features, training=training))
+        return self.projection_norm(self.projection(features), training=training)
+
+
+class Decoder(tf_keras.Model):
+    """Quantised vectors [B, 6, 6, D] → logits of continuous Bernoullis [B, 96, 96, F]."""
+
+    def __init__(self, num_stacked_frames: int, embedding_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.expansion = initializers.conv2d(CHANNELS, 3, embedding_dim)
+        self.residual_blocks = [ResidualBlock(use_batch_norm=False) for _ in range(2)]
+        self.deconvolutions = [
+            initializers.conv2d_transpose(filters, 4, strides=2)
+            for filters in (128, 64, 32, num_stacked_frames)
+        ]
+
+    def call(self, quantized: tf.Tensor) -> tf.Tensor:
+        features = leaky_relu(self.expansion(quantized))
+        for block in self.residual_blocks:
+            features = leaky_relu(block(features))
+        for deconvolution in self.deconvolutions[:-1]:
+            features = leaky_relu(deconvolution(features))
+        return self.deconvolutions[-1](features)
+
+
+class VQVAELosses(NamedTuple):
+    """Scalars of one batch; nats per observation unless said otherwise."""
+
+    reconstruction: tf.Tensor  # −log p(x|z), summed over pixels
+    commitment: tf.Tensor  # mean squared distance to the codebook, not yet weighted
+    elbo: tf.Tensor  # −reconstruction − kl, a lower bound of log p(x)
+
+
+class VQVAE(tf_keras.Model):
+    """Encoder, vector quantiser and decoder.
+
+    Args:
+      num_stacked_frames: F.
+      num_embeddings: K.
+      embedding_dim: D.
+      ema_decay: decay of the codebook's moving averages.
+      ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
+    """
+
+    def __init__(
+        self,
+        num_stacked_frames: int,
+        num_embeddings: int,
+        embedding_dim: int,
+        ema_decay: float,
+        ema_epsilon: float,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_stacked_frames = num_stacked_frames
+        self.encoder = Encoder(num_stacked_frames, embedding_dim, name="encoder")
+        self.quantizer = VectorQuantizer(
+            num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
+        )
+        self.decoder = Decoder(num_stacked_frames, embedding_dim, name="decoder")
+        #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
+        self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
+        self(tf.zeros([1, SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames]))  # builds the weights
+
+    def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Reconstruction logits [B, 96, 96, F] of observations in [0, 1]."""
+        vectors = self.encoder(observations, training=training)
+        return self.decoder(self.quantizer(vectors, training=training).quantized)
+
+    def encode(self, observations: tf.Tensor) -> tf.Tensor:
+        """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""
+        return self.quantizer.nearest(self.encoder(scale_pixels(observations), training=False))
+
+    def decode(self, codes: tf.Tensor) -> tfp.distributions.Distribution:
+        """p(x|z) of codes [B, 6, 6]: independent over the pixels [96, 96, F]."""
+        return pixel_distribution(self.decoder(self.quantizer.lookup(codes)))
+
+    def losses_of(self, observations: tf.Tensor, training: bool) -> tuple[VQVAELosses, tf.Tensor]:
+        """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their codes."""
+        vectors = self.encoder(observations, training=training)
+        quantized = self.quantizer(vectors, training=training)
+        logits = self.decoder(quantized.quantized)
+        reconstruction = -tf.reduce_mean(sum_log_prob(logits, observations))
+        losses = VQVAELosses(
+            reconstruction=reconstruction,
+            commitment=quantized.commitment_loss,
+            elbo=-reconstruction - self.kl_divergence,
+        )
+        return losses, quantized.encoding_indices
+
+
+def pixel_distribution(logits: tf.Tensor) -> tfp.distributions.Distribution:
+    """Independent continuous Bernoullis over the last three axes of the logits."""
+    return tfp.distributions.Independent(
+        ContinuousBernoulli(logits=logits), reinterpreted_batch_ndims=3
+    )
+
+
+def scale_pixels(frames: tf.Tensor) -> tf.Tensor:
+    """uint8 0…255 → float32 in [0, 1]."""
+    return tf.cast(frames, tf.float32) / 255.0
