@@ -1,0 +1,1 @@
+"""What learns: world model, policy, and the replay they learn from."""

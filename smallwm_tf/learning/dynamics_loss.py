@@ -1,0 +1,124 @@
+"""The loss of the dynamics network on windows of codes (section 3.4).
+
+Time alignment, T = 6 steps, context of 2; one column per transition t → t + 1:
+
+    step              0     1     2     3     4     5
+    input code       z_0   z_1   ẑ_2   ẑ_3   ẑ_4          true for t < context, then sampled
+    action           a_0   a_1   a_2   a_3   a_4          the action taken on observation t
+    latent target    z_1   z_2   z_3   z_4   z_5          code of the next observation
+    reward target    r_0   r_1   r_2   r_3   r_4          earned by a_t
+
+where ẑ_{t+1} is drawn from the prediction at t, without a gradient. If the episode ends with
+step t, r_t counts, z_{t+1} does not exist, and all later columns are padding.
+
+Shapes: B batch, T window length, K embeddings.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.dynamics import (
+    DynamicsKernels,
+    latent_distribution,
+    reward_classes,
+    reward_distribution,
+)
+from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.models.world_model import WorldModel
+
+
+class DynamicsLosses(NamedTuple):
+    """Loss terms, and what the predictions were worth, of one batch of windows."""
+
+    latent: tf.Tensor  # nats per grid of 36 codes, mean over transitions with a next code
+    reward: tf.Tensor  # nats per transition, mean over valid transitions
+    code_accuracy: tf.Tensor  # share of next codes for which the most probable one is right
+    copy_accuracy: tf.Tensor  # the same for predicting the present code
+    reward_confusion: tf.Tensor  # [3, 3] counts: true class × most probable class
+
+
+def dynamics_losses(
+    world_model: WorldModel,
+    codes: tf.Tensor,
+    actions: tf.Tensor,
+    rewards: tf.Tensor,
+    valid: tf.Tensor,
+    context_steps: int,
+    seed: tf.Tensor,
+    kernels: DynamicsKernels | None = None,
+    recorder: ConvolutionRecorder | None = None,
+) -> DynamicsLosses:
+    """Unrolls the dynamics over windows and compares with what happened.
+
+    Args:
+      world_model: codebook and dynamics.
+      codes: true codes, int32 [B, T, 6, 6].
+      actions: int32 [B, T].
+      rewards: raw, float32 [B, T].
+      valid: bool [B, T], false for padding behind the end of an episode.
+      context_steps: number of steps that are fed the true code.
+      seed: int32 [2] for the sampled codes.
+      kernels: from ``Dynamics.prepare``.
+      recorder: defers kernel gradients.
+
+    Returns:
+      Losses and measures; a mean over nothing is 0.
+    """
+    dynamics = world_model.dynamics
+    batch_size, length = tf.shape(codes)[0], codes.shape[1]
+    state = dynamics.initial_state(batch_size)
+    inputs = codes[:, 0]
+    all_y, all_latent_logits = [], []
+    for t in range(length - 1):
+        embedded = to_grid_major(world_model.vqvae.quantizer.lookup(inputs))
+        y, state = dynamics(embedded, actions[:, t], state, kernels, recorder)
+        logits = dynamics.latent_logits(y)  # [B, 6, 6, K]
+        all_y.append(y)
+        all_latent_logits.append(logits)
+        if t + 1 < context_steps:
+            inputs = codes[:, t + 1]
+        else:
+            step_seed = tf.random.experimental.stateless_fold_in(seed, t)
+            inputs = tf.stop_gradient(latent_distribution(logits).sample(seed=step_seed))
+
+    # Heads and losses of all transitions at once, time-major: [(T − 1)·B, ...].
+    reward_logits = dynamics.reward_logits(tf.concat(all_y, axis=1))  # [(T − 1)·B, 3]
+    latent_logits = tf.concat(all_latent_logits, axis=0)
+
+    def time_major(tensor: tf.Tensor) -> tf.Tensor:
+        """[B, T − 1, ...] → [(T − 1)·B, ...]."""
+        swapped = tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])
+        return tf.reshape(swapped, [-1, *tensor.shape[2:]])
+
+    targets = time_major(codes[:, 1:])
+    has_next = tf.cast(time_major(valid[:, :-1] & valid[:, 1:]), tf.float32)
+    is_valid = tf.cast(time_major(valid[:, :-1]), tf.float32)
+    classes = time_major(reward_classes(rewards[:, :-1]))
+
+    latent_loss = -latent_distribution(latent_logits).log_prob(targets)
+    reward_loss = -reward_distribution(reward_logits).log_prob(classes)
+    best_codes = tf.argmax(latent_logits, axis=-1, output_type=tf.int32)
+    return DynamicsLosses(
+        latent=_masked_mean(latent_loss, has_next),
+        reward=_masked_mean(reward_loss, is_valid),
+        code_accuracy=_masked_mean(_agreement(best_codes, targets), has_next),
+        copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
+        reward_confusion=tf.math.confusion_matrix(
+            classes,
+            tf.argmax(reward_logits, axis=-1, output_type=tf.int32),
+            num_classes=3,
+            weights=is_valid,
+            dtype=tf.float32,
+        ),
+    )
+
+
+def _masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
+
+
+def _agreement(predicted: tf.Tensor, true: tf.Tensor) -> tf.Tensor:
+    """Share of equal codes per grid: [N, 6, 6] twice → [N]."""
+    return tf.reduce_mean(tf.cast(tf.equal(predicted, true), tf.float32), axis=[1, 2])

@@ -1,0 +1,169 @@
+"""Everything the agent has seen: one uint8 frame per step, stacked only when it is read.
+
+Step t is (frame_t, a_t, r_t, ended_t): the newest frame of the observation, the action taken on
+it, the raw reward it earned, and whether the episode ended with it. The frame after an ending
+step belongs to the next episode. Nothing that is read ever reaches across such a boundary:
+
+    episode        |------- A -------|---- B ...
+    steps           0  1  2  3  4  5  6  7
+    stack of 6      6  6  6  6                       (F = 4: repeats B's first frame)
+    window from 3   3  4  5  ·  ·                    (T = 5: steps 6, 7 are not valid)
+
+Shapes: N steps held, B batch, T window length, F stacked frames.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Windows(NamedTuple):
+    """Windows of consecutive steps of one episode each.
+
+    ``valid[:, t]`` says that step t belongs to the window's episode; what follows the end of an
+    episode is padding. ``valid[:, t + 1]`` therefore says whether step t has a next observation.
+    """
+
+    observations: tf.Tensor  # uint8 [B, T, 96, 96, F]
+    actions: tf.Tensor  # int32 [B, T]
+    rewards: tf.Tensor  # float32 [B, T], raw
+    valid: tf.Tensor  # bool [B, T]
+
+
+class Replay(tf.Module):
+    """A flat buffer of ``capacity`` steps.
+
+    Args:
+      capacity: largest number of steps.
+      frame_shape: height and width of a frame in pixels.
+    """
+
+    def __init__(self, capacity: int, frame_shape: tuple[int, int] = (96, 96)):
+        super().__init__(name="replay")
+        self.capacity = capacity
+
+        def buffer(name: str, shape: list[int], dtype: tf.DType) -> tf.Variable:
+            return tf.Variable(
+                lambda: tf.zeros(shape, dtype), trainable=False, name=name, dtype=dtype
+            )
+
+        # Frames stay in main memory: a gather of a few stacks is cheap, 1 GB on a GPU is not.
+        with tf.device("/CPU:0"):
+            self.frames = buffer("frames", [capacity, *frame_shape], tf.uint8)
+            self.actions = buffer("actions", [capacity], tf.int32)
+            self.rewards = buffer("rewards", [capacity], tf.float32)
+            self.ended = buffer("ended", [capacity], tf.bool)
+            self.episode_starts = buffer("episode_starts", [capacity], tf.int32)
+            self.size_variable = tf.Variable(0, trainable=False, name="size", dtype=tf.int32)
+
+    @property
+    def size(self) -> int:
+        """Number of steps held."""
+        return int(self.size_variable)
+
+    def append(
+        self, frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, ended: np.ndarray
+    ) -> None:
+        """Adds consecutive steps; they continue the last episode unless that had ended.
+
+        Args:
+          frames: uint8 [n, 96, 96], the newest frame of each observation.
+          actions: int [n].
+          rewards: float [n], raw.
+          ended: bool [n], true where the episode ended with this step.
+
+        Raises:
+          ValueError: if there is no room left, or lengths differ.
+        """
+        first, count = self.size, len(frames)
+        if first + count > self.capacity:
+            raise ValueError(
+                f"the replay holds {first} of {self.capacity} steps; {count} more do not fit"
+            )
+        if not len(actions) == len(rewards) == len(ended) == count:
+            raise ValueError(
+                f"{count} frames, {len(actions)} actions, {len(rewards)} rewards and "
+                f"{len(ended)} flags; their numbers must agree"
+            )
+        starts = self._starts_of(first, np.asarray(ended, bool))
+        new = slice(first, first + count)
+        with tf.device("/CPU:0"):
+            self.frames[new].assign(np.asarray(frames, np.uint8))
+            self.actions[new].assign(np.asarray(actions, np.int32))
+            self.rewards[new].assign(np.asarray(rewards, np.float32))
+            self.ended[new].assign(np.asarray(ended, bool))
+            self.episode_starts[new].assign(starts)
+            self.size_variable.assign(first + count)
+
+    def _starts_of(self, first: int, ended: np.ndarray) -> np.ndarray:
+        continues = first > 0 and not bool(self.ended[first - 1])
+        start = int(self.episode_starts[first - 1]) if continues else first
+        starts = np.empty(len(ended), np.int32)
+        for i, episode_over in enumerate(ended):
+            starts[i] = start
+            if episode_over:
+                start = first + i + 1
+        return starts
+
+    def observations(self, indices: tf.Tensor, num_stacked_frames: int) -> tf.Tensor:
+        """Stacks of frames, oldest first: [...] → uint8 [..., 96, 96, F].
+
+        Frames before the first one of the episode are replaced by that first one.
+        """
+        starts = tf.gather(self.episode_starts, indices)
+        ages = tf.range(num_stacked_frames - 1, -1, -1)
+        stacked = tf.maximum(indices[..., tf.newaxis] - ages, starts[..., tf.newaxis])
+        frames = tf.gather(self.frames, stacked)  # [..., F, 96, 96]
+        if num_stacked_frames == 1:
+            shape = tf.shape(frames)
+            reordered = tf.reshape(frames, tf.concat([shape[:-3], shape[-2:], [1]], axis=0))
+        else:
+            rank = frames.shape.rank
+            reordered = tf.transpose(frames, [*range(rank - 3), rank - 2, rank - 1, rank - 3])
+        return tf.ensure_shape(
+            reordered, [*indices.shape, *self.frames.shape[1:], num_stacked_frames]
+        )
+
+    def windows(self, starts: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
+        """Windows of ``length`` steps from the steps ``starts`` [B] on."""
+        steps = starts[:, tf.newaxis] + tf.range(length)  # [B, T]
+        within = tf.minimum(steps, self.size_variable - 1)
+        same_episode = tf.equal(
+            tf.gather(self.episode_starts, within),
+            tf.gather(self.episode_starts, starts)[:, tf.newaxis],
+        )
+        valid = same_episode & tf.equal(within, steps)
+        # Padding repeats the window's first step: cheap, and never another episode's data.
+        readable = tf.where(valid, steps, starts[:, tf.newaxis])
+        return Windows(
+            observations=self.observations(readable, num_stacked_frames),
+            actions=tf.gather(self.actions, readable),
+            rewards=tf.gather(self.rewards, readable),
+            valid=valid,
+        )
+
+    def window_starts(self, generator: np.random.Generator, length: int) -> np.ndarray:
+        """First steps of the windows of one epoch, shuffled, int32 [n].
+
+        Every episode is tiled by windows that share their last step with the next window's
+        first, from a fresh random offset; the part before the offset gets a window of its own.
+        Every transition is visited at least once.
+        """
+        stride = length - 1
+        starts = self.episode_starts.numpy()[: self.size]
+        firsts = np.unique(starts)
+        ends = np.append(firsts[1:], self.size)
+        tiles = []
+        for first, end in zip(firsts, ends, strict=True):
+            offset = int(generator.integers(stride))
+            tiles.append(np.arange(first + offset, end, stride))
+            if offset:
+                tiles.append(np.array([first]))
+        plan = np.concatenate(tiles).astype(np.int32)
+        generator.shuffle(plan)
+        return plan
+
+    def frame_order(self, generator: np.random.Generator) -> np.ndarray:
+        """All steps in random order, int32 [N]: one epoch of single observations."""
+        return generator.permutation(self.size).astype(np.int32)

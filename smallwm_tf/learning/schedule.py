@@ -1,0 +1,47 @@
+"""How much of everything a run will do, from its configuration alone."""
+
+from typing import NamedTuple
+
+
+class Work(NamedTuple):
+    """Amounts of work of a whole run."""
+
+    real_steps: int
+    vqvae_steps: int
+    dynamics_steps: int
+    ppo_updates: int
+    evaluation_episodes: int
+
+
+def collection_steps(config, iteration: int) -> int:
+    """Real steps of an iteration, counted from 1."""
+    collection = config.collection
+    return collection.first_iteration_steps if iteration == 1 else collection.steps_per_iteration
+
+
+def total_steps(config) -> int:
+    """Real steps of a whole run: the replay's capacity."""
+    iterations = range(1, config.collection.num_iterations + 1)
+    return sum(collection_steps(config, iteration) for iteration in iterations)
+
+
+def expected_work(config) -> Work:
+    """Amounts of work, up to the few windows that short episodes add or cut."""
+    iterations = range(1, config.collection.num_iterations + 1)
+    size = vqvae_steps = dynamics_steps = 0
+    for iteration in iterations:
+        size += collection_steps(config, iteration)
+        windows = size // (config.dynamics.window_length - 1)
+        steps_per_epoch = max(1, windows // config.dynamics.windows_per_batch)
+        dynamics_steps += config.dynamics.epochs[iteration - 1] * steps_per_epoch
+        if iteration == 1:
+            frames_batches = max(1, size // config.vqvae.batch_size)
+            vqvae_steps += config.vqvae.warmup_epochs * frames_batches
+    vqvae_steps += dynamics_steps // config.vqvae.update_interval
+    return Work(
+        real_steps=size,
+        vqvae_steps=vqvae_steps,
+        dynamics_steps=dynamics_steps,
+        ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
+        evaluation_episodes=config.evaluation.num_episodes * config.collection.num_iterations,
+    )

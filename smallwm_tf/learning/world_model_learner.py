@@ -1,0 +1,203 @@
+"""Learns the world model from the replay (section 3.4).
+
+Warm-up trains the VQ-VAE alone; afterwards the dynamics network trains at every step and the
+VQ-VAE at every ``update_interval``-th, so that the codes, which are the dynamics' targets, move
+slowly. Whole groups of steps run in one compiled call.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.vector_quantizer import perplexity
+from smallwm_tf.models.vqvae import scale_pixels
+from smallwm_tf.models.world_model import WorldModel
+
+VQVAE_METRICS = ("reconstruction_loss", "commitment_loss", "elbo", "codebook_perplexity")
+DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
+
+
+class WorldModelLearner(tf.Module):
+    """Optimisers and compiled training steps of the world model.
+
+    Args:
+      world_model: what is trained.
+      replay: where observations and windows come from.
+      config: the run's configuration; reads ``vqvae``, ``dynamics`` and ``adam``.
+    """
+
+    def __init__(self, world_model: WorldModel, replay: Replay, config):
+        super().__init__(name="world_model_learner")
+        self.world_model = world_model
+        self._replay = replay
+        self._vqvae_config = config.vqvae
+        self._dynamics_config = config.dynamics
+
+        def adam(learning_rate: float, variables: list[tf.Variable]) -> Adam:
+            optimizer = Adam(learning_rate, **dict(config.adam))
+            optimizer.build(variables)
+            return optimizer
+
+        vqvae, dynamics = world_model.vqvae, world_model.dynamics
+        self._vqvae_variables = vqvae.trainable_variables
+        self._reward_variables = dynamics.reward_head.trainable_variables
+        kernels = [
+            convolution.kernel
+            for cell in (dynamics.cell_1, dynamics.cell_2)
+            for convolution in (cell.conv_x, cell.conv_h)
+        ]
+        special = {v.ref() for v in [*self._reward_variables, *kernels]}
+        # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
+        self._taped_variables = [v for v in dynamics.trainable_variables if v.ref() not in special]
+        self.vqvae_optimizer = adam(config.vqvae.learning_rate, self._vqvae_variables)
+        self.dynamics_optimizer = adam(
+            config.dynamics.learning_rate, [*self._taped_variables, *kernels]
+        )
+        self.reward_optimizer = adam(
+            config.dynamics.reward_head_learning_rate, self._reward_variables
+        )
+
+    def use_warmup_learning_rate(self, warmup: bool) -> None:
+        """Chooses the VQ-VAE's learning rate: of the warm-up, or of joint training."""
+        config = self._vqvae_config
+        self.vqvae_optimizer.learning_rate.assign(
+            config.warmup_learning_rate if warmup else config.learning_rate
+        )
+
+    # ---- single steps, for use inside a graph -------------------------------------------------
+
+    def vqvae_step(self, steps: tf.Tensor) -> list[tf.Tensor]:
+        """One gradient step of the VQ-VAE on the observations at ``steps`` [B].
+
+        Returns:
+          Scalars in the order of ``VQVAE_METRICS``.
+        """
+        vqvae = self.world_model.vqvae
+        frames = self._replay.observations(steps, vqvae.num_stacked_frames)
+        observations = scale_pixels(frames)
+        with tf.GradientTape() as tape:
+            losses, indices = vqvae.losses_of(observations, training=True)
+            loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
+        gradients = tape.gradient(loss, self._vqvae_variables)
+        self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
+        used = perplexity(indices, vqvae.quantizer.num_embeddings)
+        return [losses.reconstruction, losses.commitment, losses.elbo, used]
+
+    def dynamics_step(self, starts: tf.Tensor, seed: tf.Tensor) -> DynamicsLosses:
+        """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
+        config = self._dynamics_config
+        codes, actions, rewards, valid = self._encoded_windows(starts)
+        dynamics = self.world_model.dynamics
+        kernels = dynamics.prepare()
+        with tf.GradientTape() as tape:
+            recorder = ConvolutionRecorder(tape)
+            losses = dynamics_losses(
+                self.world_model,
+                codes,
+                actions,
+                rewards,
+                valid,
+                config.context_steps,
+                seed,
+                kernels,
+                recorder,
+            )
+            loss = losses.latent + config.reward_loss_weight * losses.reward
+        gradients = tape.gradient(
+            loss, [self._taped_variables, self._reward_variables, recorder.taps]
+        )
+        taped, reward, taps = gradients
+        self.dynamics_optimizer.apply_gradients(
+            [*zip(taped, self._taped_variables, strict=True), *recorder.kernel_gradients(taps)]
+        )
+        self.reward_optimizer.apply_gradients(zip(reward, self._reward_variables, strict=True))
+        return losses
+
+    def _encoded_windows(self, starts: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        vqvae = self.world_model.vqvae
+        length = self._dynamics_config.window_length
+        windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
+        flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
+        codes = vqvae.encode(flat)
+        codes = tf.reshape(codes, [-1, length, *codes.shape[1:]])
+        return codes, windows.actions, windows.rewards, windows.valid
+
+    # ---- compiled groups of steps -------------------------------------------------------------
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def warmup_steps(self, frame_batches: tf.Tensor) -> tf.Tensor:
+        """VQ-VAE steps, one per row [n, B]; returns the mean of ``VQVAE_METRICS``."""
+        sums = tf.zeros([len(VQVAE_METRICS)])
+        for i in tf.range(tf.shape(frame_batches)[0]):
+            sums += tf.stack(self.vqvae_step(frame_batches[i]))
+        return sums / tf.cast(tf.shape(frame_batches)[0], tf.float32)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+        ]
+    )
+    def joint_steps(
+        self, window_starts: tf.Tensor, frame_batches: tf.Tensor, first: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Dynamics steps, one per row, with VQ-VAE steps in between.
+
+        Args:
+          window_starts: [n, B].
+          frame_batches: [n, B'], used in the rows whose step trains the VQ-VAE.
+          first: number of the first step within the phase; steps divisible by
+            ``vqvae.update_interval`` train the VQ-VAE first.
+          seed: of the phase; the step's number is folded in.
+
+        Returns:
+          Means of ``VQVAE_METRICS`` (0 without a VQ-VAE step) and of ``DYNAMICS_METRICS``, and
+          the summed reward confusion matrix [3, 3].
+        """
+        vqvae_sums = tf.zeros([len(VQVAE_METRICS)])
+        num_vqvae_steps = tf.zeros([])
+        dynamics_sums = tf.zeros([len(DYNAMICS_METRICS)])
+        confusion = tf.zeros([3, 3])
+        count = tf.shape(window_starts)[0]
+        for i in tf.range(count):
+            step = first + i
+            if tf.equal(step % self._vqvae_config.update_interval, 0):
+                vqvae_sums += tf.stack(self.vqvae_step(frame_batches[i]))
+                num_vqvae_steps += 1.0
+            step_seed = tf.random.experimental.stateless_fold_in(seed, step)
+            losses = self.dynamics_step(window_starts[i], step_seed)
+            dynamics_sums += tf.stack(
+                [losses.latent, losses.reward, losses.code_accuracy, losses.copy_accuracy]
+            )
+            confusion += losses.reward_confusion
+        return (
+            tf.math.divide_no_nan(vqvae_sums, num_vqvae_steps),
+            dynamics_sums / tf.cast(count, tf.float32),
+            confusion,
+        )
+
+
+def batches(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """Rows of ``batch_size``, the remainder left out (it comes up in another epoch): [n, B].
+
+    A replay smaller than one batch gives one batch with repetitions.
+    """
+    if len(order) < batch_size:
+        return np.resize(order, [1, batch_size])
+    return order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
+
+
+def reward_precision_and_recall(confusion: np.ndarray) -> dict[str, float | None]:
+    """Per reward class, from counts [3, 3] of true × predicted; None where undefined."""
+    result: dict[str, float | None] = {}
+    for index, name in enumerate(("negative", "zero", "positive")):
+        hits = confusion[index, index]
+        predicted, true = confusion[:, index].sum(), confusion[index].sum()
+        result[f"reward_precision_{name}"] = float(hits / predicted) if predicted else None
+        result[f"reward_recall_{name}"] = float(hits / true) if true else None
+    return result
