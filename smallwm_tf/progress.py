@@ -1,0 +1,145 @@
+"""Progress for a person: bars with rate and time left, or a line now and then without a terminal.
+
+Output is never a reason to stop a run: a closed or broken stream is ignored.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def say(text: str) -> None:
+    """Prints a line on stdout, above any bar; a closed stdout or foreign encoding is ignored."""
+    stream = sys.stdout
+    if stream is None:
+        return
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
+        with tqdm.external_write_mode(file=stream):
+            stream.write(text + "\n")
+            stream.flush()
+    except (OSError, ValueError):
+        _silence(stream)
+
+
+def _silence(stream: Any) -> None:
+    """Points a broken stream at nothing, so that Python's own flush at exit does not fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+class Progress:
+    """Counts work; a tqdm bar on a terminal, else one line every 30 seconds and one at the end.
+
+    Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`.
+    """
+
+    def __init__(
+        self, total: int | None, description: str, unit: str = "step", initial: int = 0
+    ) -> None:
+        """Starts counting.
+
+        Args:
+            total: Amount of work; None if unknown.
+            description: What is being done.
+            unit: One piece of work, singular.
+            initial: Work done before this session, when a phase is continued.
+        """
+        self.total = total
+        self.description = description
+        self.unit = unit
+        self.count = initial
+        self._initial = initial
+        self._values: dict[str, Any] = {}
+        self._start = self._last_line = time.monotonic()
+        self._bar = None
+        self._closed = False
+        if _is_terminal(sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                self._bar = tqdm(
+                    total=total,
+                    desc=description,
+                    unit=unit,
+                    initial=initial,
+                    **_shape(sys.stderr),
+                    file=sys.stderr,
+                )
+
+    def update(self, amount: int = 1, **values: Any) -> None:
+        """Counts `amount` more and shows values such as loss=0.3 beside the bar."""
+        self.count += amount
+        self._values.update(values)
+        if self._bar is not None:
+            try:
+                if values:
+                    self._bar.set_postfix(self._values, refresh=False)
+                self._bar.update(amount)
+            except (OSError, ValueError):
+                self._bar = None
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._print_line()
+
+    def close(self) -> None:
+        """Ends the bar, or prints the last line; harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._bar is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
+        else:
+            self._print_line()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        say(self.line())
+
+    def line(self) -> str:
+        """The state as text: "collect 3200/12800 step (25 %), 120 step/s, 1:20 left, loss=0.3"."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        rate = (self.count - self._initial) / seconds
+        parts = [f"{self.description} {self.count} {self.unit}"]
+        if self.total:
+            percent = 100 * self.count / self.total
+            parts[0] = f"{self.description} {self.count}/{self.total} {self.unit} ({percent:.0f} %)"
+        if rate >= 1 or not rate:
+            parts.append(f"{rate:.3g} {self.unit}/s")
+        else:
+            parts.append(f"{1 / rate:.3g} s/{self.unit}")
+        if self.total and rate and self.count < self.total:
+            parts.append(f"{tqdm.format_interval((self.total - self.count) / rate)} left")
+        elif self.total and self.count >= self.total:
+            parts.append(f"done in {tqdm.format_interval(seconds)}")
+        for name, value in self._values.items():
+            parts.append(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}")
+        return ", ".join(parts)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def _shape(stream: Any) -> dict[str, Any]:
+    """tqdm's size arguments; some terminals say that they are 0 wide, and tqdm believes it."""
+    with contextlib.suppress(OSError, ValueError):
+        if min(os.get_terminal_size(stream.fileno())) > 0:
+            return {"dynamic_ncols": True}
+    return {"ncols": 80, "nrows": 24}

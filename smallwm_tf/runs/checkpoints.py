@@ -1,0 +1,288 @@
+"""Checkpoints that are complete or absent, and verified before they are used.
+
+    checkpoints/000012/
+      variables.index, variables.data-*   written by tf.train.Checkpoint
+      arrays.npz                          NumPy arrays (emulator state, replay not yet in chunks)
+      progress.json                       counters and references
+      manifest.json                       size and SHA-256 of all of these and of the replay chunks
+
+A checkpoint is written as `.saving-*`, flushed to disk and then renamed. There is no index file
+that could be lost: the directory itself is read. `tf.train.CheckpointManager` is not used, as it
+starts over silently when its index cannot be read and never tries an older checkpoint.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.files import read_json, sha256_of, sync_directory, write_json
+from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
+
+_FORMAT = 1
+_NAME = re.compile(r"[0-9]{6,12}")
+_FILE = re.compile(r"progress\.json|arrays\.npz|variables\.(index|data-[0-9]{5}-of-[0-9]{5})")
+
+_CHUNK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+class CheckpointError(RunError):
+    """A checkpoint cannot be written, or none can be read; the message says what to do."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held besides the variables, which are restored in place.
+
+    Attributes:
+        progress: The dictionary given to `save`.
+        arrays: The arrays given to `save`.
+    """
+
+    progress: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Checkpoints:
+    """The checkpoints of one run; the run's lock must be held.
+
+    Attributes:
+        set_aside: One line for every damaged checkpoint found by `restore_latest`.
+    """
+
+    def __init__(self, directory: Path | str, objects: Mapping[str, Any], keep: int = 3) -> None:
+        """Prepares saving and restoring; cleans up what a killed process left half-written.
+
+        Args:
+            directory: `checkpoints/` of the run directory; made if missing.
+            objects: Name -> model, optimiser, `tf.Variable` or other trackable. Every variable
+                must exist already (`optimizer.build(...)`).
+            keep: Newest checkpoints that are kept.
+        """
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.set_aside: list[str] = []
+        self._objects = dict(objects)
+        self._keep = keep
+        self._clean()
+
+    def save(
+        self,
+        progress: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray] | None = None,
+        chunks: Iterable[Chunk] = (),
+    ) -> Path:
+        """Writes a checkpoint and removes those older than the last `keep`.
+
+        Args:
+            progress: JSON values: counters, seeds, the number of metric lines.
+            arrays: Arrays by name.
+            chunks: Files in the run's `replay/` that belong to this checkpoint. They are not
+                copied; restoring checks that they are there and unchanged.
+
+        Returns:
+            The checkpoint's directory.
+
+        Raises:
+            CheckpointError: It could not be written, the disk being full or read-only. Older
+                checkpoints are untouched and nothing half-written remains.
+        """
+        import tensorflow as tf
+
+        arrays, chunks = dict(arrays or {}), list(chunks)
+        for chunk in chunks:
+            if not _CHUNK.fullmatch(chunk.name):
+                raise ValueError(f"{chunk.name!r} cannot be the name of a replay chunk")
+        final = self.directory / f"{self._next_number():06d}"
+        temporary = self.directory / f".saving-{final.name}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            tf.train.Checkpoint(**self._objects).write(str(temporary / "variables"))
+            for file in temporary.iterdir():
+                if file.is_file():
+                    _sync_file(file)
+                else:  # a directory that TensorFlow wrote into before renaming
+                    shutil.rmtree(file)
+            write_chunk(temporary / "arrays.npz", **arrays)
+            write_json(temporary / "progress.json", dict(progress))
+            manifest = {
+                "format": _FORMAT,
+                "files": {file.name: _describe(file) for file in sorted(temporary.iterdir())},
+                "chunks": {
+                    chunk.name: {"bytes": chunk.num_bytes, "sha256": chunk.sha256}
+                    for chunk in chunks
+                },
+            }
+            write_json(temporary / "manifest.json", manifest)
+            sync_directory(temporary)
+            os.replace(temporary, final)
+            sync_directory(self.directory)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise self._cannot_save(final, error, arrays) from error
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        self._remove_old()
+        return final
+
+    def restore_latest(self) -> Restored | None:
+        """Restores the newest checkpoint that verifies.
+
+        Damaged newer ones are renamed to `<number>.damaged`, listed in `set_aside` and named on
+        stderr.
+
+        Returns:
+            Progress and arrays; None if no checkpoint was ever written.
+
+        Raises:
+            CheckpointError: There are checkpoints, but none verifies; or one verifies and does
+                not fit the models. Nothing is changed on disk.
+        """
+        problems: list[tuple[Path, str]] = []
+        for directory in self._complete():
+            problem = self._verify(directory)
+            if problem is not None:
+                problems.append((directory, problem))
+                continue
+            restored = self._read(directory)
+            for damaged, reason in problems:
+                self._put_aside(damaged, reason, directory)
+            return restored
+        damaged = sorted(self.directory.glob("*.damaged*"))
+        problems += [(path, "set aside earlier as damaged") for path in damaged]
+        if not problems:
+            return None
+        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in problems)
+        raise CheckpointError(
+            f"{self.directory}: none of {len(problems)} checkpoints can be used ({reasons[:500]}); "
+            "bring one back from a copy, or start over with another --run_dir"
+        )
+
+    def _complete(self) -> list[Path]:
+        """Finished checkpoints, the newest first."""
+        found = [path for path in self.directory.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+    def _next_number(self) -> int:
+        names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
+        return 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
+
+    def _clean(self) -> None:
+        for path in self.directory.glob(".saving-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _remove_old(self) -> None:
+        for path in self._complete()[self._keep :]:
+            # renamed first: a kill during removal must not leave half a checkpoint
+            doomed = self.directory / f".saving-old-{path.name}"
+            with contextlib.suppress(OSError):
+                os.replace(path, doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def _verify(self, directory: Path) -> str | None:
+        """Returns what is wrong with a checkpoint, or None."""
+        try:
+            if directory.is_symlink() or not directory.is_dir():
+                return "is not a directory"
+            manifest = read_json(directory / "manifest.json")
+            if manifest.get("format") != _FORMAT:
+                return f"format {ascii(manifest.get('format'))[:40]} is not {_FORMAT}"
+            files, chunks = manifest["files"], manifest["chunks"]
+            if not {"progress.json", "arrays.npz", "variables.index"} <= set(files):
+                return "manifest.json lists too few files"
+            for name, described in files.items():
+                if not _FILE.fullmatch(name):
+                    return f"manifest.json lists {ascii(name)[:80]}"
+                _check_file(directory / name, described)
+            for name, described in chunks.items():
+                if not _CHUNK.fullmatch(name):
+                    return f"manifest.json lists {ascii(name)[:80]}"
+                _check_file(self.directory.parent / "replay" / name, described)
+        except RunError as error:
+            return str(error).replace(f"{directory}{os.sep}", "")
+        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return None
+
+    def _read(self, directory: Path) -> Restored:
+        import tensorflow as tf
+
+        progress = read_json(directory / "progress.json")
+        arrays = read_chunk(directory / "arrays.npz")
+        try:
+            status = tf.train.Checkpoint(**self._objects).read(str(directory / "variables"))
+            status.assert_consumed()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"{directory}: is intact but does not fit this program's models ({reason}); "
+                "use the version that wrote it (versions.json), or another --run_dir"
+            ) from error
+        return Restored(progress, arrays)
+
+    def _put_aside(self, damaged: Path, reason: str, used: Path) -> None:
+        target, count = damaged.with_name(f"{damaged.name}.damaged"), 1
+        while os.path.lexists(target):
+            count += 1
+            target = damaged.with_name(f"{damaged.name}.damaged{count}")
+        os.replace(damaged, target)
+        message = f"{damaged}: damaged ({reason}); set aside as {target.name}, using {used.name}"
+        self.set_aside.append(message)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def _cannot_save(
+        self, final: Path, error: Exception, arrays: Mapping[str, np.ndarray]
+    ) -> CheckpointError:
+        needed = sum(np.asarray(array).nbytes for array in arrays.values())
+        for variable in _variables(self._objects):
+            needed += int(np.prod(variable.shape)) * variable.dtype.size
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        room = ""
+        with contextlib.suppress(OSError):
+            room = f", {shutil.disk_usage(self.directory).free} are free"
+        remedy = "make room and run the same command again"
+        if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
+            remedy = "make the directory writable and run the same command again"
+        return CheckpointError(
+            f"{final}: could not be saved ({reason}; about {needed} bytes are needed{room}); "
+            f"older checkpoints are untouched; {remedy}"
+        )
+
+
+def _variables(objects: Mapping[str, Any]) -> list[Any]:
+    """The variables inside trackable objects, as far as they can be listed."""
+    found: dict[int, Any] = {}
+    for item in objects.values():
+        variables = item.variables if hasattr(item, "variables") else [item]
+        for variable in variables() if callable(variables) else variables:
+            if hasattr(variable, "shape") and hasattr(variable, "dtype"):
+                found[id(variable)] = variable
+    return list(found.values())
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _check_file(path: Path, described: Mapping[str, Any]) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise RunError(f"{path} is missing")
+    if path.stat().st_size != described["bytes"]:
+        raise RunError(f"{path} has {path.stat().st_size} bytes, not {described['bytes']}")
+    if sha256_of(path) != described["sha256"]:
+        raise RunError(f"{path} does not match its SHA-256")

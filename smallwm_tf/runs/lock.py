@@ -1,0 +1,156 @@
+"""One writer per run directory.
+
+The kernel's file lock decides: it ends with its process, however that dies. What the file says
+(process, host, start time) names the holder. Where the lock was made on another host, whose
+kernel may not share locks with ours, the file's age decides: a living holder touches it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from smallwm_tf.runs import RunError
+
+_TOUCH_SECONDS = 20.0
+_STALE_SECONDS = 120.0
+
+
+class LockedError(RunError):
+    """Another process writes to this run directory; the message names it."""
+
+
+class Lock:
+    """An exclusive lock, held from construction until `release` or the end of the process.
+
+    Attributes:
+        stale_holder: Who left a lock behind without releasing it ("process 7 on host a since
+            ..."), or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lock.
+
+        Args:
+            path: The lock file; its directory exists.
+
+        Raises:
+            LockedError: Another living process holds it.
+        """
+        self.path = path
+        self.stale_holder: str | None = None
+        self._file = _open_locked(path)
+        holder = _read(self._file)
+        if holder:
+            if _may_live_elsewhere(holder, path):
+                self._file.close()
+                raise _locked(path, holder)
+            self.stale_holder = _name(holder)
+        mine = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "command": " ".join(sys.argv)[:500],
+        }
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(json.dumps(mine) + "\n")
+        self._file.flush()
+        self._released = threading.Event()
+        threading.Thread(target=self._touch, name="run lock", daemon=True).start()
+
+    def release(self) -> None:
+        """Removes the lock file; harmless when repeated."""
+        if self._released.is_set():
+            return
+        self._released.set()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self._file.close()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _touch(self) -> None:
+        while not self._released.wait(_TOUCH_SECONDS):
+            with contextlib.suppress(OSError, ValueError):
+                os.utime(self._file.fileno())
+
+
+def _open_locked(path: Path) -> TextIO:
+    """Opens the file that is at `path` while its kernel lock is ours."""
+    while True:
+        # append mode: makes the file if it is missing and never empties that of another process
+        file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _read(file)
+            file.close()
+            raise _locked(path, holder) from error
+        except OSError:  # a file system without locks: the age of the file has to do
+            holder = _read(file)
+            if holder and _is_recent(path):
+                file.close()
+                raise _locked(path, holder) from None
+            return file
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()  # its holder removed it between our two calls
+
+
+def _read(file: TextIO) -> dict[str, object]:
+    file.seek(0)
+    try:
+        content = json.loads(file.read(10_000))
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _may_live_elsewhere(holder: dict[str, object], path: Path) -> bool:
+    return holder.get("host") != socket.gethostname() and _is_recent(path)
+
+
+def _is_recent(path: Path) -> bool:
+    """Whether the file was touched lately, by the clock of the disk it lies on."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}.clock")
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+        return now - path.stat().st_mtime < _STALE_SECONDS
+    except FileNotFoundError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _name(holder: dict[str, object]) -> str:
+    pid, host, started = (str(holder.get(key, "?"))[:80] for key in ("pid", "host", "started"))
+    return ascii(f"process {pid} on host {host} since {started}")[1:-1]
+
+
+def _locked(path: Path, holder: dict[str, object]) -> LockedError:
+    who = _name(holder) if holder else "another process"
+    remedy = "wait for it or stop it, or name another --run_dir"
+    if holder and holder.get("host") != socket.gethostname():
+        remedy += f"; if that host is gone, try again in {_STALE_SECONDS / 60:.0f} minutes"
+    return LockedError(f"run_dir={path.parent}: {who} is writing to it; {remedy}")

@@ -1,0 +1,204 @@
+"""Metrics: one line of JSON per event in `metrics.jsonl`, and the same numbers for TensorBoard.
+
+`metrics.jsonl` is the record; `events/` is derived from it. A resumed run first drops the lines
+written after its checkpoint, and the TensorBoard files are then written anew, so neither holds
+anything twice.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smallwm_tf.runs import RunError
+
+if TYPE_CHECKING:
+    from smallwm_tf.runs.run_directory import RunDirectory
+
+_OWN_KEYS = ("event", "iteration", "step", "time", "not_finite")
+
+
+class Metrics:
+    """Writes the metrics of one run.
+
+    Attributes:
+        num_lines: Lines in `metrics.jsonl`, those of earlier sessions included.
+    """
+
+    def __init__(self, run: "RunDirectory | Path | str", tensorboard: bool = True) -> None:
+        """Opens the metrics of a run for appending.
+
+        Args:
+            run: The run directory.
+            tensorboard: Whether to write `events/` too; it loads TensorFlow at the first line.
+        """
+        root = Path(getattr(run, "path", run))
+        self.path = root / "metrics.jsonl"
+        self._events = root / "events"
+        self._tensorboard = tensorboard
+        self._writer: Any = None
+        self._file = open(self.path, "ab")  # noqa: SIM115, kept open until close()
+        self.num_lines = self._drop_half_line()
+
+    def write(self, event: str, iteration: int, step: int, **scalars: Any) -> None:
+        """Appends one line and flushes it; never raises for a value that is not finite.
+
+        NaN and infinities are written as null, and named under "not_finite" with their value.
+
+        Args:
+            event: What happened, such as "dynamics"; TensorBoard shows "dynamics/loss".
+            iteration: Iteration of the loop, from 1.
+            step: Counts this event's occurrences over the whole run; TensorBoard's x axis.
+            **scalars: Numbers, truth values, strings, None, or flat lists of numbers (only
+                numbers go to TensorBoard).
+
+        Raises:
+            TypeError: A value that is none of these, named.
+        """
+        line: dict[str, Any] = {"event": event, "iteration": int(iteration), "step": int(step)}
+        not_finite: dict[str, str] = {}
+        for name, value in scalars.items():
+            if name in _OWN_KEYS:
+                raise TypeError(f"{name} is a key of every line; give the metric another name")
+            line[name] = _plain(name, value, not_finite)
+        if not_finite:
+            line["not_finite"] = not_finite
+        line["time"] = round(time.time(), 3)
+        text = json.dumps(line, allow_nan=False)
+        self._file.write(text.encode("utf-8") + b"\n")
+        self._file.flush()
+        self.num_lines += 1
+        self._write_events(line)
+
+    def sync(self) -> int:
+        """Forces everything to disk; call it before a checkpoint and keep the result there.
+
+        Returns:
+            The number of lines, for `rewind`.
+        """
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._writer is not None:
+            self._writer.flush()
+        return self.num_lines
+
+    def rewind(self, num_lines: int) -> int:
+        """Drops every line after the first `num_lines`, as when continuing from a checkpoint.
+
+        Args:
+            num_lines: What `sync` returned before the checkpoint was saved; 0 for a fresh start.
+
+        Returns:
+            How many of these lines are missing: 0 unless somebody edited the file, which is
+            also told on stderr.
+        """
+        kept = min(num_lines, self.num_lines)
+        missing = num_lines - kept
+        if missing:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                print(
+                    f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap",
+                    file=sys.stderr,
+                )
+        dropped = self.num_lines - kept
+        with open(self.path, "rb") as lines:
+            for _ in range(kept):
+                lines.readline()
+            self._file.truncate(lines.tell())
+        os.fsync(self._file.fileno())
+        self.num_lines = kept
+        if dropped or (kept and not self._events.exists()):
+            self._rebuild_events()
+        return missing
+
+    def read(self) -> list[dict[str, Any]]:
+        """All lines as dictionaries."""
+        return list(read_metrics(self.path))
+
+    def close(self) -> None:
+        """Flushes and closes; harmless when repeated."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):
+                self.sync()
+            self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _drop_half_line(self) -> int:
+        """Removes the unfinished last line of a killed process; returns the number of lines."""
+        num_lines, end = 0, 0
+        with open(self.path, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    num_lines, end = num_lines + 1, end + len(line)
+        self._file.truncate(end)
+        return num_lines
+
+    def _write_events(self, line: dict[str, Any]) -> None:
+        if not self._tensorboard:
+            return
+        import tensorflow as tf
+
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._events))
+        with self._writer.as_default(step=line["step"]):
+            for name, value in line.items():
+                if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
+                    tf.summary.scalar(f"{line['event']}/{name}", float(value))
+
+    def _rebuild_events(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        shutil.rmtree(self._events, ignore_errors=True)
+        if self._tensorboard:
+            for line in read_metrics(self.path):
+                self._write_events(line)
+            if self._writer is not None:
+                self._writer.flush()
+
+
+def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
+    """Yields the lines of a `metrics.jsonl`; a half-written last line is left out.
+
+    Raises:
+        RunError: A line is not JSON; the message has its number.
+    """
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise RunError(f"{path}: line {number} is not JSON; remove it") from error
+            yield content
+
+
+def _plain(name: str, value: Any, not_finite: dict[str, str]) -> Any:
+    """The value as JSON can hold it; remembers under `name` what is not finite."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.ndim > 1:
+        raise TypeError(f"metric {name}: {array.dtype} of shape {array.shape} cannot be written")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        not_finite[name] = str(array.tolist())[:200]
+        finite = [entry if math.isfinite(entry) else None for entry in np.ravel(array).tolist()]
+        return finite if array.ndim else finite[0]
+    return array.tolist()

@@ -1,0 +1,199 @@
+"""Chunks of replay: compressed NumPy archives that hold plain arrays and nothing else.
+
+The same arrays always give the same bytes, so a chunk's SHA-256 identifies its content. A chunk
+is never changed once written; checkpoints refer to it by name and SHA-256.
+"""
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.files import sha256_of, write_atomically
+
+_KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
+_LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
+_MOST_ARRAYS = 10_000
+_MOST_BYTES = 2**32
+
+
+class ChunkError(RunError):
+    """A chunk is missing, damaged, or not what it should be; nothing was loaded from it."""
+
+
+class Chunk(NamedTuple):
+    """A written chunk.
+
+    Attributes:
+        name: The file's name, without directories.
+        num_bytes: Its size on disk.
+        sha256: Its SHA-256 in hexadecimal.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
+    """Writes arrays as a compressed .npz, complete or not at all.
+
+    Args:
+        path: Where; an existing file is replaced in one step.
+        **arrays: Arrays of numbers, truth values or strings, of any shape.
+
+    Returns:
+        Name, size and SHA-256 of the file.
+
+    Raises:
+        ValueError: An array of Python objects, or a name that is no identifier.
+        OSError: The disk is full or read-only.
+    """
+    path = Path(path)
+    plain_arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in plain_arrays.items():
+        if not name.isidentifier() or not name.isascii():
+            raise ValueError(f"{name!r}: an array's name must be an identifier")
+        if array.dtype.kind not in _KINDS:
+            raise ValueError(f"{name}: arrays of {array.dtype} cannot be stored")
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in plain_arrays.items():
+                # ZipInfo has a fixed date: the bytes depend on the arrays alone
+                info = zipfile.ZipInfo(f"{name}.npy")
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(info, "w", force_zip64=True) as member:
+                    npy.write_array(member, array, allow_pickle=False)
+
+    write_atomically(path, write)
+    return Chunk(path.name, path.stat().st_size, sha256_of(path))
+
+
+def read_chunk(
+    path: Path | str,
+    *,
+    sha256: str | None = None,
+    expected: Mapping[str, tuple[str, tuple[int | None, ...]]] | None = None,
+    most_bytes: int = _MOST_BYTES,
+) -> dict[str, np.ndarray]:
+    """Reads a chunk; what it declares is checked before any of it is allocated.
+
+    Args:
+        path: A file made by `write_chunk`.
+        sha256: What its SHA-256 must be; None does not check.
+        expected: Array name -> (dtype, shape), where None in a shape stands for any length:
+            {"frames": ("uint8", (None, 96, 96))}. Other arrays are then refused.
+        most_bytes: Largest size of all arrays together, in memory.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        ChunkError: Missing, damaged, pickled, oddly named, too large, or not as expected.
+    """
+    path = Path(path)
+    try:
+        if sha256 is not None and sha256_of(path) != sha256:
+            raise ChunkError(f"{path}: its SHA-256 is not {sha256[:12]}...; the file is damaged")
+        with zipfile.ZipFile(path) as archive:
+            members = _check_members(path, archive)
+            headers = {name: _read_header(path, archive, info) for name, info in members.items()}
+            total = sum(header.num_bytes for header in headers.values())
+            if total > most_bytes:
+                raise ChunkError(f"{path}: declares {total} bytes of arrays, over {most_bytes}")
+            _check_expected(path, headers, expected)
+            return {
+                name: _read_array(archive, members[name], header)
+                for name, header in headers.items()
+            }
+    except ChunkError:
+        raise
+    except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ChunkError(f"{path}: cannot be read ({reason})") from error
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    num_bytes: int
+    offset: int
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = archive.infolist()
+    if len(infos) > _MOST_ARRAYS:
+        raise ChunkError(f"{path}: holds {len(infos)} arrays, over {_MOST_ARRAYS}")
+    if sum(info.compress_size for info in infos) > path.stat().st_size:
+        raise ChunkError(f"{path}: declares more bytes than the file has")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        match = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)\.npy", info.filename)
+        if match is None or match.group(1) in members:
+            raise ChunkError(f"{path}: {ascii(info.filename)[:80]} is no array of a chunk")
+        if info.file_size > info.compress_size * _LARGEST_RATIO + 1024:
+            raise ChunkError(f"{path}: {info.filename} declares more bytes than it can hold")
+        members[match.group(1)] = info
+    return members
+
+
+def _read_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
+    with archive.open(info) as member:
+        start = io.BytesIO(member.read(4096))
+    version = npy.read_magic(start)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ChunkError(f"{path}: {info.filename} has an unknown format {version}")
+    shape, fortran_order, dtype = read(start, max_header_size=4096)
+    if dtype.kind not in _KINDS or dtype.hasobject:
+        raise ChunkError(f"{path}: {info.filename} holds {dtype}, which is never loaded")
+    num_bytes = math.prod(shape) * dtype.itemsize  # Python integers: no overflow
+    if min(shape, default=0) < 0 or len(shape) > 32 or num_bytes + start.tell() != info.file_size:
+        raise ChunkError(f"{path}: {info.filename} declares shape {shape}, which does not fit it")
+    return _Header(shape, dtype, fortran_order, num_bytes, start.tell())
+
+
+def _check_expected(
+    path: Path,
+    headers: Mapping[str, _Header],
+    expected: Mapping[str, tuple[str, tuple[int | None, ...]]] | None,
+) -> None:
+    if expected is None:
+        return
+    if set(headers) != set(expected):
+        raise ChunkError(f"{path}: holds {sorted(headers)}, not {sorted(expected)}")
+    for name, (dtype, shape) in expected.items():
+        header = headers[name]
+        fits = len(header.shape) == len(shape) and all(
+            wanted in (None, length) for length, wanted in zip(header.shape, shape, strict=True)
+        )
+        if not fits or header.dtype != np.dtype(dtype):
+            found = f"{header.dtype} {header.shape}"
+            raise ChunkError(f"{path}: {name} is {found}, not {dtype} {shape}")
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> np.ndarray:
+    data = np.empty(header.num_bytes, np.uint8)
+    view, filled = memoryview(data), 0
+    with archive.open(info) as member:
+        member.read(header.offset)
+        while filled < header.num_bytes:
+            count = member.readinto(view[filled : filled + 2**20])
+            if not count:
+                raise EOFError("the array ends early")
+            filled += count
+        if member.read(1):  # also makes zipfile compare the checksum
+            raise ValueError("the array is longer than declared")
+    order = "F" if header.fortran_order else "C"
+    if not header.num_bytes:
+        return np.empty(header.shape, header.dtype)
+    return data.view(header.dtype).reshape(header.shape, order=order)
