@@ -262,7 +262,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 
 def show(value: object) -> str:
-    """A value on one line of at most 80 ASCII characters."""
+    """A value on one line of at most 80 ASCII characters; a longer one loses its middle."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**40:
         return "(an integer of more than 40 digits)"
     if isinstance(value, tuple | list) and len(value) > 24:
@@ -271,7 +271,7 @@ def show(value: object) -> str:
         text = ascii(value)
     except Exception:  # a preset may hold objects whose repr fails
         text = f"({type(value).__name__})"
-    return text if len(text) <= 80 else text[:76] + "..."
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"
 
 
 def _cast(field: Field, value: object) -> Any:
