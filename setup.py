@@ -1,0 +1,29 @@
+"""Installs smallwm_tf. README.md has the commands."""
+
+import pathlib
+import re
+import runpy
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).resolve().parent
+PACKAGE = ROOT / "smallwm_tf"
+VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
+
+setup(
+    name="smallwm_tf",
+    version=VERSION.group(1),
+    description="Discrete world models for Atari in TensorFlow, and policies learned inside them",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
+    package_data={"smallwm_tf.data": ["*.csv", "*.md"]},
+    # Read by path: importing the package would check an environment that is still being made.
+    install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6.100", "packaging", "ruff>=0.17,<0.18"],
+        "bench": ["torch==2.13.0"],
+    },
+)

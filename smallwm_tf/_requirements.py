@@ -1,0 +1,170 @@
+"""What smallwm_tf needs installed: one table for setup.py and for the check at import.
+
+setup.py reads this file by path, so it imports nothing of the package and nothing outside the
+standard library. The check looks at package metadata only and never loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import re
+import shlex
+import sys
+
+# (requirement, module that it provides). One Keras per process: TF-Agents 0.19 speaks Keras 2.
+_EVERY_PYTHON = (
+    ("absl-py>=2.0", "absl"),
+    ("ale-py>=0.11,<0.13", "ale_py"),
+    ("gymnasium>=1.1,<1.4", "gymnasium"),
+    ("matplotlib>=3.8", "matplotlib"),
+    ("ml-collections>=1.0", "ml_collections"),
+    ("numpy>=1.26,<2.4", "numpy"),  # 2.4 breaks TF-Agents' categorical projection network
+    ("opencv-python-headless>=4.10", "cv2"),
+    ("pillow>=10.1", "PIL"),
+    ("tensorboard>=2.21,<2.22", "tensorboard"),
+    ("tensorflow>=2.21,<2.22", "tensorflow"),
+    ("tf-keras>=2.21,<2.22", "tf_keras"),
+    ("tqdm>=4.60", "tqdm"),
+    # What TF-Agents needs at run time; named because Python 3.12 installs it without dependencies.
+    ("gym==0.23.0", "gym"),
+    ("gin-config>=0.5", "gin"),
+    ("cloudpickle>=1.3", "cloudpickle"),
+)
+_PYTHON_3_11 = (
+    ("tensorflow-probability==0.23.0", "tensorflow_probability"),
+    ("tf-agents==0.19.0", "tf_agents"),
+)
+# From Python 3.12 on TF-Agents' pins (pygame, typing-extensions, TFP 0.23) do not resolve.
+_PYTHON_3_12 = (
+    ("tensorflow-probability==0.25.0", "tensorflow_probability"),
+    ("setuptools>=70", "setuptools"),  # provides distutils, which TF-Agents and TFP import
+)
+_TF_AGENTS_WITHOUT_DEPENDENCIES = ("tf-agents==0.19.0", "tf_agents")
+
+_KERAS_2 = "TF_USE_LEGACY_KERAS"
+
+
+class RequirementsError(ImportError):
+    """A package is missing, has the wrong version, or TensorFlow was loaded too early."""
+
+
+def install_requires() -> list[str]:
+    """Returns the requirement strings of setup.py, with environment markers."""
+    return (
+        [requirement for requirement, _ in _EVERY_PYTHON]
+        + [f'{requirement}; python_version < "3.12"' for requirement, _ in _PYTHON_3_11]
+        + [f'{requirement}; python_version >= "3.12"' for requirement, _ in _PYTHON_3_12]
+    )
+
+
+def check() -> None:
+    """Checks the installed packages and that Keras 2 can still be chosen.
+
+    Raises:
+      RequirementsError: one line that names what is wrong and the command that mends it.
+    """
+    needs_second_step = sys.version_info >= (3, 12)
+    needed = _EVERY_PYTHON + (_PYTHON_3_12 if needs_second_step else _PYTHON_3_11)
+    problems, to_install, second_step = [], [], []
+    for requirement, module in needed:
+        problem = _problem(requirement, module)
+        if problem:
+            problems.append(problem)
+            to_install.append(requirement)
+    if needs_second_step:
+        problem = _problem(*_TF_AGENTS_WITHOUT_DEPENDENCIES)
+        if problem:
+            problems.append(problem)
+            second_step.append(_TF_AGENTS_WITHOUT_DEPENDENCIES[0])
+    if problems:
+        raise RequirementsError(
+            f"{', '.join(problems)}. Mend it with: {_pip_commands(to_install, second_step)}"
+        )
+    _check_keras_generation()
+
+
+def choose_keras_2() -> None:
+    """Makes `tf.keras` mean Keras 2 and quietens start-up notices; before TensorFlow loads."""
+    os.environ[_KERAS_2] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        from gym_notices import notices
+    except ImportError:
+        return
+    notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
+
+
+def started_as_command() -> bool:
+    """Whether this import happens because of `python -m smallwm_tf.<command>`.
+
+    While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m".
+    """
+    if sys.argv[:1] != ["-m"]:
+        return False
+    return any(part.removeprefix("-m").split(".")[0] == "smallwm_tf" for part in sys.orig_argv[1:])
+
+
+def _check_keras_generation() -> None:
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return
+    # TensorFlow fixes the Keras behind tf.keras when it loads and puts it on its own search path.
+    search_path = getattr(tensorflow, "__path__", ())
+    if not any("tf_keras" in pathlib.PurePath(part).parts for part in search_path):
+        raise RequirementsError(
+            "TensorFlow was imported before smallwm_tf and has loaded Keras 3, but TF-Agents needs "
+            "Keras 2. Restart Python and import smallwm_tf first, or set it for every program: "
+            f"export {_KERAS_2}=1"
+        )
+
+
+def _problem(requirement: str, module: str) -> str | None:
+    """Says what is wrong with one requirement, or None."""
+    name, bounds = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
+    if not _is_importable(module):
+        return f"{name} is missing"
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # another distribution provides the module, e.g. opencv-python
+    if _satisfies(version, bounds):
+        return None
+    return f"{name} {version} is installed but {bounds} is needed"
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _satisfies(version: str, bounds: str) -> bool:
+    for operator, bound in re.findall(r"(==|>=|<)([\d.]+)", bounds):
+        present, limit = _release(version), _release(bound)
+        holds = {"==": present == limit, ">=": present >= limit, "<": present < limit}
+        if not holds[operator]:
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version without trailing zeros: "2.21.0rc1" -> (2, 21)."""
+    numbers = [int(part) for part in re.match(r"\d+(?:\.\d+)*", version).group().split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _pip_commands(to_install: list[str], second_step: list[str]) -> str:
+    pip = f"{shlex.quote(sys.executable or 'python')} -m pip install"
+    commands = []
+    if to_install:
+        commands.append(f"{pip} {shlex.join(to_install)}")
+    if second_step:
+        commands.append(f"{pip} --no-deps {shlex.join(second_step)}")
+    return " && ".join(commands)

@@ -1,0 +1,51 @@
+"""Keeps TensorFlow's start-up notices off the terminal of a command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+# TensorFlow 2.21 prints these before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says.
+_NOTICES = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
+_NO_CUDA_DRIVER = (
+    b"failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR (303)"
+)
+
+
+@contextlib.contextmanager
+def without_start_up_notices() -> Iterator[None]:
+    """Drops TensorFlow's informational lines while the block runs; everything else is printed.
+
+    For commands only, around `import tensorflow` and the first look at the devices, which reports
+    that there is no CUDA driver. The lines come from C++ and go straight to file descriptor 2, so
+    for that time the whole process writes its errors to a temporary file.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            sys.stderr.flush()
+            held_back = opened.enter_context(tempfile.TemporaryFile())
+            terminal = os.dup(2)
+        except (AttributeError, OSError, ValueError):  # stderr is closed or no temporary directory
+            terminal = None
+        if terminal is None:
+            yield
+            return
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held_back.seek(0)
+            kept = [line for line in held_back if not _is_notice(line)]
+            with contextlib.suppress(OSError):
+                os.write(2, b"".join(kept))
+
+
+def _is_notice(line: bytes) -> bool:
+    return line.startswith(_NOTICES) or _NO_CUDA_DRIVER in line

@@ -1,0 +1,245 @@
+"""Installation: the README's commands, the requirements, and the check at import."""
+
+import ast
+import importlib.metadata
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from smallwm_tf import _requirements
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CI_RUN = ROOT / ".ci" / "run"
+
+
+def _python(*arguments, path=None, **environment):
+    """Runs Python in the repository; returns the completed process."""
+    variables = {**os.environ, "PYTHONPATH": str(path or ""), **environment}
+    variables.pop("TF_USE_LEGACY_KERAS", None)
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+
+
+def _without_module(directory, name):
+    """A directory for PYTHONPATH that makes `import name` fail."""
+    (directory / "sitecustomize.py").write_text(f"import sys; sys.modules[{name!r}] = None\n")
+    return directory
+
+
+def _with_version(directory, name, version):
+    """A directory for PYTHONPATH in which a distribution seems to have another version."""
+    metadata = directory / f"{name}-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return directory
+
+
+# --- README and CI ---------------------------------------------------------------------------
+
+
+def _first_run_commands():
+    section = (ROOT / "README.md").read_text().split("## First run")[1].split("\n## ")[0]
+    return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+
+
+def test_readme_has_one_command_to_train_and_one_to_test():
+    train, test = _first_run_commands()
+    for command in (train, test):
+        assert command.count("\n") == 1
+        assert "-m venv .venv" in command and ".venv/bin/pip install -e" in command
+    assert ".venv/bin/python -m smallwm_tf.train" in train
+    assert ".venv/bin/python -m pytest" in test
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    printed = subprocess.run(["bash", CI_RUN, "--print-command"], capture_output=True, text=True)
+    assert printed.returncode == 0
+    assert printed.stdout == _first_run_commands()[1]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_ci_runs_in_a_copy_that_it_removes_and_passes_the_code_on(tmp_path, code):
+    repository, temporary = tmp_path / "a repository", tmp_path / "temporary"
+    (repository / ".ci").mkdir(parents=True)
+    temporary.mkdir()
+    (repository / ".ci" / "run").write_bytes(CI_RUN.read_bytes())
+    (repository / "README.md").write_text(f"cat new; touch made; : -m pytest; exit {code}\n")
+    (repository / "new").write_text("not committed yet\n")
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    run = subprocess.run(
+        ["bash", repository / ".ci" / "run"],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == code
+    assert run.stdout == "not committed yet\n"
+    assert not (repository / "made").exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_pyproject_holds_tool_settings_only():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(settings) == {"tool"}
+    assert set(settings["tool"]) == {"ruff", "pytest"}
+
+
+# --- requirements ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("python", "agents", "probability"),
+    [("3.11", "==0.19.0", "==0.23.0"), ("3.12", None, "==0.25.0"), ("3.13", None, "==0.25.0")],
+)
+def test_markers_choose_the_versions_that_work_together(python, agents, probability):
+    chosen = {}
+    for text in _requirements.install_requires():
+        requirement = Requirement(text)
+        if not requirement.marker or requirement.marker.evaluate({"python_version": python}):
+            assert requirement.name not in chosen
+            chosen[requirement.name] = str(requirement.specifier)
+    assert chosen.get("tf-agents") == agents
+    assert chosen["tensorflow-probability"] == probability
+    assert "2.4.0" not in SpecifierSet(chosen["numpy"])
+    assert chosen["tensorflow"] == chosen["tf-keras"]
+
+
+def test_every_imported_package_is_required():
+    imported = set()
+    for file in ROOT.glob("smallwm_tf/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    tables = _requirements._EVERY_PYTHON + _requirements._PYTHON_3_11
+    required = {module for _, module in tables} | {"gym_notices"}  # gym requires it
+    assert imported - set(sys.stdlib_module_names) - {"smallwm_tf"} <= required
+
+
+@pytest.mark.parametrize(
+    "version", ["0.9", "2.3.5", "2.4.0", "2.4", "2.21.0", "2.22.0", "10.0.0.93"]
+)
+@pytest.mark.parametrize("bounds", [">=2.21,<2.22", ">=1.26,<2.4", "==2.4.0", ">=2.4", ">=4.10"])
+def test_version_bounds_agree_with_packaging(version, bounds):
+    assert _requirements._satisfies(version, bounds) == (version in SpecifierSet(bounds))
+
+
+def test_package_reports_its_version():
+    import smallwm_tf
+
+    assert importlib.metadata.version("smallwm_tf") == smallwm_tf.__version__
+
+
+# --- the check at import ---------------------------------------------------------------------
+
+
+def test_import_is_light():
+    run = _python("-c", "import sys, smallwm_tf; print(*sys.modules)")
+    assert run.returncode == 0, run.stderr
+    assert not {"tensorflow", "keras", "numpy", "gym"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["tf_agents", "tf_keras", "tensorflow_probability", "ale_py"])
+def test_command_names_a_missing_package_and_the_command_that_mends_it(tmp_path, module):
+    path = _without_module(tmp_path, module)
+    run = _python("-m", "smallwm_tf.train", "--game=Pong", path=path)
+    assert run.returncode == 2
+    assert run.stdout == "" and run.stderr.count("\n") == 1
+    name = module.replace("_", "-")
+    assert run.stderr.startswith(f"smallwm_tf: error: {name} is missing. ")
+    assert f"{sys.executable} -m pip install " in run.stderr
+    assert f"{name}==" in run.stderr or f"{name}>=" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "needed"),
+    [("numpy", "2.4.1", ">=1.26,<2.4"), ("tf_keras", "2.15.0", ">=2.21,<2.22")],
+)
+def test_command_names_a_wrong_version(tmp_path, name, version, needed):
+    run = _python("-m", "smallwm_tf.train", path=_with_version(tmp_path, name, version))
+    assert run.returncode == 2
+    assert run.stdout == "" and run.stderr.count("\n") == 1
+    name = name.replace("_", "-")
+    assert f"{name} {version} is installed but {needed} is needed" in run.stderr
+    assert f"-m pip install '{name}{needed}'" in run.stderr
+
+
+def test_library_import_raises_an_import_error(tmp_path):
+    script = "try:\n import smallwm_tf\nexcept ImportError as error: print(error)"
+    run = _python("-c", script, path=_without_module(tmp_path, "tf_agents"))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("tf-agents is missing.") and run.stdout.count("\n") == 1
+
+
+def test_python_3_12_gets_the_second_step(monkeypatch):
+    monkeypatch.setattr(_requirements.sys, "version_info", (3, 12, 1, "final", 0))
+    missing = {"tf_agents": "tf-agents is missing", "ale_py": "ale-py is missing"}
+    monkeypatch.setattr(_requirements, "_problem", lambda _, module: missing.get(module))
+    with pytest.raises(_requirements.RequirementsError) as caught:
+        _requirements.check()
+    assert str(caught.value).startswith("ale-py is missing, tf-agents is missing.")
+    first, second = str(caught.value).split("with: ")[1].split(" && ")
+    assert "ale-py" in first and "tf-agents" not in first
+    assert second.endswith("-m pip install --no-deps tf-agents==0.19.0")
+
+
+def test_tensorflow_loaded_too_early_is_refused():
+    script = "import tensorflow\ntry:\n import smallwm_tf\nexcept ImportError as e: print(e)"
+    run = _python("-c", script)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("TensorFlow was imported before smallwm_tf")
+    assert run.stdout.count("\n") == 1
+
+
+def test_commands_start_quietly_with_keras_2():
+    script = """if True:
+        import os
+        import smallwm_tf
+        from smallwm_tf.quiet_start import without_start_up_notices
+        with without_start_up_notices():
+            import tensorflow as tf
+            from tensorflow.keras import layers
+            from tf_agents.agents.ppo import ppo_clip_agent
+            tf.config.list_physical_devices()
+            os.write(2, b"a real warning")
+        print(tf.keras.layers.Dense.__module__, layers.Dense.__module__)
+    """
+    run = _python("-c", script)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == 2 * ["tf_keras.src.layers.core.dense"]
+    assert run.stderr == "a real warning"
+
+
+def test_errors_while_starting_are_printed():
+    script = """if True:
+        import sys
+        from smallwm_tf.quiet_start import without_start_up_notices
+        with without_start_up_notices():
+            print("I0000 a notice", file=sys.stderr)
+            print("an error", file=sys.stderr)
+            raise ImportError("broken library")
+    """
+    run = _python("-c", script)
+    assert run.returncode == 1
+    assert run.stderr.startswith("an error\n") and "broken library" in run.stderr
+    assert "I0000" not in run.stderr
+
+
+def test_a_closed_stderr_does_not_stop_the_start():
+    script = """if True:
+        import os, sys
+        from smallwm_tf.quiet_start import without_start_up_notices
+        os.close(2)
+        with without_start_up_notices():
+            print("started")
+    """
+    run = _python("-c", script)
+    assert (run.returncode, run.stdout) == (0, "started\n")
