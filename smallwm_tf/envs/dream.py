@@ -109,13 +109,13 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         return self._time_step()
 
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
-        if tf.greater_equal(self._steps_taken, self.horizon):
-            self._start_dreams()
-        else:
-            self._advance(action)
+        # tf.cond, not `if`: this works with and without AutoGraph.
+        is_over = tf.greater_equal(self._steps_taken, self.horizon)
+        tf.cond(is_over, self._start_dreams, lambda: self._advance(action))
         return self._time_step()
 
-    def _start_dreams(self) -> None:
+    def _start_dreams(self) -> tf.Tensor:
+        """Starts new dreams; returns the counter."""
         pair = self.random_pair(_START, self._counter)
         steps = tf.random.stateless_uniform(
             [self._num_dreams], pair, 0, self._replay.size_variable, tf.int32
@@ -129,9 +129,10 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         _assign(self._kernels, dynamics.prepare())
         _assign(self._state, dynamics.initial_state(self._num_dreams))
         self._steps_taken.assign(0)
-        self._counter.assign_add(1)
+        return self._counter.assign_add(1)
 
-    def _advance(self, action: tf.Tensor) -> None:
+    def _advance(self, action: tf.Tensor) -> tf.Tensor:
+        """Predicts one step of all dreams; returns the counter."""
         kernels = tf.nest.map_structure(tf.convert_to_tensor, self._kernels)
         latent_logits, reward_logits, state = self._world_model.step(
             tf.convert_to_tensor(self._codes), action, self.recurrent_state, kernels
@@ -144,7 +145,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._reward.assign(class_rewards(reward_class))
         _assign(self._state, state)
         self._steps_taken.assign_add(1)
-        self._counter.assign_add(1)
+        return self._counter.assign_add(1)
 
     def _time_step(self) -> ts.TimeStep:
         taken = tf.convert_to_tensor(self._steps_taken)

@@ -198,7 +198,11 @@ class PPOLearner(tf.Module):
         )
         return tf.unstack(sums / float(num_steps))
 
-    @tf.function(input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)])
+    # Without AutoGraph: nothing here needs it, and it would rewrite all of TF-Agents.
+    @tf.function(
+        input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)],
+        autograph=False,
+    )
     def update(self, seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         """One PPO update, rollout included.
 
