@@ -89,7 +89,8 @@ def check() -> None:
 def choose_keras_2() -> None:
     """Makes `tf.keras` mean Keras 2 and quietens start-up notices; before TensorFlow loads."""
     os.environ[_KERAS_2] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # 3: TensorFlow logs optimisations that it did not find as errors; real ones are raised anyway.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         from gym_notices import notices

@@ -40,7 +40,9 @@ def main() -> None:
     """Reads the command line and trains."""
     arguments = parse_train_arguments(sys.argv)
     with without_start_up_notices():
-        import tensorflow  # noqa: F401  (here, so that bad arguments are refused at once)
+        import tensorflow as tf  # here, so that bad arguments are refused at once
+
+        tf.config.list_physical_devices()  # looks for GPUs, aloud
 
     from smallwm_tf.envs.frame_source import GameFaultError, UnsuitableGameError
     from smallwm_tf.runs import RunError

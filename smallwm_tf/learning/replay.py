@@ -44,8 +44,9 @@ class Replay(tf.Module):
         self.capacity = capacity
 
         def buffer(name: str, shape: list[int], dtype: tf.DType) -> tf.Variable:
+            # Not initialised: memory is taken as steps come in, and nothing beyond them is read.
             return tf.Variable(
-                lambda: tf.zeros(shape, dtype), trainable=False, name=name, dtype=dtype
+                lambda: tf.raw_ops.Empty(shape=shape, dtype=dtype), trainable=False, name=name
             )
 
         # Frames stay in main memory: a gather of a few stacks is cheap, 1 GB on a GPU is not.
@@ -87,13 +88,18 @@ class Replay(tf.Module):
                 f"{len(ended)} flags; their numbers must agree"
             )
         starts = self._starts_of(first, np.asarray(ended, bool))
-        new = slice(first, first + count)
         with tf.device("/CPU:0"):
-            self.frames[new].assign(np.asarray(frames, np.uint8))
-            self.actions[new].assign(np.asarray(actions, np.int32))
-            self.rewards[new].assign(np.asarray(rewards, np.float32))
-            self.ended[new].assign(np.asarray(ended, bool))
-            self.episode_starts[new].assign(starts)
+            new = tf.range(first, first + count)
+            for variable, values in (
+                (self.frames, frames),
+                (self.actions, actions),
+                (self.rewards, rewards),
+                (self.ended, ended),
+                (self.episode_starts, starts),
+            ):
+                # In place; assigning to a slice would keep a second copy of everything alive.
+                values = np.asarray(values, variable.dtype.as_numpy_dtype)
+                variable.scatter_update(tf.IndexedSlices(values, new))
             self.size_variable.assign(first + count)
 
     def _starts_of(self, first: int, ended: np.ndarray) -> np.ndarray:
