@@ -29,19 +29,19 @@ class PlainCatch:
         return self.frame(), reward, self.age == 12
 
     def frame(self) -> np.ndarray:
-        frame = np.zeros((96, 96), np.uint8)
+        frame = np.full((96, 96), 48, np.uint8)
         for row, column in itertools.product(range(96), range(96)):
             if row >= 80 and self.paddle_left <= column < self.paddle_left + 16:
-                frame[row, column] = 160
+                frame[row, column] = 128
             in_ball_rows = self.ball_top <= row < self.ball_top + 16 and self.ball_top <= 64
             if in_ball_rows and self.ball_left <= column < self.ball_left + 16:
-                frame[row, column] = 255
+                frame[row, column] = 208
         return frame
 
 
 def positions(first_frame: np.ndarray) -> tuple[int, int]:
     """Left edges of ball and paddle [pixels]."""
-    return int((first_frame[0] == 255).argmax()), int((first_frame[95] == 160).argmax())
+    return int((first_frame[0] == 208).argmax()), int((first_frame[95] == 128).argmax())
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_following_the_ball_always_catches_it(catch):
         while not terminated:
             action = 0 if ball == paddle else 1 if ball < paddle else 2
             frame, reward, terminated, _, _ = catch.step(action)
-            paddle = int((frame[95] == 160).argmax())
+            paddle = int((frame[95] == 128).argmax())
             total += reward
         assert total == 1.0
     assert len(starts) == 36  # all pairs of columns occur

@@ -1,0 +1,75 @@
+"""A policy in a tiny dream, shared by the tests of PPO."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from smallwm_tf.config import build_config
+from smallwm_tf.envs.dream import DreamEnvironment
+from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.ppo import PPOLearner, make_agent
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.build import build_models
+
+PPO_DIFFERENCES = {
+    "game.num_stacked_frames": 1,
+    "vqvae.num_embeddings": 16,
+    "dynamics.channels": 4,
+    "dynamics.convolution": "fast",
+    "dream.num_dreams": 2,
+    "dream.horizon": 3,
+    "ppo.minibatch_size": 4,
+    "ppo.num_epochs": 2,
+}
+
+
+class PolicyParts:
+    """A world model, its dream and a policy; agents and learners on top are cheap."""
+
+    def __init__(self):
+        tf.keras.utils.set_random_seed(3)
+        self.world_model, self.policy = build_models(build_config(PPO_DIFFERENCES), num_actions=3)
+        draw = np.random.default_rng(0)
+        self.replay = Replay(5)
+        self.replay.append(
+            frames=draw.integers(256, size=[5, 96, 96], dtype=np.uint8),
+            actions=np.zeros(5, np.int32),
+            rewards=np.zeros(5, np.float32),
+            ended=np.zeros(5, bool),
+        )
+        self.initial = [variable.numpy() for variable in self.policy.variables]
+
+    def learner(self, optimizer=None, **differences) -> PPOLearner:
+        config = build_config(PPO_DIFFERENCES | differences)
+        environment = DreamEnvironment(
+            self.world_model,
+            self.replay,
+            config.dream.num_dreams,
+            config.dream.horizon,
+            config.dream.bootstrap_at_horizon,
+        )
+        if optimizer is None:
+            optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+            optimizer.build(self.policy.trainable_variables)
+        lookup = self.world_model.vqvae.quantizer.lookup
+        agent = make_agent(environment, self.policy, lookup, optimizer, config)
+        return PPOLearner(environment, agent, config)
+
+    def be_constant(self, logits: list[float], value: float) -> None:
+        """Lets the policy answer every observation alike."""
+        for layer in (self.policy.logits, self.policy.value):
+            layer.kernel.assign(tf.zeros_like(layer.kernel))
+        self.policy.logits.bias.assign(logits)
+        self.policy.value.bias.assign([value])
+
+
+@pytest.fixture(scope="module")
+def shared_parts():
+    return PolicyParts()
+
+
+@pytest.fixture
+def parts(shared_parts):
+    for variable, value in zip(shared_parts.policy.variables, shared_parts.initial, strict=True):
+        variable.assign(value)
+    return shared_parts

@@ -1,0 +1,42 @@
+"""Amounts of work against sums worked by hand."""
+
+from smallwm_tf.config import build_config, default_config
+from smallwm_tf.learning.schedule import collection_steps, expected_work, total_steps
+
+
+def test_the_papers_interactions():
+    config = default_config()
+    assert [collection_steps(config, i) for i in (1, 2, 15)] == [12_800, 6_400, 6_400]
+    assert total_steps(config) == 12_800 + 14 * 6_400 == 102_400
+
+
+def test_the_papers_work():
+    work = expected_work(default_config())
+    assert work.real_steps == 102_400
+    assert work.ppo_updates == 7 * 1000 + 2000 + 3 * 1000 + 2000 + 2 * 1000 + 3000
+    assert work.evaluation_episodes == 15 * 32
+    # Windows of eleven steps share their ends: one per ten steps; four of them make an update.
+    epochs = (140, 32, 24, 20, 16, 14, 12, 11, 10, 9, 8, 8, 7, 7, 6)
+    updates = [n * ((12_800 + 6_400 * i) // 10 // 4) for i, n in enumerate(epochs)]
+    assert work.dynamics_steps == sum(updates)
+    assert work.vqvae_steps == 50 * 320 + sum(updates) // 2
+
+
+def test_a_tiny_schedule():
+    config = build_config(
+        {
+            "collection.num_iterations": 2,
+            "collection.first_iteration_steps": 100,
+            "collection.steps_per_iteration": 50,
+            "vqvae.warmup_epochs": 3,
+            "vqvae.batch_size": 30,
+            "dynamics.windows_per_batch": 2,
+            "dynamics.window_length": 6,
+            "dynamics.epochs": (4, 1),
+            "ppo.num_updates": (5, 0),
+            "evaluation.num_episodes": 7,
+        }
+    )
+    # 100 steps: 20 windows, 10 updates an epoch; 150 steps: 30 windows, 15 updates.
+    work = expected_work(config)
+    assert work == (150, 3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14)

@@ -1,0 +1,186 @@
+"""The world model's training steps: what they change, at which rate, and that they learn."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from smallwm_tf.config import build_config
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.world_model_learner import (
+    WorldModelLearner,
+    batches,
+    reward_precision_and_recall,
+)
+from smallwm_tf.models.build import build_models
+from smallwm_tf.models.vqvae import scale_pixels
+
+STEPS = 40
+WINDOWS = tf.constant([0, 7, 14, 21])
+SEED = tf.constant([1, 2])
+
+
+DIFFERENCES = {
+    "game.num_stacked_frames": 1,
+    "dynamics.channels": 8,
+    "dynamics.window_length": 4,
+    "dynamics.context_steps": 2,
+    "dynamics.convolution": "direct",
+}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return build_config(DIFFERENCES)
+
+
+def learner_of(config) -> WorldModelLearner:
+    """A fresh world model and a replay in which the action alone decides the reward."""
+    tf.keras.utils.set_random_seed(0)
+    world_model, _ = build_models(config, num_actions=3)
+    draw = np.random.default_rng(0)
+    actions = draw.integers(3, size=STEPS)
+    replay = Replay(STEPS)
+    replay.append(
+        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
+        actions=actions,
+        rewards=5.0 * (actions - 1),
+        ended=np.zeros(STEPS, bool),
+    )
+    return WorldModelLearner(world_model, replay, config)
+
+
+@pytest.fixture
+def learner(config):
+    return learner_of(config)
+
+
+def values_of(variables) -> list[np.ndarray]:
+    return [variable.numpy() for variable in variables]
+
+
+def largest_change(variable, before: np.ndarray) -> float:
+    return float(np.abs(variable.numpy() - before).max())
+
+
+def test_the_reward_head_learns_in_spite_of_its_tiny_weight(learner, config):
+    assert config.dynamics.reward_loss_weight == 1e-6
+    step = tf.function(learner.dynamics_step)
+    losses = [float(step(WINDOWS, SEED).reward) for _ in range(40)]
+    assert losses[0] > 0.8  # about ln 3, nothing is known yet
+    # With Keras' epsilon (1e-7, before the bias correction) it is still above 0.6 then.
+    assert losses[-1] < 0.1, losses[::10]
+
+
+def test_one_dynamics_step_moves_every_weight_at_its_own_rate():
+    # Adam's first step is the learning rate unless the gradient is near epsilon; the reward's is
+    # with its usual weight.
+    learner = learner_of(build_config(DIFFERENCES | {"dynamics.reward_loss_weight": 1.0}))
+    dynamics, vqvae = learner.world_model.dynamics, learner.world_model.vqvae
+    before, vqvae_before = values_of(dynamics.variables), values_of(vqvae.variables)
+    learner.dynamics_step(WINDOWS, SEED)
+    in_head = {variable.ref() for variable in dynamics.reward_head.variables}
+    for variable, value in zip(dynamics.variables, before, strict=True):
+        rate = 1e-3 if variable.ref() in in_head else 5e-4
+        assert 0.9 * rate < largest_change(variable, value) < 1.001 * rate, variable.name
+    for variable, value in zip(vqvae.variables, vqvae_before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_every_variable_of_the_dynamics_belongs_to_one_optimizer(learner):
+    dynamics = learner.world_model.dynamics
+    # A built optimizer holds two moments per variable, and its iterations.
+    held = [
+        (len(optimizer.variables) - 1) // 2
+        for optimizer in (learner.dynamics_optimizer, learner.reward_optimizer)
+    ]
+    in_head = len(dynamics.reward_head.trainable_variables)
+    assert held == [len(dynamics.trainable_variables) - in_head, in_head]
+
+
+def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner, config):
+    vqvae = learner.world_model.vqvae
+    steps = tf.constant([3, 9, 30])
+    observations = scale_pixels(learner._replay.observations(steps, 1))
+    state = values_of(vqvae.variables)
+    with tf.GradientTape() as tape:
+        losses, indices = vqvae.losses_of(observations, training=True)
+        loss = losses.reconstruction + 0.25 * losses.commitment
+    gradients = tape.gradient(loss, vqvae.trainable_variables)
+    for variable, value in zip(vqvae.variables, state, strict=True):
+        variable.assign(value)
+    before = values_of(vqvae.trainable_variables)
+
+    reconstruction, commitment, elbo, used = learner.vqvae_step(steps)
+    np.testing.assert_allclose(reconstruction, losses.reconstruction, rtol=1e-5)
+    np.testing.assert_allclose(commitment, losses.commitment, rtol=1e-5)
+    np.testing.assert_allclose(elbo, -reconstruction - 36 * np.log(128), rtol=1e-6)
+    shares = np.unique(indices, return_counts=True)[1] / np.size(indices)
+    np.testing.assert_allclose(used, np.exp(-np.sum(shares * np.log(shares))), rtol=1e-4)
+    for variable, gradient, value in zip(vqvae.trainable_variables, gradients, before, strict=True):
+        g = gradient.numpy().astype(np.float64)
+        expected = value - 1e-4 * g / (np.abs(g) + 1e-8)
+        clear = np.abs(g) > 1e-4  # elsewhere rounding decides the sign
+        np.testing.assert_allclose(
+            variable.numpy()[clear], expected[clear], atol=2e-6, err_msg=variable.name
+        )
+
+
+def test_the_warm_up_is_faster_and_compiled_steps_train_the_vqvae(learner, config):
+    assert config.vqvae.warmup_learning_rate == 10 * config.vqvae.learning_rate
+    learner.use_warmup_learning_rate(True)
+    np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-3)
+    rows = tf.constant([[0, 1, 2, 3]] * 6)
+    first = learner.warmup_steps(rows).numpy()
+    later = learner.warmup_steps(rows).numpy()
+    assert int(learner.vqvae_optimizer.iterations) == 12
+    assert later[0] < first[0]  # mean reconstruction loss
+    assert learner.warmup_steps.experimental_get_tracing_count() == 1
+    learner.use_warmup_learning_rate(False)
+    np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-4)
+
+
+def test_joint_steps_train_the_vqvae_on_its_interval(learner, config):
+    assert config.vqvae.update_interval == 2
+    windows = tf.tile(WINDOWS[tf.newaxis], [3, 1])
+    frames = tf.constant([[0, 1], [2, 3], [4, 5]])
+
+    def steps_taken(first: int) -> tuple[int, int]:
+        vqvae_before = int(learner.vqvae_optimizer.iterations)
+        dynamics_before = int(learner.dynamics_optimizer.iterations)
+        results = learner.joint_steps(windows, frames, tf.constant(first), SEED)
+        assert all(np.isfinite(result).all() for result in results)
+        # Three steps of four windows with three rewards each.
+        assert results[2].numpy().sum() == 36
+        return (
+            int(learner.vqvae_optimizer.iterations) - vqvae_before,
+            int(learner.dynamics_optimizer.iterations) - dynamics_before,
+        )
+
+    assert steps_taken(0) == (2, 3)  # steps 0 and 2
+    assert steps_taken(3) == (1, 3)  # step 4
+    # A group without a VQ-VAE step reports zeros for it.
+    vqvae, dynamics, _ = learner.joint_steps(windows[:1], frames[:1], tf.constant(7), SEED)
+    np.testing.assert_array_equal(vqvae, np.zeros(4))
+    assert dynamics[0] > 0
+    assert learner.joint_steps.experimental_get_tracing_count() == 1
+
+
+def test_batches_leave_the_remainder_out_and_fill_a_single_one():
+    np.testing.assert_array_equal(batches(np.arange(7), 3), [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(batches(np.array([4, 5]), 3), [[4, 5, 4]])
+
+
+def test_precision_and_recall_of_a_hand_made_confusion():
+    confusion = np.array([[0, 2, 0], [1, 90, 3], [0, 1, 3]])
+    assert reward_precision_and_recall(confusion) == {
+        "reward_precision_negative": 0.0,
+        "reward_recall_negative": 0.0,
+        "reward_precision_zero": pytest.approx(90 / 93),
+        "reward_recall_zero": pytest.approx(90 / 94),
+        "reward_precision_positive": 0.5,
+        "reward_recall_positive": 0.75,
+    }
+    never = reward_precision_and_recall(np.array([[0, 0, 0], [0, 5, 0], [0, 0, 0]]))
+    assert never["reward_recall_negative"] is None
+    assert never["reward_precision_positive"] is None
+    assert never["reward_recall_zero"] == 1.0

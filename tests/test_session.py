@@ -1,0 +1,234 @@
+"""The whole loop on Catch at a tiny size: stopped in the middle, opened again, run to its end."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from smallwm_tf.command_line import read_train_arguments
+from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.session import PHASES, Session
+from smallwm_tf.train import train
+
+SETTINGS = {
+    "game.num_stacked_frames": 2,
+    "collection.num_iterations": 2,
+    "collection.first_iteration_steps": 50,
+    "collection.steps_per_iteration": 14,
+    "vqvae.batch_size": 5,
+    "vqvae.warmup_epochs": 1,
+    "dynamics.channels": 8,
+    "dynamics.window_length": 4,
+    "dynamics.context_steps": 2,
+    "dynamics.epochs": "(2,1)",
+    "dream.num_dreams": 4,
+    "dream.horizon": 3,
+    "ppo.num_updates": "(3,1)",
+    "ppo.minibatch_size": 8,
+    "evaluation.num_episodes": 2,
+    "logging.interval": 3,
+    "checkpoints.keep": 2,
+}
+
+
+def arguments_for(path):
+    words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    return read_train_arguments(
+        ["train", "--game=Catch", "--config=catch", "--seed=3", f"--run_dir={path}", *words]
+    )
+
+
+def open_run(arguments) -> RunDirectory:
+    return RunDirectory.open(
+        arguments.run_dir, arguments.game, arguments.config, arguments.seed, arguments.preset
+    )
+
+
+def snapshot(session: Session) -> SimpleNamespace:
+    """Copies of everything that a continued session must have."""
+    modules = (session.world_model.vqvae, session.world_model.dynamics, session.policy)
+    optimizers = (
+        session.learner.vqvae_optimizer,
+        session.learner.dynamics_optimizer,
+        session.learner.reward_optimizer,
+        session.ppo.agent._optimizer,
+    )
+    return SimpleNamespace(
+        weights=[v.numpy() for module in modules for v in module.variables],
+        moments=[v.numpy() for optimizer in optimizers for v in optimizer.variables],
+        # Behind the steps held there is room, whose content means nothing.
+        replay=[v.numpy()[: session.replay.size] for v in session.replay.variables if v.shape.rank],
+        replay_size=session.replay.size,
+        counters=dict(session.counters),
+        phases_done=session.phases_done,
+        episode_return=session.collector.episode_return,
+        observation=session.game.current_time_step().observation.copy(),
+        num_lines=session.metrics.num_lines,
+    )
+
+
+def assert_same(one: SimpleNamespace, other: SimpleNamespace) -> None:
+    for name in vars(one):
+        left, right = getattr(one, name), getattr(other, name)
+        if isinstance(left, list):
+            assert len(left) == len(right), name
+            for a, b in zip(left, right, strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=name)
+        else:
+            np.testing.assert_array_equal(left, right, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """What happened in three sessions on one run directory."""
+    path = tmp_path_factory.mktemp("session") / "run"
+    arguments = arguments_for(path)
+    seen = SimpleNamespace(path=path, arguments=arguments)
+
+    with open_run(arguments) as run:
+        session = Session(arguments, run)
+        seen.fresh = snapshot(session)
+        session.collect(1)
+        session.learn_world_model(1)
+        seen.stopped = snapshot(session)
+        # A kill in the middle of the next phase: work done and lines written, nothing saved.
+        session.policy.logits.bias.assign_add(tf.ones_like(session.policy.logits.bias))
+        session._ppo_updates += 1
+        session.metrics.write("ppo", 1, 1, dream_return=99.0)
+        session.close()
+
+    with open_run(arguments) as run:
+        session = Session(arguments, run)
+        seen.reopened = snapshot(session)
+        session.collect(1)
+        session.learn_world_model(1)
+        seen.after_skipping = snapshot(session)
+        session.learn_policy(1)
+        session.evaluate(1)
+        for name in PHASES:
+            getattr(session, name)(2)
+        seen.finished = snapshot(session)
+        seen.vqvae_steps_taken = int(session.learner.vqvae_optimizer.iterations)
+        seen.dynamics_steps_taken = int(session.learner.dynamics_optimizer.iterations)
+        session.close()
+
+    with open_run(arguments) as run:
+        session = Session(arguments, run)
+        seen.reopened_at_the_end = snapshot(session)
+        session.close()
+
+    seen.lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return seen
+
+
+def test_the_first_phases_changed_what_they_should(story):
+    assert story.fresh.phases_done == 0 and story.stopped.phases_done == 2
+    assert (story.fresh.replay_size, story.stopped.replay_size) == (0, 50)
+    changed = [
+        not np.array_equal(a, b)
+        for a, b in zip(story.fresh.weights, story.stopped.weights, strict=True)
+    ]
+    assert sum(changed) > 0.7 * len(changed)  # world model yes, policy no
+    assert story.stopped.counters["ppo_updates"] == 0
+    assert story.stopped.counters["dynamics_steps"] > 0
+
+
+def test_a_second_session_continues_from_the_last_finished_phase(story):
+    assert_same(story.reopened, story.stopped)
+    assert_same(story.reopened_at_the_end, story.finished)
+    # The policy's optimiser has moved by then, so that comparing its moments means something.
+    assert all(
+        np.any(a != b) for a, b in zip(story.finished.moments, story.fresh.moments, strict=True)
+    )
+
+
+def test_finished_phases_are_skipped(story):
+    assert_same(story.after_skipping, story.stopped)
+
+
+def test_every_phase_ran_once_and_in_order(story):
+    phases = [(e["iteration"], e["phase"]) for e in story.lines if e["event"] == "phase"]
+    assert phases == [(iteration, name) for iteration in (1, 2) for name in PHASES]
+    assert story.finished.phases_done == 8
+    positions = [e["step"] for e in story.lines if e["event"] == "phase"]
+    assert positions == list(range(8))
+
+
+def test_no_line_of_metrics_is_there_twice_and_none_of_the_killed_phase(story):
+    assert not any(line.get("dream_return") == 99.0 for line in story.lines)
+    for event in ("vqvae", "dynamics", "ppo", "collect", "evaluate"):
+        steps = [line["step"] for line in story.lines if line["event"] == event]
+        assert steps, event
+        assert steps == sorted(set(steps)), event
+    assert not any("not_finite" in line for line in story.lines)
+
+
+def test_counters_tell_how_often_the_optimizers_stepped(story):
+    counters = story.finished.counters
+    assert counters["ppo_updates"] == 3 + 1
+    assert counters["dynamics_steps"] == story.dynamics_steps_taken
+    assert counters["vqvae_steps"] == story.vqvae_steps_taken
+
+
+def test_the_replay_holds_every_step_and_its_files_too(story):
+    assert story.finished.replay_size == 64
+    files = sorted(file.name for file in (story.path / "replay").iterdir())
+    assert files == ["000001.npz", "000002.npz"]
+    frames = [np.load(story.path / "replay" / name)["frames"] for name in files]
+    assert [len(f) for f in frames] == [50, 14]
+    stored = next(v for v in story.finished.replay if v.ndim == 3)
+    np.testing.assert_array_equal(np.concatenate(frames), stored)
+    collected = [line["step"] for line in story.lines if line["event"] == "collect"]
+    assert collected == [50, 64]
+
+
+def test_scores_and_figures_are_written_after_each_iteration(story):
+    text = (story.path / "scores.json").read_text()
+    assert "NaN" not in text
+    entries = (
+        [e for e in json.loads(text)["evaluations"]] if text.startswith("{") else json.loads(text)
+    )
+    assert [e["iteration"] for e in entries] == [1, 2]
+    for entry, size in zip(entries, (50, 64), strict=True):
+        assert entry["num_episodes"] == 2 and len(entry["returns"]) == 2
+        assert set(entry["returns"]) <= {-1.0, 1.0}  # one ball per episode
+        np.testing.assert_allclose(entry["mean"], np.mean(entry["returns"]))
+        np.testing.assert_allclose(entry["std"], np.std(entry["returns"]))
+        assert entry["lengths"] == [12, 12]
+        assert entry["num_interactions"] == size
+    names = {file.name for file in (story.path / "figures").iterdir()}
+    expected = {f"{kind}_{i:03d}.png" for kind in ("codes", "dream") for i in (1, 2)}
+    assert names == expected | {"scores.png"}
+    for name in names:
+        assert (story.path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
+    random_policy = json.loads((story.path / "random_policy.json").read_text())
+    assert set(random_policy["returns"]) <= {-1.0, 1.0}
+
+
+def test_only_the_newest_checkpoints_are_kept(story):
+    names = sorted(directory.name for directory in (story.path / "checkpoints").iterdir())
+    assert names == ["000007", "000008"]
+
+
+def test_training_a_finished_run_again_changes_nothing(story, capsys):
+    kept = {
+        name: (story.path / name).read_bytes()
+        for name in ("metrics.jsonl", "scores.json", "checkpoints/000008/manifest.json")
+    }
+    train(story.arguments)
+    for name, content in kept.items():
+        assert (story.path / name).read_bytes() == content, name
+    assert "Catch" in capsys.readouterr().out
+
+
+def test_a_value_that_is_not_finite_stops_the_run_and_is_recorded(tmp_path):
+    arguments = arguments_for(tmp_path / "run")
+    with open_run(arguments) as run:
+        session = Session(arguments, run)
+        with pytest.raises(FloatingPointError, match="ppo: policy_loss is not finite in iterat"):
+            session._log("ppo", 1, 1, {"policy_loss": float("nan"), "value_loss": 1.0})
+        lines = session.metrics.read()
+        session.close()
+    assert lines[-1]["policy_loss"] is None and lines[-1]["value_loss"] == 1.0
