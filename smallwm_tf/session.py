@@ -74,7 +74,6 @@ class Session:
 
     Attributes:
       phases_done: number of finished phases over all iterations.
-      counters: cumulative numbers behind the x axes of the curves.
     """
 
     def __init__(self, arguments: TrainArguments, run: RunDirectory):
@@ -110,7 +109,7 @@ class Session:
         self.collector = Collector(self.game, self.actor)
 
         self.phases_done = 0
-        self.counters = {"vqvae_steps": 0, "dynamics_steps": 0, "ppo_updates": 0}
+        self._ppo_updates = 0
         self._chunks: list[Chunk] = []
         self.metrics = Metrics(run)
         self._checkpoints = Checkpoints(
@@ -127,6 +126,15 @@ class Session:
             keep=config.checkpoints.keep,
         )
         self._restore()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Updates since the run began: the x axes of the curves."""
+        return {
+            "vqvae_steps": int(self.learner.vqvae_optimizer.iterations),
+            "dynamics_steps": int(self.learner.dynamics_optimizer.iterations),
+            "ppo_updates": self._ppo_updates,
+        }
 
     # ---- phases, in the order in which they run -----------------------------------------------
 
@@ -188,8 +196,7 @@ class Session:
                     steps_taken += len(group)
                     confusion += group_confusion.numpy()
                     named = dict(zip(DYNAMICS_METRICS, dynamics.numpy(), strict=True))
-                    self._log_vqvae(iteration, vqvae.numpy(), len(group), joint=True)
-                    self.counters["dynamics_steps"] += len(group)
+                    self._log_vqvae(iteration, vqvae.numpy())
                     self._log("dynamics", iteration, self.counters["dynamics_steps"], named)
                     progress.update(len(group), latent_loss=float(named["latent_loss"]))
                 self.metrics.write(
@@ -210,12 +217,12 @@ class Session:
             for number in range(num_updates):
                 values = self.ppo.update(pair, number).numpy()
                 collected.append(values)
-                self.counters["ppo_updates"] += 1
+                self._ppo_updates += 1
                 progress.update(1, dream_return=float(values[0]))
                 last = number + 1 == num_updates
                 if last or len(collected) == self.config.logging.interval:
                     named = dict(zip(PPO_METRICS, np.mean(collected, axis=0), strict=True))
-                    self._log("ppo", iteration, self.counters["ppo_updates"], named)
+                    self._log("ppo", iteration, self._ppo_updates, named)
                     collected = []
 
     @phase
@@ -275,16 +282,14 @@ class Session:
                 for start in range(0, len(rows), config.logging.interval):
                     group = rows[start : start + config.logging.interval]
                     values = self.learner.warmup_steps(group).numpy()
-                    self._log_vqvae(1, values, len(group), joint=False)
+                    self._log_vqvae(1, values)
                     progress.update(len(group), elbo=float(values[2]))
 
     def _frame_batches(self, order: np.random.Generator, count: int) -> np.ndarray:
         shape = [count, self.config.vqvae.batch_size]
         return order.integers(self.replay.size, size=shape).astype(np.int32)
 
-    def _log_vqvae(self, iteration: int, values: np.ndarray, steps: int, joint: bool) -> None:
-        interval = self.config.vqvae.update_interval if joint else 1
-        self.counters["vqvae_steps"] += -(-steps // interval)
+    def _log_vqvae(self, iteration: int, values: np.ndarray) -> None:
         named = dict(zip(VQVAE_METRICS, values, strict=True))
         if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
             self._log("vqvae", iteration, self.counters["vqvae_steps"], named)
@@ -355,7 +360,7 @@ class Session:
         """Writes a checkpoint of everything that later phases depend on."""
         progress = {
             "phases_done": self.phases_done,
-            "counters": self.counters,
+            "ppo_updates": self._ppo_updates,
             "episode_return": self.collector.episode_return,
             "metric_lines": self.metrics.sync(),
             "chunks": [chunk._asdict() for chunk in self._chunks],
@@ -376,7 +381,7 @@ class Session:
             return
         progress = restored.progress
         self.phases_done = progress["phases_done"]
-        self.counters = progress["counters"]
+        self._ppo_updates = progress["ppo_updates"]
         self.collector.episode_return = progress["episode_return"]
         self._chunks = [Chunk(**chunk) for chunk in progress["chunks"]]
         for chunk in self._chunks:
