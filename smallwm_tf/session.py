@@ -5,22 +5,21 @@ command skips what is done and repeats what was begun.
 """
 
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.analysis import figures, scores
+from smallwm_tf import pictures
+from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.dream import DreamEnvironment
-from smallwm_tf.envs.game_batch import GameBatch, random_policy_returns
 from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.learning import inspection
+from smallwm_tf.evaluation import evaluate, game_seed, game_settings, score_random_policy
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
-from smallwm_tf.learning.collection import Collector, play_episodes
+from smallwm_tf.learning.collection import Collector
 from smallwm_tf.learning.ppo import METRICS as PPO_METRICS
 from smallwm_tf.learning.ppo import PPOLearner, make_agent
 from smallwm_tf.learning.replay import Replay
@@ -36,13 +35,12 @@ from smallwm_tf.models.build import build_models
 from smallwm_tf.progress import Progress, say
 from smallwm_tf.randomness import generator, seed_pair
 from smallwm_tf.runs.checkpoints import Checkpoints
+from smallwm_tf.runs.files import read_json, write_json
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 
 PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
-_GAMES_AT_ONCE = 32
-_FIGURE_FRAMES = 8
 
 
 def phase(method: Callable) -> Callable:
@@ -87,8 +85,8 @@ class Session:
         self.game = RealGame(
             arguments.game,
             config.game.num_stacked_frames,
-            seed=_game_seed(self.seed, "collect"),
-            **_game_settings(config),
+            seed=game_seed(self.seed, "collect"),
+            **game_settings(config),
         )
         self.world_model, self.policy = build_models(config, self.game.num_actions)
         self.replay = Replay(total_steps(config))
@@ -205,7 +203,9 @@ class Session:
                     self.counters["dynamics_steps"],
                     **reward_precision_and_recall(confusion),
                 )
-        self._draw_world_model(iteration)
+        pictures.draw_world_model(
+            self._run.figures, self.world_model, self.replay, self.config, self.seed, iteration
+        )
 
     @phase
     def learn_policy(self, iteration: int) -> None:
@@ -231,18 +231,9 @@ class Session:
         config = self.config.evaluation
         name = self.arguments.game.name
         if iteration == 1:
-            self._measure_random_policy()
-        games = self._games("evaluate", iteration)
+            write_json(self._run.path / "random_policy.json", score_random_policy(self.arguments))
         with Progress(config.num_episodes, f"{iteration}: evaluate", "episode") as progress:
-            episodes = play_episodes(
-                games,
-                self.actor,
-                config.num_episodes,
-                config.temperature,
-                (self.seed, "evaluate", iteration),
-                progress.update,
-            )
-        games.close()
+            episodes = evaluate(self.arguments, self.actor, iteration, progress.update)
         entry = scores.evaluation_entry(name, iteration, self.replay.size, episodes.returns)
         entries = [e for e in scores.read_scores(self._run.scores) if e["iteration"] < iteration]
         entries.append(entry | {"lengths": episodes.lengths})
@@ -255,15 +246,11 @@ class Session:
             std_return=entry["std"],
             mean_length=float(np.mean(episodes.lengths)),
         )
-        figures.save_curve(
-            self._run.figures / "scores.png",
-            [(e["num_interactions"], e["mean"], e["std"]) for e in entries],
-            title=name,
-            references=[("random policy", self._random_score["mean"])],
-        )
+        random_mean = read_json(self._run.path / "random_policy.json")["mean"]
+        pictures.draw_scores(self._run.figures, name, entries, random_mean)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
-            f"{entry['num_episodes']} episodes (random policy {self._random_score['mean']:.1f})"
+            f"{entry['num_episodes']} episodes (random policy {random_mean:.1f})"
         )
 
     # ---- parts of phases ----------------------------------------------------------------------
@@ -304,56 +291,6 @@ class Session:
                 f"checkpoint in {self._run.checkpoints} is good; try a smaller learning rate"
             )
 
-    def _draw_world_model(self, iteration: int) -> None:
-        config = self.config
-        order = generator(self.seed, "figures", iteration)
-        steps = np.sort(order.integers(self.replay.size, size=_FIGURE_FRAMES))
-        shown = inspection.reconstruct(self.world_model, self.replay, steps)
-        figures.save_codes_figure(
-            self._run.figures / f"codes_{iteration:03d}.png",
-            shown.frames,
-            shown.codes,
-            shown.reconstructions,
-            config.vqvae.num_embeddings,
-        )
-        start, length = inspection.longest_start(self.replay, config.dream.horizon, order)
-        pair = seed_pair(self.seed, "figures", iteration)
-        loop = inspection.open_loop(self.world_model, self.replay, start, length, pair)
-        figures.save_dream_strip(
-            self._run.figures / f"dream_{iteration:03d}.png",
-            loop.real.frames,
-            loop.real.reconstructions,
-            loop.dreamed,
-            loop.real.codes,
-            loop.dreamed_codes,
-            loop.real_rewards,
-            loop.dreamed_rewards,
-        )
-
-    def _games(self, purpose: str, iteration: int) -> GameBatch:
-        return GameBatch(
-            self.arguments.game,
-            min(self.config.evaluation.num_episodes, _GAMES_AT_ONCE),
-            self.config.game.num_stacked_frames,
-            seed=_game_seed(self.seed, purpose, iteration),
-            **_game_settings(self.config),
-        )
-
-    def _measure_random_policy(self) -> None:
-        path = self._run.path / "random_policy.json"
-        returns = random_policy_returns(
-            self.arguments.game,
-            self.config.evaluation.num_episodes,
-            seed=_game_seed(self.seed, "random_policy"),
-            **_game_settings(self.config),
-        )
-        summary = scores.summarise(returns) | {"returns": returns}
-        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-    @functools.cached_property
-    def _random_score(self) -> dict:
-        return json.loads((self._run.path / "random_policy.json").read_text(encoding="utf-8"))
-
     # ---- checkpoints --------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -392,12 +329,3 @@ class Session:
         iteration, number = divmod(self.phases_done, len(PHASES))
         if iteration < self.config.collection.num_iterations:
             say(f"continuing with {PHASES[number]} of iteration {iteration + 1}")
-
-
-def _game_settings(config) -> dict[str, int]:
-    names = ("frame_skip", "noop_max", "max_episode_steps")
-    return {name: getattr(config.game, name) for name in names}
-
-
-def _game_seed(seed: int, *path: int | str) -> int:
-    return int(generator(seed, "game", *path).integers(2**31))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from smallwm_tf.analysis.atomic_write import write_atomically
 from smallwm_tf.analysis.code_colours import colours_of_codes
+from smallwm_tf.runs.files import write_atomically
 
 _MARGIN = 6  # pixels between pictures
 _FONT_SIZE = 13
@@ -151,7 +152,7 @@ def save_curve(
     axes.legend(fontsize="small")
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
-    write_atomically(path, content.getvalue())
+    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))
 
 
 def _draw_rows(
@@ -248,4 +249,4 @@ def _check_equal_lengths(**arrays: np.ndarray) -> int:
 def _save(path: str | os.PathLike, image: Image.Image) -> None:
     content = io.BytesIO()
     image.save(content, format="PNG", optimize=True)
-    write_atomically(path, content.getvalue())
+    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))

@@ -8,12 +8,13 @@ import importlib.resources
 import json
 import math
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from smallwm_tf.analysis.atomic_write import write_atomically
+from smallwm_tf.runs.files import write_atomically
 
 # A full run has 15 entries of 32 returns; a file beyond this size is not one of ours.
 _MAX_SCORES_BYTES = 16 * 2**20
@@ -136,7 +137,7 @@ def write_scores(path: str | os.PathLike, entries: Sequence[Mapping[str, Any]]) 
         text = json.dumps([dict(entry) for entry in entries], indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ScoresError(f"{os.fspath(path)}: cannot be written as JSON: {error}") from None
-    write_atomically(path, (text + "\n").encode())
+    write_atomically(pathlib.Path(path), lambda file: file.write((text + "\n").encode()))
 
 
 def read_scores(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ import statistics
 
 import pytest
 
-from smallwm_tf.analysis import atomic_write, scores
+from smallwm_tf.analysis import scores
+from smallwm_tf.runs import files
 
 PAPER = pathlib.Path(__file__).resolve().parents[2] / "smallwm_tf" / "data" / "atari_scores.csv"
 
@@ -115,7 +116,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full_disk(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic_write.os, "fsync", full_disk)
+    monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         scores.write_scores(path, _entries()[:1])
     assert path.read_bytes() == before

@@ -1,0 +1,66 @@
+"""Scoring a policy, and the random one, in the real game (section 4 of the paper)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from smallwm_tf.analysis import scores
+from smallwm_tf.command_line import TrainArguments
+from smallwm_tf.envs.game_batch import GameBatch, random_policy_returns
+from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.collection import Episodes, play_episodes
+from smallwm_tf.randomness import generator
+
+_GAMES_AT_ONCE = 32
+
+
+def evaluate(
+    arguments: TrainArguments, actor: Actor, iteration: int, on_episodes: Callable[[int], None]
+) -> Episodes:
+    """Plays ``evaluation.num_episodes`` whole episodes, up to 32 side by side.
+
+    Args:
+      arguments: game, configuration and seed of the run.
+      actor: draws the actions, at ``evaluation.temperature``.
+      iteration: keeps the random numbers of evaluations apart.
+      on_episodes: called with the number of episodes finished since its last call.
+    """
+    config = arguments.config
+    games = GameBatch(
+        arguments.game,
+        min(config.evaluation.num_episodes, _GAMES_AT_ONCE),
+        config.game.num_stacked_frames,
+        seed=game_seed(arguments.seed, "evaluate", iteration),
+        **game_settings(config),
+    )
+    episodes = play_episodes(
+        games,
+        actor,
+        config.evaluation.num_episodes,
+        config.evaluation.temperature,
+        (arguments.seed, "evaluate", iteration),
+        on_episodes,
+    )
+    games.close()
+    return episodes
+
+
+def score_random_policy(arguments: TrainArguments) -> dict[str, Any]:
+    """Summary and returns of the uniformly random policy, same game and number of episodes."""
+    returns = random_policy_returns(
+        arguments.game,
+        arguments.config.evaluation.num_episodes,
+        seed=game_seed(arguments.seed, "random_policy"),
+        **game_settings(arguments.config),
+    )
+    return scores.summarise(returns) | {"returns": returns}
+
+
+def game_settings(config) -> dict[str, int]:
+    """What every copy of the real game is opened with, besides its seed and its stack."""
+    names = ("frame_skip", "noop_max", "max_episode_steps")
+    return {name: getattr(config.game, name) for name in names}
+
+
+def game_seed(seed: int, *path: int | str) -> int:
+    """Seed of one copy, or one batch, of the real game."""
+    return int(generator(seed, "game", *path).integers(2**31))

@@ -1,0 +1,72 @@
+"""The pictures that a run draws of itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smallwm_tf.analysis import figures
+from smallwm_tf.learning import inspection
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.randomness import generator, seed_pair
+
+_NUM_FRAMES = 8
+
+
+def draw_world_model(
+    folder: Path, world_model: WorldModel, replay: Replay, config, seed: int, iteration: int
+) -> None:
+    """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
+
+    Args:
+      folder: where ``codes_<iteration>.png`` and ``dream_<iteration>.png`` go.
+      world_model: what is looked at.
+      replay: real observations, actions and rewards.
+      config: the run's configuration; reads ``vqvae.num_embeddings`` and ``dream.horizon``.
+      seed: of the run.
+      iteration: counted from 1.
+    """
+    order = generator(seed, "figures", iteration)
+    steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
+    shown = inspection.reconstruct(world_model, replay, steps)
+    figures.save_codes_figure(
+        folder / f"codes_{iteration:03d}.png",
+        shown.frames,
+        shown.codes,
+        shown.reconstructions,
+        config.vqvae.num_embeddings,
+    )
+    start, length = inspection.longest_start(replay, config.dream.horizon, order)
+    pair = seed_pair(seed, "figures", iteration)
+    loop = inspection.open_loop(world_model, replay, start, length, pair)
+    figures.save_dream_strip(
+        folder / f"dream_{iteration:03d}.png",
+        loop.real.frames,
+        loop.real.reconstructions,
+        loop.dreamed,
+        loop.real.codes,
+        loop.dreamed_codes,
+        loop.real_rewards,
+        loop.dreamed_rewards,
+    )
+
+
+def draw_scores(
+    folder: Path, name: str, entries: Sequence[Mapping[str, Any]], random_mean: float
+) -> None:
+    """Evaluation scores over interactions, ``scores.png``.
+
+    Args:
+      folder: where it goes.
+      name: of the game.
+      entries: of ``scores.json``.
+      random_mean: mean return of the random policy, drawn as a line.
+    """
+    figures.save_curve(
+        folder / "scores.png",
+        [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],
+        title=name,
+        references=[("random policy", random_mean)],
+    )
