@@ -1,0 +1,1 @@
+"""Measures how fast things are; never part of a test's verdict."""

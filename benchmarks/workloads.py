@@ -1,0 +1,137 @@
+"""The pieces of work that are timed, ours and the peer's, on the same random data.
+
+Shapes: B batch, T window length, F stacked frames, M actions.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.envs.dream import DreamEnvironment
+from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.ppo import PPOLearner, make_agent
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.world_model_learner import WorldModelLearner
+from smallwm_tf.models.build import build_models
+
+NUM_ACTIONS = 6
+_REPLAY_STEPS = 2000
+
+
+class Work(NamedTuple):
+    """One piece of work."""
+
+    name: str
+    amount: int  # units per call
+    unit: str
+    call: Callable[[], object]
+
+
+class Data(NamedTuple):
+    """Random steps that stand in for a game; speed does not depend on their content."""
+
+    frames: np.ndarray  # uint8 [n, 96, 96]
+    actions: np.ndarray
+    rewards: np.ndarray
+    ended: np.ndarray
+
+
+def random_data(seed: int = 0) -> Data:
+    """``_REPLAY_STEPS`` random steps in episodes of about 500."""
+    generator = np.random.default_rng(seed)
+    count = _REPLAY_STEPS
+    return Data(
+        generator.integers(0, 256, (count, 96, 96), dtype=np.uint8),
+        generator.integers(0, NUM_ACTIONS, count).astype(np.int32),
+        generator.integers(-1, 2, count).astype(np.float32),
+        generator.random(count) < 0.002,
+    )
+
+
+class OurWorkloads:
+    """smallwm_tf's compiled steps.
+
+    Args:
+      config: the configuration; its sizes are those of the work.
+      data: fills the replay.
+    """
+
+    def __init__(self, config, data: Data):
+        self.config = config
+        self.world_model, self.policy = build_models(config, NUM_ACTIONS)
+        replay = Replay(_REPLAY_STEPS)
+        replay.append(*data)
+        self.learner = WorldModelLearner(self.world_model, replay, config)
+        dream = DreamEnvironment(
+            self.world_model, replay, config.dream.num_dreams, config.dream.horizon
+        )
+        optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+        optimizer.build(self.policy.trainable_variables)
+        lookup = self.world_model.vqvae.quantizer.lookup
+        agent = make_agent(dream, self.policy, lookup, optimizer, config)
+        self.ppo = PPOLearner(dream, agent, config)
+        self.actor = Actor(self.world_model.vqvae, self.policy)
+        self._replay = replay
+
+    def all(self) -> list[Work]:
+        """Every piece of work, compiled at its first call."""
+        config, seed = self.config, tf.constant([1, 2])
+        generator = np.random.default_rng(1)
+        batch = config.vqvae.batch_size
+        windows, length = config.dynamics.windows_per_batch, config.dynamics.window_length
+        frames = config.game.num_stacked_frames
+        dreams, horizon = config.dream.num_dreams, config.dream.horizon
+
+        def steps(count: int) -> tf.Tensor:
+            return tf.constant(generator.integers(0, _REPLAY_STEPS - length, count), tf.int32)
+
+        frame_batch = steps(batch)[tf.newaxis]
+        starts = steps(windows)
+        dynamics_step = tf.function(self.learner.dynamics_step)
+        encode = tf.function(
+            lambda at: self.world_model.vqvae.encode(self._replay.observations(at, frames))
+        )
+        rollout = tf.function(self.ppo.rollout, autograph=False)
+        single = generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8)
+        encode_steps = steps(windows * length)
+        return [
+            Work(
+                f"VQ-VAE training step, batch {batch}",
+                batch,
+                "frames/s",
+                lambda: self.learner.warmup_steps(frame_batch).numpy(),
+            ),
+            Work(
+                f"dynamics training step, {windows}×{length} with encoding",
+                windows * (length - 1),
+                "transitions/s",
+                lambda: dynamics_step(starts, seed).latent.numpy(),
+            ),
+            Work(
+                f"encoding, batch {windows * length}",
+                windows * length,
+                "frames/s",
+                lambda: encode(encode_steps).numpy(),
+            ),
+            Work(
+                f"dream rollout {dreams}×{horizon} with policy",
+                dreams * horizon,
+                "steps/s",
+                lambda: rollout(seed).reward.numpy(),
+            ),
+            Work(
+                "whole PPO update",
+                dreams * horizon,
+                "steps/s",
+                lambda: self.ppo.update(seed, 0).numpy(),
+            ),
+            Work(
+                "encode + act, batch 1",
+                1,
+                "actions/s",
+                lambda: self.actor.act(single, 1.0, seed, 0).numpy(),
+            ),
+        ]
