@@ -97,7 +97,7 @@ FIELDS = (
     Field("dynamics.channels", 128, "[1, 4096]", "channels", "tables",
           "channels of each ConvLSTM cell", fixed=True),
     Field("dynamics.convolution", "auto", "auto | direct | fast", "", "ours",
-          "how 5x5 convolutions on the 6x6 grid are computed; the result is the same"),
+          "how all convolutions on the 6x6 grid are computed; the result is the same"),
     Field("dynamics.windows_per_batch", 4, "[1, 65536]", "windows", "authors",
           "windows of consecutive steps in one update of the dynamics"),
     Field("dynamics.window_length", 11, "[2, 10000]", "steps", "authors",

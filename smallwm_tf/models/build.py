@@ -29,6 +29,7 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
         embedding_dim=config.vqvae.embedding_dim,
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
+        convolution=convolution,
         name="vqvae",
     )
     dynamics = Dynamics(

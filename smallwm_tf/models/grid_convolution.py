@@ -94,7 +94,7 @@ def _mix(matrix: np.ndarray, tensor: tf.Tensor) -> tf.Tensor:
 
 
 class GridConvolution(tf_keras.layers.Layer):
-    """A SAME convolution without bias on the 6×6 grid, in grid-major layout.
+    """A SAME convolution on the 6×6 grid, in grid-major layout.
 
     Args:
       filters: number of output channels.
@@ -102,12 +102,20 @@ class GridConvolution(tf_keras.layers.Layer):
       implementation: "direct" (``tf.nn.conv2d``, the reference, best on GPUs) or "fast" (the
         bilinear algorithm of this module, best on CPUs). Both compute the same function of the
         same kernel variable [k, k, C_in, C_out].
+      use_bias: whether a bias [C_out] is added.
 
     Raises:
       ValueError: for another kernel size or implementation.
     """
 
-    def __init__(self, filters: int, kernel_size: int, implementation: str, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        implementation: str,
+        use_bias: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if kernel_size not in _CIRCLE_POINTS:
             raise ValueError(f"kernel_size is {kernel_size}; choose 3 or 5")
@@ -116,6 +124,7 @@ class GridConvolution(tf_keras.layers.Layer):
         self.filters = filters
         self.kernel_size = kernel_size
         self.implementation = implementation
+        self.use_bias = use_bias
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
@@ -123,6 +132,12 @@ class GridConvolution(tf_keras.layers.Layer):
             shape=[self.kernel_size, self.kernel_size, input_shape[-1], self.filters],
             initializer=initializers.kernel_initializer(),
         )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=[self.filters],
+                initializer=initializers.bias_initializer(self.kernel_size**2 * input_shape[-1]),
+            )
         super().build(input_shape)
 
     def prepare(self) -> tf.Tensor:
@@ -136,11 +151,13 @@ class GridConvolution(tf_keras.layers.Layer):
         """[36, B, C_in] → [36, B, C_out]; transforms the kernel itself if it is not given."""
         kernel = self.prepare() if prepared_kernel is None else prepared_kernel
         if self.implementation == "direct":
-            outputs = tf.nn.conv2d(to_images(inputs), kernel, strides=1, padding="SAME")
-            return to_grid_major(outputs)
-        matrices = bilinear_matrices(self.kernel_size)
-        products = tf.matmul(_mix(matrices.inputs, inputs), kernel)  # [P, B, C_out]
-        return _mix(matrices.outputs, products)
+            images = tf.nn.conv2d(to_images(inputs), kernel, strides=1, padding="SAME")
+            outputs = to_grid_major(images)
+        else:
+            matrices = bilinear_matrices(self.kernel_size)
+            products = tf.matmul(_mix(matrices.inputs, inputs), kernel)  # [P, B, C_out]
+            outputs = _mix(matrices.outputs, products)
+        return outputs + self.bias if self.use_bias else outputs
 
     def kernel_gradient(self, inputs: tf.Tensor, output_gradients: tf.Tensor) -> tf.Tensor:
         """Gradient of the kernel from stacked calls, [k, k, C_in, C_out].

@@ -12,7 +12,12 @@ import tf_keras
 
 from smallwm_tf.models import initializers
 from smallwm_tf.models.continuous_bernoulli import ContinuousBernoulli, sum_log_prob
-from smallwm_tf.models.grid_convolution import NUM_CELLS
+from smallwm_tf.models.grid_convolution import (
+    NUM_CELLS,
+    GridConvolution,
+    to_grid_major,
+    to_images,
+)
 from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE
 from smallwm_tf.models.vector_quantizer import VectorQuantizer
 
@@ -33,13 +38,23 @@ def _batch_norm() -> tf_keras.layers.BatchNormalization:
     )
 
 
-class ResidualBlock(tf_keras.layers.Layer):
-    """3×3, ReLU, 1×1, add: with batch norm and no biases (encoder) or the reverse (decoder)."""
+def _per_cell(layer: tf_keras.layers.Layer, cells: tf.Tensor, **kwargs) -> tf.Tensor:
+    """Applies an image layer that mixes channels only, a 1×1 convolution or a batch norm."""
+    return tf.squeeze(layer(cells[:, :, tf.newaxis], **kwargs), axis=2)  # [36, B, 1, C] inside
 
-    def __init__(self, use_batch_norm: bool, **kwargs):
+
+class ResidualBlock(tf_keras.layers.Layer):
+    """3×3, ReLU, 1×1, add, on grid-major tensors [36, B, C].
+
+    Args:
+      use_batch_norm: with batch norm and no biases (encoder), or the reverse (decoder).
+      convolution: "direct" or "fast", see ``GridConvolution``.
+    """
+
+    def __init__(self, use_batch_norm: bool, convolution: str, **kwargs):
         super().__init__(**kwargs)
         use_bias = not use_batch_norm
-        self.conv_3x3 = initializers.conv2d(CHANNELS, 3, CHANNELS, use_bias=use_bias)
+        self.conv_3x3 = GridConvolution(CHANNELS, 3, convolution, use_bias=use_bias)
         self.conv_1x1 = initializers.conv2d(CHANNELS, 1, CHANNELS, use_bias=use_bias)
         self.norm_3x3 = _batch_norm() if use_batch_norm else None
         self.norm_1x1 = _batch_norm() if use_batch_norm else None
@@ -47,17 +62,17 @@ class ResidualBlock(tf_keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         features = self.conv_3x3(inputs)
         if self.norm_3x3 is not None:
-            features = self.norm_3x3(features, training=training)
-        features = self.conv_1x1(tf.nn.relu(features))
+            features = _per_cell(self.norm_3x3, features, training=training)
+        features = _per_cell(self.conv_1x1, tf.nn.relu(features))
         if self.norm_1x1 is not None:
-            features = self.norm_1x1(features, training=training)
+            features = _per_cell(self.norm_1x1, features, training=training)
         return inputs + features
 
 
 class Encoder(tf_keras.Model):
     """Observations [B, 96, 96, F] in [0, 1] → vectors to quantise [B, 6, 6, D]."""
 
-    def __init__(self, num_stacked_frames: int, embedding_dim: int, **kwargs):
+    def __init__(self, num_stacked_frames: int, embedding_dim: int, convolution: str, **kwargs):
         super().__init__(**kwargs)
         channels = [num_stacked_frames, 32, 64, 128, CHANNELS]
         self.convolutions = [
@@ -65,7 +80,7 @@ class Encoder(tf_keras.Model):
             for before, after in zip(channels, channels[1:], strict=False)
         ]
         self.norms = [_batch_norm() for _ in self.convolutions]
-        self.residual_blocks = [ResidualBlock(use_batch_norm=True) for _ in range(2)]
+        self.residual_blocks = [ResidualBlock(True, convolution) for _ in range(2)]
         self.projection = initializers.conv2d(embedding_dim, 1, CHANNELS, use_bias=False)
         self.projection_norm = _batch_norm()
 
@@ -73,27 +88,30 @@ class Encoder(tf_keras.Model):
         features = observations
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             features = leaky_relu(norm(convolution(features), training=training))
+        cells = to_grid_major(features)
         for block in self.residual_blocks:
-            features = leaky_relu(block(features, training=training))
-        return self.projection_norm(self.projection(features), training=training)
+            cells = leaky_relu(block(cells, training=training))
+        projected = self.projection(to_images(cells))
+        return self.projection_norm(projected, training=training)
 
 
 class Decoder(tf_keras.Model):
     """Quantised vectors [B, 6, 6, D] → logits of continuous Bernoullis [B, 96, 96, F]."""
 
-    def __init__(self, num_stacked_frames: int, embedding_dim: int, **kwargs):
+    def __init__(self, num_stacked_frames: int, embedding_dim: int, convolution: str, **kwargs):
         super().__init__(**kwargs)
-        self.expansion = initializers.conv2d(CHANNELS, 3, embedding_dim)
-        self.residual_blocks = [ResidualBlock(use_batch_norm=False) for _ in range(2)]
+        self.expansion = GridConvolution(CHANNELS, 3, convolution, use_bias=True)
+        self.residual_blocks = [ResidualBlock(False, convolution) for _ in range(2)]
         self.deconvolutions = [
             initializers.conv2d_transpose(filters, 4, strides=2)
             for filters in (128, 64, 32, num_stacked_frames)
         ]
 
     def call(self, quantized: tf.Tensor) -> tf.Tensor:
-        features = leaky_relu(self.expansion(quantized))
+        cells = leaky_relu(self.expansion(to_grid_major(quantized)))
         for block in self.residual_blocks:
-            features = leaky_relu(block(features))
+            cells = leaky_relu(block(cells))
+        features = to_images(cells)
         for deconvolution in self.deconvolutions[:-1]:
             features = leaky_relu(deconvolution(features))
         return self.deconvolutions[-1](features)
@@ -116,6 +134,7 @@ class VQVAE(tf_keras.Model):
       embedding_dim: D.
       ema_decay: decay of the codebook's moving averages.
       ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
+      convolution: "direct" or "fast", see ``GridConvolution``.
     """
 
     def __init__(
@@ -125,15 +144,16 @@ class VQVAE(tf_keras.Model):
         embedding_dim: int,
         ema_decay: float,
         ema_epsilon: float,
+        convolution: str = "direct",
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_stacked_frames = num_stacked_frames
-        self.encoder = Encoder(num_stacked_frames, embedding_dim, name="encoder")
+        self.encoder = Encoder(num_stacked_frames, embedding_dim, convolution, name="encoder")
         self.quantizer = VectorQuantizer(
             num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
         )
-        self.decoder = Decoder(num_stacked_frames, embedding_dim, name="decoder")
+        self.decoder = Decoder(num_stacked_frames, embedding_dim, convolution, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
         self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
         self(tf.zeros([1, SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames]))  # builds the weights
