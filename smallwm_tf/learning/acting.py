@@ -7,6 +7,8 @@ from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
 
+_FEW = 8  # observations
+
 
 class Actor(tf.Module):
     """Draws actions for real observations.
@@ -35,7 +37,12 @@ class Actor(tf.Module):
         self, observations: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor, step: tf.Tensor
     ) -> tf.Tensor:
         """Actions int32 [B] for uint8 [B, 96, 96, F]; ``step`` is folded into the seed pair."""
-        codes = self._vqvae.encode(observations)
+        # Transforming kernels pays from a handful of observations on.
+        codes = tf.cond(
+            tf.shape(observations)[0] < _FEW,
+            lambda: self._vqvae.encode(observations, "direct"),
+            lambda: self._vqvae.encode(observations),
+        )
         embedded = to_grid_major(self._vqvae.quantizer.lookup(codes))
         logits, _ = self._policy(embedded)
         actions = tfp.distributions.Categorical(logits / temperature)

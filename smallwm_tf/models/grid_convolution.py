@@ -93,6 +93,28 @@ def _mix(matrix: np.ndarray, tensor: tf.Tensor) -> tf.Tensor:
     )
 
 
+def prepare_kernel(kernel: tf.Tensor, implementation: str) -> tf.Tensor:
+    """A kernel [k, k, C_in, C_out] as ``convolve`` wants it: [P, C_in, C_out] if "fast"."""
+    kernel = tf.convert_to_tensor(kernel)
+    if implementation == "direct":
+        return kernel
+    size = kernel.shape[0]
+    taps = tf.reshape(kernel, [size**2, *kernel.shape[2:]])
+    return _mix(bilinear_matrices(size).kernels, taps)
+
+
+def convolve(
+    inputs: tf.Tensor, prepared_kernel: tf.Tensor, kernel_size: int, implementation: str
+) -> tf.Tensor:
+    """[36, B, C_in] → [36, B, C_out] with a kernel from ``prepare_kernel``."""
+    if implementation == "direct":
+        images = tf.nn.conv2d(to_images(inputs), prepared_kernel, strides=1, padding="SAME")
+        return to_grid_major(images)
+    matrices = bilinear_matrices(kernel_size)
+    products = tf.matmul(_mix(matrices.inputs, inputs), prepared_kernel)  # [P, B, C_out]
+    return _mix(matrices.outputs, products)
+
+
 class GridConvolution(tf_keras.layers.Layer):
     """A SAME convolution on the 6×6 grid, in grid-major layout.
 
@@ -142,21 +164,12 @@ class GridConvolution(tf_keras.layers.Layer):
 
     def prepare(self) -> tf.Tensor:
         """The kernel as ``call`` wants it: transformed [P, C_in, C_out] if fast, else as it is."""
-        if self.implementation == "direct":
-            return tf.convert_to_tensor(self.kernel)
-        taps = tf.reshape(self.kernel, [self.kernel_size**2, *self.kernel.shape[2:]])
-        return _mix(bilinear_matrices(self.kernel_size).kernels, taps)
+        return prepare_kernel(self.kernel, self.implementation)
 
     def call(self, inputs: tf.Tensor, prepared_kernel: tf.Tensor | None = None) -> tf.Tensor:
         """[36, B, C_in] → [36, B, C_out]; transforms the kernel itself if it is not given."""
         kernel = self.prepare() if prepared_kernel is None else prepared_kernel
-        if self.implementation == "direct":
-            images = tf.nn.conv2d(to_images(inputs), kernel, strides=1, padding="SAME")
-            outputs = to_grid_major(images)
-        else:
-            matrices = bilinear_matrices(self.kernel_size)
-            products = tf.matmul(_mix(matrices.inputs, inputs), kernel)  # [P, B, C_out]
-            outputs = _mix(matrices.outputs, products)
+        outputs = convolve(inputs, kernel, self.kernel_size, self.implementation)
         return outputs + self.bias if self.use_bias else outputs
 
     def kernel_gradient(self, inputs: tf.Tensor, output_gradients: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,8 @@ from smallwm_tf.models.continuous_bernoulli import ContinuousBernoulli, sum_log_
 from smallwm_tf.models.grid_convolution import (
     NUM_CELLS,
     GridConvolution,
+    convolve,
+    prepare_kernel,
     to_grid_major,
     to_images,
 )
@@ -68,6 +70,20 @@ class ResidualBlock(tf_keras.layers.Layer):
             features = _per_cell(self.norm_1x1, features, training=training)
         return inputs + features
 
+    def infer(self, inputs: tf.Tensor, convolution: str) -> tf.Tensor:
+        """The encoder's block at inference, batch norm folded into the kernels."""
+        kernel, shift = _folded(self.conv_3x3.kernel, self.norm_3x3)
+        prepared = prepare_kernel(kernel, convolution)
+        features = tf.nn.relu(convolve(inputs, prepared, 3, convolution) + shift)
+        kernel, shift = _folded(self.conv_1x1.kernel, self.norm_1x1)
+        return inputs + tf.matmul(features, kernel[0, 0]) + shift
+
+
+def _folded(kernel: tf.Tensor, norm: tf_keras.layers.BatchNormalization) -> tuple:
+    """Kernel and bias that do at once what a convolution and its batch norm do at inference."""
+    scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+    return kernel * scale, norm.beta - norm.moving_mean * scale
+
 
 class Encoder(tf_keras.Model):
     """Observations [B, 96, 96, F] in [0, 1] → vectors to quantise [B, 6, 6, D]."""
@@ -93,6 +109,28 @@ class Encoder(tf_keras.Model):
             cells = leaky_relu(block(cells, training=training))
         projected = self.projection(to_images(cells))
         return self.projection_norm(projected, training=training)
+
+    def infer(self, frames: tf.Tensor, convolution: str) -> tf.Tensor:
+        """What ``call`` returns at inference, at less cost: uint8 [B, 96, 96, F] → [B, 6, 6, D].
+
+        Batch norm and the scaling of pixels are folded into the kernels.
+
+        Args:
+          frames: 0…255.
+          convolution: "direct" is quicker for a few observations, "fast" for many.
+        """
+        features = tf.cast(frames, tf.float32)
+        scale = 1.0 / 255.0
+        for convolution_layer, norm in zip(self.convolutions, self.norms, strict=True):
+            kernel, shift = _folded(convolution_layer.kernel, norm)
+            features = tf.nn.conv2d(features, kernel * scale, strides=2, padding="SAME")
+            features = leaky_relu(tf.nn.bias_add(features, shift))
+            scale = 1.0
+        cells = to_grid_major(features)
+        for block in self.residual_blocks:
+            cells = leaky_relu(block.infer(cells, convolution))
+        kernel, shift = _folded(self.projection.kernel, self.projection_norm)
+        return to_images(tf.matmul(cells, kernel[0, 0]) + shift)
 
 
 class Decoder(tf_keras.Model):
@@ -149,6 +187,7 @@ class VQVAE(tf_keras.Model):
     ):
         super().__init__(**kwargs)
         self.num_stacked_frames = num_stacked_frames
+        self.convolution = convolution
         self.encoder = Encoder(num_stacked_frames, embedding_dim, convolution, name="encoder")
         self.quantizer = VectorQuantizer(
             num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
@@ -163,9 +202,15 @@ class VQVAE(tf_keras.Model):
         vectors = self.encoder(observations, training=training)
         return self.decoder(self.quantizer(vectors, training=training).quantized)
 
-    def encode(self, observations: tf.Tensor) -> tf.Tensor:
-        """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""
-        return self.quantizer.nearest(self.encoder(scale_pixels(observations), training=False))
+    def encode(self, observations: tf.Tensor, convolution: str | None = None) -> tf.Tensor:
+        """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6].
+
+        Args:
+          observations: stacked frames.
+          convolution: "direct" or "fast"; the model's own choice if not given.
+        """
+        vectors = self.encoder.infer(observations, convolution or self.convolution)
+        return self.quantizer.nearest(vectors)
 
     def decode(self, codes: tf.Tensor) -> tfp.distributions.Distribution:
         """p(x|z) of codes [B, 6, 6]: independent over the pixels [96, 96, F]."""

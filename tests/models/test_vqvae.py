@@ -174,3 +174,10 @@ def test_gradients_reach_encoder_and_decoder_but_not_the_codebook(vqvae, frames)
     assert all(gradient is not None for gradient in gradients)
     assert all(np.abs(gradient).max() > 0 for gradient in gradients)
     assert not any("embeddings" in variable.name for variable in vqvae.trainable_variables)
+
+
+@pytest.mark.parametrize("convolution", ["direct", "fast"])
+def test_folded_inference_equals_the_encoder(vqvae, frames, convolution):
+    expected = vqvae.encoder(scale_pixels(frames), training=False)
+    folded = vqvae.encoder.infer(tf.constant(frames), convolution)
+    np.testing.assert_allclose(folded, expected, atol=2e-5)
