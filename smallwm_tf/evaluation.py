@@ -32,6 +32,7 @@ def evaluate(
         seed=game_seed(arguments.seed, "evaluate", iteration),
         **game_settings(config),
     )
+    actor.refresh()
     episodes = play_episodes(
         games,
         actor,

@@ -142,6 +142,7 @@ class Session:
         config = self.config.collection
         num_steps = collection_steps(self.config, iteration)
         temperature = None if iteration == 1 else config.temperature
+        self.actor.refresh()
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
             collected = self.collector.collect(
                 num_steps, temperature, self.seed, iteration, progress.update

@@ -45,12 +45,20 @@ class DynamicsKernels(NamedTuple):
 
 
 class RewardHead(tf_keras.layers.Layer):
-    """g(y): 1×1 convolution, layer norm, dense 512, dense 3; [36, B, C] → [B, 3]."""
+    """g(y): 1×1 convolution, layer norm, dense 512, dense 3; [36, B, C] → [B, 3].
+
+    Args:
+      fused: whether XLA compiles the layer norm.
+    """
+
+    def __init__(self, fused: bool, **kwargs):
+        super().__init__(**kwargs)
+        self._fused = fused
 
     def build(self, input_shape):
         # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.convolution = initializers.dense(_REWARD_CHANNELS, input_shape[-1])
-        self.norm = GridLayerNormalization()
+        self.norm = GridLayerNormalization(self._fused)
         flat_size = NUM_CELLS * _REWARD_CHANNELS
         self.hidden = initializers.dense(_REWARD_UNITS, flat_size)
         self.logits = initializers.dense(NUM_REWARD_CLASSES, _REWARD_UNITS)
@@ -61,12 +69,10 @@ class RewardHead(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, y: tf.Tensor) -> tf.Tensor:
-        def leaky_relu(features: tf.Tensor) -> tf.Tensor:
-            return tf.nn.leaky_relu(features, alpha=LEAKY_RELU_SLOPE)
-
-        features = leaky_relu(self.norm(self.convolution(y)))
+        features = self.norm(self.convolution(y))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _REWARD_CHANNELS])
-        return self.logits(leaky_relu(self.hidden(flat)))
+        hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
+        return self.logits(hidden)
 
 
 class Dynamics(tf_keras.Model):
@@ -97,7 +103,7 @@ class Dynamics(tf_keras.Model):
         self.latent_head = initializers.dense(
             num_embeddings, channels + num_actions, name="latent_head"
         )
-        self.reward_head = RewardHead(name="reward_head")
+        self.reward_head = RewardHead(fused=convolution == "fast", name="reward_head")
         y_shape = [NUM_CELLS, None, channels + num_actions]
         self.cell_1.build([NUM_CELLS, None, embedding_dim + num_actions])
         self.cell_2.build(y_shape)

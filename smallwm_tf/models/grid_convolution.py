@@ -166,10 +166,22 @@ class GridConvolution(tf_keras.layers.Layer):
         """The kernel as ``call`` wants it: transformed [P, C_in, C_out] if fast, else as it is."""
         return prepare_kernel(self.kernel, self.implementation)
 
-    def call(self, inputs: tf.Tensor, prepared_kernel: tf.Tensor | None = None) -> tf.Tensor:
-        """[36, B, C_in] → [36, B, C_out]; transforms the kernel itself if it is not given."""
+    def call(
+        self,
+        inputs: tf.Tensor,
+        prepared_kernel: tf.Tensor | None = None,
+        implementation: str | None = None,
+    ) -> tf.Tensor:
+        """[36, B, C_in] → [36, B, C_out].
+
+        Args:
+          inputs: grid-major.
+          prepared_kernel: from ``prepare_kernel``; transformed here if it is not given.
+          implementation: what ``prepared_kernel`` was prepared for, if not the layer's own.
+        """
         kernel = self.prepare() if prepared_kernel is None else prepared_kernel
-        outputs = convolve(inputs, kernel, self.kernel_size, self.implementation)
+        how = implementation or self.implementation
+        outputs = convolve(inputs, kernel, self.kernel_size, how)
         return outputs + self.bias if self.use_bias else outputs
 
     def kernel_gradient(self, inputs: tf.Tensor, output_gradients: tf.Tensor) -> tf.Tensor:

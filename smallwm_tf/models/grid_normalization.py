@@ -23,8 +23,25 @@ def normalize(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tens
     return centred * tf.math.rsqrt(variance + EPSILON) * scale + offset
 
 
+def normalize_and_activate(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """``normalize`` and a leaky ReLU."""
+    return tf.nn.leaky_relu(normalize(inputs, scale, offset), alpha=LEAKY_RELU_SLOPE)
+
+
+# Op by op, every step of the normalisation reads and writes the whole tensor; XLA fuses them.
+_fused_normalize_and_activate = tf.function(normalize_and_activate, jit_compile=True)
+
+
 class GridLayerNormalization(tf_keras.layers.Layer):
-    """Layer norm over (channels, height, width) with an elementwise affine map, [36, B, C]."""
+    """Layer norm over (channels, height, width), elementwise affine, leaky ReLU; [36, B, C].
+
+    Args:
+      fused: whether XLA compiles it into one pass.
+    """
+
+    def __init__(self, fused: bool, **kwargs):
+        super().__init__(**kwargs)
+        self._normalize = _fused_normalize_and_activate if fused else normalize_and_activate
 
     def build(self, input_shape):
         shape = [NUM_CELLS, 1, input_shape[-1]]
@@ -33,4 +50,5 @@ class GridLayerNormalization(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return normalize(inputs, self.scale, self.offset)
+        scale, offset = (tf.convert_to_tensor(v) for v in (self.scale, self.offset))
+        return self._normalize(inputs, scale, offset)

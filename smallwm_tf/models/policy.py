@@ -34,22 +34,26 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, use_bias=False)
-        self.norm_1x1 = GridLayerNormalization()
+        fused = convolution == "fast"
+        self.norm_1x1 = GridLayerNormalization(fused)
         self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, convolution)
-        self.norm_5x5 = GridLayerNormalization()
+        self.norm_5x5 = GridLayerNormalization(fused)
         self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
         self.logits = initializers.dense(num_actions, _UNITS, name="logits")
         self.value = initializers.dense(1, _UNITS, name="value")
         self(tf.zeros([NUM_CELLS, 1, embedding_dim]))  # builds the weights
 
-    def call(self, embedded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def leaky_relu(features: tf.Tensor) -> tf.Tensor:
-            return tf.nn.leaky_relu(features, alpha=LEAKY_RELU_SLOPE)
-
-        features = leaky_relu(self.norm_1x1(self.conv_1x1(embedded)))
-        features = leaky_relu(self.norm_5x5(self.conv_5x5(features)))
+    def call(
+        self,
+        embedded: tf.Tensor,
+        prepared_kernel: tf.Tensor | None = None,
+        convolution: str | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits [B, M] and values [B]; the optional arguments are the 5×5 convolution's."""
+        features = self.norm_1x1(self.conv_1x1(embedded))
+        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel, convolution))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
-        hidden = leaky_relu(self.hidden(flat))
+        hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
 
 

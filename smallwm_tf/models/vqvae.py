@@ -70,19 +70,25 @@ class ResidualBlock(tf_keras.layers.Layer):
             features = _per_cell(self.norm_1x1, features, training=training)
         return inputs + features
 
-    def infer(self, inputs: tf.Tensor, convolution: str) -> tf.Tensor:
-        """The encoder's block at inference, batch norm folded into the kernels."""
-        kernel, shift = _folded(self.conv_3x3.kernel, self.norm_3x3)
-        prepared = prepare_kernel(kernel, convolution)
-        features = tf.nn.relu(convolve(inputs, prepared, 3, convolution) + shift)
-        kernel, shift = _folded(self.conv_1x1.kernel, self.norm_1x1)
-        return inputs + tf.matmul(features, kernel[0, 0]) + shift
 
-
-def _folded(kernel: tf.Tensor, norm: tf_keras.layers.BatchNormalization) -> tuple:
+class Folded(NamedTuple):
     """Kernel and bias that do at once what a convolution and its batch norm do at inference."""
+
+    kernel: tf.Tensor
+    bias: tf.Tensor
+
+
+def _fold(kernel: tf.Tensor, norm: tf_keras.layers.BatchNormalization) -> Folded:
     scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
-    return kernel * scale, norm.beta - norm.moving_mean * scale
+    return Folded(kernel * scale, norm.beta - norm.moving_mean * scale)
+
+
+class FoldedEncoder(NamedTuple):
+    """The encoder's weights for inference, batch norm and pixel scaling folded in."""
+
+    convolutions: tuple[Folded, ...]
+    blocks: tuple[tuple[Folded, Folded], ...]  # prepared 3×3 kernel, 1×1 kernel [C, C]
+    projection: Folded  # [C, D]
 
 
 class Encoder(tf_keras.Model):
@@ -110,27 +116,51 @@ class Encoder(tf_keras.Model):
         projected = self.projection(to_images(cells))
         return self.projection_norm(projected, training=training)
 
-    def infer(self, frames: tf.Tensor, convolution: str) -> tf.Tensor:
-        """What ``call`` returns at inference, at less cost: uint8 [B, 96, 96, F] → [B, 6, 6, D].
+    def fold(self, convolution: str) -> FoldedEncoder:
+        """Weights for ``infer``; they stay valid until the next gradient step.
 
-        Batch norm and the scaling of pixels are folded into the kernels.
+        Args:
+          convolution: "direct" is quicker for a few observations, "fast" for many.
+        """
+        folded = [
+            _fold(layer.kernel, norm)
+            for layer, norm in zip(self.convolutions, self.norms, strict=True)
+        ]
+        folded[0] = Folded(folded[0].kernel / 255.0, folded[0].bias)
+
+        def pointwise(layer, norm) -> Folded:
+            kernel, bias = _fold(layer.kernel, norm)
+            return Folded(kernel[0, 0], bias)
+
+        def block(layers: ResidualBlock) -> tuple[Folded, Folded]:
+            kernel, bias = _fold(layers.conv_3x3.kernel, layers.norm_3x3)
+            prepared = Folded(prepare_kernel(kernel, convolution), bias)
+            return prepared, pointwise(layers.conv_1x1, layers.norm_1x1)
+
+        return FoldedEncoder(
+            convolutions=tuple(folded),
+            blocks=tuple(block(layers) for layers in self.residual_blocks),
+            projection=pointwise(self.projection, self.projection_norm),
+        )
+
+    @staticmethod
+    def infer(frames: tf.Tensor, folded: FoldedEncoder, convolution: str) -> tf.Tensor:
+        """What ``call`` returns at inference, at less cost: uint8 [B, 96, 96, F] → [B, 6, 6, D].
 
         Args:
           frames: 0…255.
-          convolution: "direct" is quicker for a few observations, "fast" for many.
+          folded: from ``fold`` with the same ``convolution``.
+          convolution: "direct" or "fast".
         """
         features = tf.cast(frames, tf.float32)
-        scale = 1.0 / 255.0
-        for convolution_layer, norm in zip(self.convolutions, self.norms, strict=True):
-            kernel, shift = _folded(convolution_layer.kernel, norm)
-            features = tf.nn.conv2d(features, kernel * scale, strides=2, padding="SAME")
-            features = leaky_relu(tf.nn.bias_add(features, shift))
-            scale = 1.0
+        for kernel, bias in folded.convolutions:
+            features = tf.nn.conv2d(features, kernel, strides=2, padding="SAME")
+            features = leaky_relu(tf.nn.bias_add(features, bias))
         cells = to_grid_major(features)
-        for block in self.residual_blocks:
-            cells = leaky_relu(block.infer(cells, convolution))
-        kernel, shift = _folded(self.projection.kernel, self.projection_norm)
-        return to_images(tf.matmul(cells, kernel[0, 0]) + shift)
+        for three, one in folded.blocks:
+            inside = tf.nn.relu(convolve(cells, three.kernel, 3, convolution) + three.bias)
+            cells = leaky_relu(cells + tf.matmul(inside, one.kernel) + one.bias)
+        return to_images(tf.matmul(cells, folded.projection.kernel) + folded.projection.bias)
 
 
 class Decoder(tf_keras.Model):
@@ -202,15 +232,10 @@ class VQVAE(tf_keras.Model):
         vectors = self.encoder(observations, training=training)
         return self.decoder(self.quantizer(vectors, training=training).quantized)
 
-    def encode(self, observations: tf.Tensor, convolution: str | None = None) -> tf.Tensor:
-        """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6].
-
-        Args:
-          observations: stacked frames.
-          convolution: "direct" or "fast"; the model's own choice if not given.
-        """
-        vectors = self.encoder.infer(observations, convolution or self.convolution)
-        return self.quantizer.nearest(vectors)
+    def encode(self, observations: tf.Tensor) -> tf.Tensor:
+        """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""
+        folded = self.encoder.fold(self.convolution)
+        return self.quantizer.nearest(self.encoder.infer(observations, folded, self.convolution))
 
     def decode(self, codes: tf.Tensor) -> tfp.distributions.Distribution:
         """p(x|z) of codes [B, 6, 6]: independent over the pixels [96, 96, F]."""

@@ -109,3 +109,27 @@ def test_the_shown_steps_lie_in_one_episode_of_the_newer_half(replay, seed):
     assert start + length <= STEPS
     assert len(set(starts[start : start + length])) == 1
     assert length == 4  # 16 candidates in 7 places: one of them leaves enough
+
+
+@pytest.mark.parametrize("count", [1, 9])  # few and many observations take different ways
+def test_the_actor_uses_the_weights_of_its_last_refresh(count):
+    settings = {"dynamics.channels": 4, "dynamics.convolution": "fast"}
+    models = build_models(build_config(settings), num_actions=M)
+    actor = Actor(models[0].vqvae, models[1])
+    observations = np.random.default_rng(0).integers(256, size=[count, 96, 96, 4], dtype=np.uint8)
+
+    def greedy_actions() -> np.ndarray:
+        return actor.act(observations, 1e-6, np.array([1, 2], np.int32), 0).numpy()
+
+    old = np.argmax(policy_logits(models, observations), axis=-1)
+    np.testing.assert_array_equal(greedy_actions(), old)
+    kernel, norm = models[1].conv_5x5.kernel, models[0].vqvae.encoder.projection_norm
+    for seed in range(100):  # weights under which the actions are others
+        kernel.assign(np.random.default_rng(seed).normal(size=kernel.shape))
+        norm.beta.assign(np.random.default_rng(seed).normal(size=norm.beta.shape))
+        new = np.argmax(policy_logits(models, observations), axis=-1)
+        if not np.array_equal(new, old):
+            break
+    np.testing.assert_array_equal(greedy_actions(), old)
+    actor.refresh()
+    np.testing.assert_array_equal(greedy_actions(), new)
