@@ -16,17 +16,19 @@ def train(arguments: TrainArguments) -> None:
     Args:
       arguments: what the command line asked for.
     """
+    from smallwm_tf.progress import say
     from smallwm_tf.report import describe
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.session import Session
 
+    report = describe(arguments)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
         arguments.run_dir, arguments.game, arguments.config, arguments.seed, arguments.preset
     ) as run:
-        for line in describe(arguments).lines():
-            print(line, flush=True)
+        for line in report.lines():
+            say(line)
         for change in run.changes:
-            print(f"note: {change}", flush=True)
+            say(f"note: {change}")
         session = Session(arguments, run)
         for iteration in range(1, arguments.config.collection.num_iterations + 1):
             session.collect(iteration)

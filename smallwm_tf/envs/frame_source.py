@@ -240,7 +240,9 @@ def open_frame_source(
 def _make(game: Game, **settings: Any) -> gymnasium.Env:
     try:
         if game.is_atari:
-            import ale_py  # noqa: F401  registers the games
+            import ale_py  # registers the games
+
+            ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
