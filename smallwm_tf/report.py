@@ -15,16 +15,17 @@ FRAME_BYTES = 96 * 96
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
 BASE_BYTES = 1.6e9
 
-# Seconds of one unit of work where matrix products run at REFERENCE_GEMM (measured on two cores
-# with benchmarks of this project; the expectation scales with the machine's own product rate).
-REFERENCE_GEMM = 190.0  # GFLOP/s, float32
+# Seconds of one unit of work where matrix products run at REFERENCE_GEMM: two cores of an AMD EPYC
+# with AVX-512 and nothing else to do. The expectation scales with the machine's own rate.
+REFERENCE_GEMM = 380.0  # GFLOP/s, float32
 SECONDS = {
     "real_step": 0.004,
-    "vqvae_frame": 1 / 130,
-    "dynamics_transition": 1 / 240,
-    "dream_step": 1 / 900,
-    "evaluation_episode": 2.5,
-    "start": 60.0,
+    "vqvae_frame": 1 / 220,
+    "dynamics_update": 0.16,
+    "dynamics_transition": 0.00125,
+    "dream_step": 1 / 1000,
+    "evaluation_episode": 1.2,
+    "start": 45.0,
 }
 
 
@@ -128,7 +129,8 @@ def _expected_seconds(config, work: Work) -> float:
         SECONDS["start"]
         + SECONDS["real_step"] * work.real_steps
         + SECONDS["vqvae_frame"] * config.vqvae.batch_size * work.vqvae_steps
-        + SECONDS["dynamics_transition"] * transitions * work.dynamics_steps
+        + (SECONDS["dynamics_update"] + SECONDS["dynamics_transition"] * transitions)
+        * work.dynamics_steps
         + SECONDS["dream_step"] * config.dream.num_dreams * config.dream.horizon * work.ppo_updates
         + SECONDS["evaluation_episode"] * work.evaluation_episodes
     )
