@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
             "vqvae": {"warmup_epochs": 4, "update_interval": 8},
             "dynamics": {"windows_per_batch": 8, "epochs": (8, 4), "reward_loss_weight": 1.0},
             "dream": {"num_dreams": 64, "horizon": 12},
-            "ppo": {"num_updates": (50, 120), "entropy_weight": 0.003},
+            "ppo": {"num_updates": (50, 260), "entropy_weight": 0.003},
             "logging": {"interval": 25},
         }
     )
