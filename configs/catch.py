@@ -1,7 +1,6 @@
 """Catch, the project's own tiny game: the whole system learns within minutes.
 
-Dreams are as long as an episode; the steps after the landing, where any action is as good, keep
-the entropy up by themselves. The reward loss counts in full: a few minutes must suffice to
+Dreams are as long as an episode. The reward loss counts in full: a few minutes must suffice to
 learn it, and beside the 36 cross-entropies of the codes it stays small.
 """
 
@@ -20,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
             "vqvae": {"warmup_epochs": 4, "update_interval": 8},
             "dynamics": {"windows_per_batch": 8, "epochs": (8, 4), "reward_loss_weight": 1.0},
             "dream": {"num_dreams": 64, "horizon": 12},
-            "ppo": {"num_updates": (50, 260), "entropy_weight": 0.003},
+            "ppo": {"num_updates": (50, 260)},
             "logging": {"interval": 25},
         }
     )
