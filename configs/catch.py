@@ -1,6 +1,8 @@
 """Catch, the project's own tiny game: the whole system learns within minutes.
 
-Dreams are as long as an episode. The reward loss counts in full: a few minutes must suffice to
+Real steps are cheap here, and enough of them are played at random for every column to see a catch:
+with half as many, one seed of three never saw the ball caught in the last column, so its world
+model knew no such thing and its policy never tried. Dreams are as long as an episode. The reward loss counts in full: a few minutes must suffice to
 learn it, and beside the 36 cross-entropies of the codes it stays small.
 """
 
@@ -13,11 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
             "game": {"num_stacked_frames": 1},
             "collection": {
                 "num_iterations": 2,
-                "first_iteration_steps": 2000,
+                "first_iteration_steps": 4000,
                 "steps_per_iteration": 1000,
             },
-            "vqvae": {"warmup_epochs": 4, "update_interval": 8},
-            "dynamics": {"windows_per_batch": 8, "epochs": (8, 4), "reward_loss_weight": 1.0},
+            "vqvae": {"warmup_epochs": 2, "update_interval": 8},
+            "dynamics": {"windows_per_batch": 8, "epochs": (4, 2), "reward_loss_weight": 1.0},
             "dream": {"num_dreams": 64, "horizon": 12},
             "ppo": {"num_updates": (50, 260)},
             "logging": {"interval": 25},
