@@ -2,8 +2,9 @@
 
 Real steps are cheap here, and enough of them are played at random for every column to see a catch:
 with half as many, one seed of three never saw the ball caught in the last column, so its world
-model knew no such thing and its policy never tried. Dreams are as long as an episode. The reward loss counts in full: a few minutes must suffice to
-learn it, and beside the 36 cross-entropies of the codes it stays small.
+model knew no such thing and its policy never tried. Dreams are as long as an episode. The reward
+loss counts in full: a few minutes must suffice to learn it, and beside the 36 cross-entropies of
+the codes it stays small.
 """
 
 import ml_collections
