@@ -76,7 +76,6 @@ class WorldModelLearner(tf.Module):
           Scalars in the order of ``VQVAE_METRICS``.
         """
         vqvae = self.world_model.vqvae
-        steps = tf.ensure_shape(steps, [self._vqvae_config.batch_size])
         frames = self._replay.observations(steps, vqvae.num_stacked_frames)
         observations = scale_pixels(frames)
         with tf.GradientTape() as tape:
@@ -90,7 +89,6 @@ class WorldModelLearner(tf.Module):
     def dynamics_step(self, starts: tf.Tensor, seed: tf.Tensor) -> DynamicsLosses:
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
         config = self._dynamics_config
-        starts = tf.ensure_shape(starts, [config.windows_per_batch])
         codes, actions, rewards, valid = self._encoded_windows(starts)
         dynamics = self.world_model.dynamics
         kernels = dynamics.prepare()
