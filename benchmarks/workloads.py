@@ -39,10 +39,10 @@ class Data(NamedTuple):
     ended: np.ndarray
 
 
-def random_data(seed: int = 0) -> Data:
-    """``_REPLAY_STEPS`` random steps in episodes of about 500."""
+def random_data(steps: int = _REPLAY_STEPS, seed: int = 0) -> Data:
+    """Random steps in episodes of about 500."""
     generator = np.random.default_rng(seed)
-    count = _REPLAY_STEPS
+    count = steps
     return Data(
         generator.integers(0, 256, (count, 96, 96), dtype=np.uint8),
         generator.integers(0, NUM_ACTIONS, count).astype(np.int32),
@@ -56,13 +56,14 @@ class OurWorkloads:
 
     Args:
       config: the configuration; its sizes are those of the work.
-      data: fills the replay.
+      data: first content of the replay.
+      capacity: of the replay, in steps.
     """
 
-    def __init__(self, config, data: Data):
+    def __init__(self, config, data: Data, capacity: int = _REPLAY_STEPS):
         self.config = config
         self.world_model, self.policy = build_models(config, NUM_ACTIONS)
-        replay = Replay(_REPLAY_STEPS)
+        self.replay = replay = Replay(capacity)
         replay.append(*data)
         self.learner = WorldModelLearner(self.world_model, replay, config)
         dream = DreamEnvironment(
@@ -74,7 +75,6 @@ class OurWorkloads:
         agent = make_agent(dream, self.policy, lookup, optimizer, config)
         self.ppo = PPOLearner(dream, agent, config)
         self.actor = Actor(self.world_model.vqvae, self.policy)
-        self._replay = replay
 
     def all(self) -> list[Work]:
         """Every piece of work, compiled at its first call."""
@@ -86,13 +86,13 @@ class OurWorkloads:
         dreams, horizon = config.dream.num_dreams, config.dream.horizon
 
         def steps(count: int) -> tf.Tensor:
-            return tf.constant(generator.integers(0, _REPLAY_STEPS - length, count), tf.int32)
+            return tf.constant(generator.integers(0, self.replay.size - length, count), tf.int32)
 
         frame_batch = steps(batch)[tf.newaxis]
         starts = steps(windows)
         dynamics_step = tf.function(self.learner.dynamics_step)
         encode = tf.function(
-            lambda at: self.world_model.vqvae.encode(self._replay.observations(at, frames))
+            lambda at: self.world_model.vqvae.encode(self.replay.observations(at, frames))
         )
         rollout = tf.function(self.ppo.rollout, autograph=False)
         single = generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8)
