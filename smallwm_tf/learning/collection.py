@@ -72,7 +72,7 @@ class Collector:
                 action = random_actions[step]
             else:
                 observation = time_step.observation[np.newaxis]
-                action = self._actor.act(observation, temperature, pair, step).numpy()[0]
+                action = self._actor.act(observation, temperature, pair, step)[0]
             frames[step] = time_step.observation[..., -1]
             actions[step] = action
             time_step = game.step(np.int32(action))
@@ -124,8 +124,7 @@ def play_episodes(
         round_lengths = np.zeros(games.num_games, int)
         while running.any():
             actions = np.zeros(games.num_games, np.int32)
-            acts = actor.act(observations[running], temperature, pair, step)
-            actions[running] = acts.numpy()
+            actions[running] = actor.act(observations[running], temperature, pair, step)
             result = games.step(actions, active=running)
             observations = result.observations
             round_returns[running] += result.rewards[running]

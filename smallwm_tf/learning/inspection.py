@@ -62,7 +62,7 @@ def open_loop(
     step = tf.function(world_model.step)
     codes = tf.constant(real.codes[:1])
     state = world_model.dynamics.initial_state(1)
-    kernels = world_model.dynamics.prepare()
+    kernels = world_model.dynamics.prepare("fewest_products")
     all_codes, all_rewards = [], []
     for t in range(length):
         all_codes.append(codes[0].numpy())

@@ -140,10 +140,12 @@ class PPOLearner(tf.Module):
             transition = trajectory.from_transition(time_step, action, following)
             return t + 1, following, write(arrays, t, transition)
 
-        _, last, arrays = tf.while_loop(
-            lambda t, *_: t < horizon, body, (0, time_step, arrays), parallel_iterations=1
-        )
-        arrays = write(arrays, horizon, trajectory.from_transition(last, act(last, horizon), last))
+        with self.agent.actor_net.trunk.prepared():
+            _, last, arrays = tf.while_loop(
+                lambda t, *_: t < horizon, body, (0, time_step, arrays), parallel_iterations=1
+            )
+            ending = trajectory.from_transition(last, act(last, horizon), last)
+        arrays = write(arrays, horizon, ending)
 
         def batch_major(array: tf.TensorArray) -> tf.Tensor:
             stacked = array.stack()

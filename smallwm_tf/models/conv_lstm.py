@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from smallwm_tf.models import grid_normalization, initializers
-from smallwm_tf.models.grid_convolution import NUM_CELLS, GridConvolution
+from smallwm_tf.models.grid_convolution import NUM_CELLS, GridConvolution, convolve_constant
 
 KERNEL_SIZE = 5
 FORGET_BIAS = 1.0
@@ -96,7 +96,7 @@ class ConvolutionRecorder:
         self, layer: GridConvolution, inputs: tf.Tensor, prepared_kernel: tf.Tensor
     ) -> tf.Tensor:
         """Convolves with a constant kernel and remembers the call."""
-        outputs = layer(inputs, tf.stop_gradient(prepared_kernel))
+        outputs = convolve_constant(inputs, prepared_kernel, layer.kernel_size)
         tap = tf.zeros_like(outputs)
         self._tape.watch(tap)
         self._layers[layer.name] = layer
@@ -168,9 +168,9 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def prepare(self) -> PreparedKernels:
-        """Kernels for ``call``; they stay valid until the next gradient step."""
-        return PreparedKernels(self.conv_x.prepare(), self.conv_h.prepare())
+    def prepare(self, form: str | None = None) -> PreparedKernels:
+        """Kernels for ``call``, see ``GridConvolution.prepare``; valid until a gradient step."""
+        return PreparedKernels(self.conv_x.prepare(form), self.conv_h.prepare(form))
 
     def initial_state(self, batch_size: int | tf.Tensor) -> ConvLSTMState:
         """Zeros, [36, B, C] each."""

@@ -98,6 +98,7 @@ class Dynamics(tf_keras.Model):
         super().__init__(**kwargs)
         self.num_actions = num_actions
         self.channels = channels
+        self.convolution = convolution
         self.cell_1 = ConvLSTMCell(channels, convolution, name="cell_1")
         self.cell_2 = ConvLSTMCell(channels, convolution, name="cell_2")
         self.latent_head = initializers.dense(
@@ -111,9 +112,13 @@ class Dynamics(tf_keras.Model):
         self.reward_head.build(y_shape)
         self.built = True
 
-    def prepare(self) -> DynamicsKernels:
-        """Kernels for ``call``, to be shared by all steps between two gradient steps."""
-        return DynamicsKernels(self.cell_1.prepare(), self.cell_2.prepare())
+    def prepare(self, form: str | None = None) -> DynamicsKernels:
+        """Kernels for ``call``, to be shared by all steps between two gradient steps.
+
+        Args:
+          form: see ``GridConvolution.prepare``; "fewest_products" suits many steps.
+        """
+        return DynamicsKernels(self.cell_1.prepare(form), self.cell_2.prepare(form))
 
     def initial_state(self, batch_size: int | tf.Tensor) -> DynamicsState:
         """The state before a first step: zeros."""

@@ -4,7 +4,8 @@ The networks see embedding vectors. As TF-Agents networks they take codes and lo
 in the codebook, which is not theirs to train.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -34,24 +35,27 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, use_bias=False)
-        fused = convolution == "fast"
+        self.is_fast = fused = convolution == "fast"
         self.norm_1x1 = GridLayerNormalization(fused)
-        self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, convolution)
+        self.conv_5x5 = GridConvolution(
+            _CHANNELS, _KERNEL_SIZE, convolution, form="fewest_products"
+        )
         self.norm_5x5 = GridLayerNormalization(fused)
         self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
         self.logits = initializers.dense(num_actions, _UNITS, name="logits")
         self.value = initializers.dense(1, _UNITS, name="value")
         self(tf.zeros([NUM_CELLS, 1, embedding_dim]))  # builds the weights
 
+    def prepare(self) -> tf.Tensor:
+        """The 5×5 kernel for ``call``, to be shared by many calls between two gradient steps."""
+        return self.conv_5x5.prepare()
+
     def call(
-        self,
-        embedded: tf.Tensor,
-        prepared_kernel: tf.Tensor | None = None,
-        convolution: str | None = None,
+        self, embedded: tf.Tensor, prepared_kernel: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits [B, M] and values [B]; the optional arguments are the 5×5 convolution's."""
+        """Logits [B, M] and values [B]."""
         features = self.norm_1x1(self.conv_1x1(embedded))
-        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel, convolution))
+        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
@@ -71,7 +75,18 @@ class SharedTrunk:
     def __init__(self, model: PolicyAndValue, lookup: Callable[[tf.Tensor], tf.Tensor]):
         self.model = model
         self._lookup = lookup
+        self._evaluate = tf.function(model.__call__, jit_compile=model.is_fast, autograph=False)
+        self._kernel: tf.Tensor | None = None
         self._last: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]] | None = None
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Inside this context the 5×5 kernel is transformed once, not at every call."""
+        self._kernel = self.model.prepare()
+        try:
+            yield
+        finally:
+            self._kernel = None
 
     def __call__(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes [..., 6, 6] → logits [..., M] and values [...]."""
@@ -80,7 +95,7 @@ class SharedTrunk:
         outer_shape = tf.shape(codes)[:-2]
         flat = tf.reshape(codes, tf.concat([[-1], tf.shape(codes)[-2:]], axis=0))
         embedded = tf.stop_gradient(to_grid_major(self._lookup(flat)))
-        logits, values = self.model(embedded)
+        logits, values = self._evaluate(embedded, self._kernel)
         logits = tf.reshape(logits, tf.concat([outer_shape, [self.model.num_actions]], axis=0))
         logits = tf.ensure_shape(logits, [*codes.shape[:-2], self.model.num_actions])
         values = tf.ensure_shape(tf.reshape(values, outer_shape), codes.shape[:-2])
@@ -93,13 +108,13 @@ class ActorNetwork(network.Network):
 
     def __init__(self, observation_spec, action_spec, trunk: SharedTrunk):
         super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="actor")
-        self._trunk = trunk
+        self.trunk = trunk
         self._model = trunk.model  # tracked by Keras: these are the network's variables
         self._action_dtype = action_spec.dtype
 
     def call(self, observations, step_type=None, network_state=(), training=False):
         del step_type, training
-        logits, _ = self._trunk(observations)
+        logits, _ = self.trunk(observations)
         return tfp.distributions.Categorical(logits, dtype=self._action_dtype), network_state
 
 

@@ -67,13 +67,7 @@ class VectorQuantizer(tf_keras.layers.Layer):
 
     def nearest(self, inputs: tf.Tensor) -> tf.Tensor:
         """Index of the nearest embedding: [..., D] → [...], int32."""
-        flat = tf.reshape(inputs, [-1, self.embedding_dim])
-        # |x|² is the same for all candidates and left out.
-        scores = tf.reduce_sum(tf.square(self.embeddings), axis=1) - 2.0 * tf.matmul(
-            flat, self.embeddings, transpose_b=True
-        )
-        indices = tf.argmin(scores, axis=1, output_type=tf.int32)
-        return tf.reshape(indices, tf.shape(inputs)[:-1])
+        return nearest(inputs, self.embeddings)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Quantized:
         """Quantises [..., D]; the codebook moves only in training."""
@@ -98,6 +92,16 @@ class VectorQuantizer(tf_keras.layers.Layer):
         self.ema_cluster_size.assign(sizes)
         self.ema_cluster_sum.assign(cluster_sum)
         self.embeddings.assign(cluster_sum / smoothed[:, tf.newaxis])
+
+
+def nearest(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+    """Index of the nearest of the embeddings [K, D] in L2: [..., D] → [...], int32."""
+    flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    # |x|² is the same for all candidates and left out.
+    scores = tf.reduce_sum(tf.square(embeddings), axis=1) - 2.0 * tf.matmul(
+        flat, embeddings, transpose_b=True
+    )
+    return tf.reshape(tf.argmin(scores, axis=1, output_type=tf.int32), tf.shape(inputs)[:-1])
 
 
 def perplexity(encoding_indices: tf.Tensor, num_embeddings: int) -> tf.Tensor:

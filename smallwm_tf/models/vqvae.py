@@ -42,7 +42,8 @@ def _batch_norm() -> tf_keras.layers.BatchNormalization:
 
 def _per_cell(layer: tf_keras.layers.Layer, cells: tf.Tensor, **kwargs) -> tf.Tensor:
     """Applies an image layer that mixes channels only, a 1×1 convolution or a batch norm."""
-    return tf.squeeze(layer(cells[:, :, tf.newaxis], **kwargs), axis=2)  # [36, B, 1, C] inside
+    images = tf.expand_dims(cells, axis=2)  # [36, B, 1, C]
+    return tf.squeeze(layer(images, **kwargs), axis=2)
 
 
 class ResidualBlock(tf_keras.layers.Layer):
@@ -97,6 +98,7 @@ class Encoder(tf_keras.Model):
     def __init__(self, num_stacked_frames: int, embedding_dim: int, convolution: str, **kwargs):
         super().__init__(**kwargs)
         channels = [num_stacked_frames, 32, 64, 128, CHANNELS]
+        self.form = "direct" if convolution == "direct" else "fewest_kernels"
         self.convolutions = [
             initializers.conv2d(after, 4, before, strides=2, use_bias=False)
             for before, after in zip(channels, channels[1:], strict=False)
@@ -116,11 +118,11 @@ class Encoder(tf_keras.Model):
         projected = self.projection(to_images(cells))
         return self.projection_norm(projected, training=training)
 
-    def fold(self, convolution: str) -> FoldedEncoder:
+    def fold(self, form: str | None = None) -> FoldedEncoder:
         """Weights for ``infer``; they stay valid until the next gradient step.
 
         Args:
-          convolution: "direct" is quicker for a few observations, "fast" for many.
+          form: of the 3×3 kernels, see ``prepare_kernel``; the encoder's own if not given.
         """
         folded = [
             _fold(layer.kernel, norm)
@@ -134,7 +136,7 @@ class Encoder(tf_keras.Model):
 
         def block(layers: ResidualBlock) -> tuple[Folded, Folded]:
             kernel, bias = _fold(layers.conv_3x3.kernel, layers.norm_3x3)
-            prepared = Folded(prepare_kernel(kernel, convolution), bias)
+            prepared = Folded(prepare_kernel(kernel, form or self.form), bias)
             return prepared, pointwise(layers.conv_1x1, layers.norm_1x1)
 
         return FoldedEncoder(
@@ -144,13 +146,12 @@ class Encoder(tf_keras.Model):
         )
 
     @staticmethod
-    def infer(frames: tf.Tensor, folded: FoldedEncoder, convolution: str) -> tf.Tensor:
+    def infer(frames: tf.Tensor, folded: FoldedEncoder) -> tf.Tensor:
         """What ``call`` returns at inference, at less cost: uint8 [B, 96, 96, F] → [B, 6, 6, D].
 
         Args:
           frames: 0…255.
-          folded: from ``fold`` with the same ``convolution``.
-          convolution: "direct" or "fast".
+          folded: from ``fold``.
         """
         features = tf.cast(frames, tf.float32)
         for kernel, bias in folded.convolutions:
@@ -158,9 +159,16 @@ class Encoder(tf_keras.Model):
             features = leaky_relu(tf.nn.bias_add(features, bias))
         cells = to_grid_major(features)
         for three, one in folded.blocks:
-            inside = tf.nn.relu(convolve(cells, three.kernel, 3, convolution) + three.bias)
-            cells = leaky_relu(cells + tf.matmul(inside, one.kernel) + one.bias)
-        return to_images(tf.matmul(cells, folded.projection.kernel) + folded.projection.bias)
+            inside = tf.nn.relu(convolve(cells, three.kernel, 3) + three.bias)
+            cells = leaky_relu(cells + _pointwise(inside, one))
+        return to_images(_pointwise(cells, folded.projection))
+
+
+def _pointwise(cells: tf.Tensor, folded: Folded) -> tf.Tensor:
+    """A folded 1×1 convolution, [36, B, C] → [36, B, C'], as one matrix product."""
+    flat = tf.reshape(cells, [-1, cells.shape[-1]])
+    mixed = tf.nn.bias_add(tf.matmul(flat, folded.kernel), folded.bias)
+    return tf.reshape(mixed, [NUM_CELLS, -1, folded.bias.shape[0]])
 
 
 class Decoder(tf_keras.Model):
@@ -217,7 +225,6 @@ class VQVAE(tf_keras.Model):
     ):
         super().__init__(**kwargs)
         self.num_stacked_frames = num_stacked_frames
-        self.convolution = convolution
         self.encoder = Encoder(num_stacked_frames, embedding_dim, convolution, name="encoder")
         self.quantizer = VectorQuantizer(
             num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
@@ -234,8 +241,7 @@ class VQVAE(tf_keras.Model):
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
         """Codes of observations, z ~ p(z|x): uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""
-        folded = self.encoder.fold(self.convolution)
-        return self.quantizer.nearest(self.encoder.infer(observations, folded, self.convolution))
+        return self.quantizer.nearest(self.encoder.infer(observations, self.encoder.fold()))
 
     def decode(self, codes: tf.Tensor) -> tfp.distributions.Distribution:
         """p(x|z) of codes [B, 6, 6]: independent over the pixels [96, 96, F]."""

@@ -53,19 +53,44 @@ def policy_logits(models, observations) -> tf.Tensor:
 
 def test_actions_are_drawn_from_the_policy_at_the_temperature(models, replay):
     actor = Actor(models[0].vqvae, models[1])
-    observations = replay.observations(tf.range(9), F)
+    observations = replay.observations(tf.range(9), F).numpy()
     pair = tf.constant([3, 4])
-    logits = policy_logits(models, observations)
+    logits = policy_logits(models, observations).numpy().astype(np.float64)
     for temperature, step in [(1.0, 0), (1.0, 7), (1.5, 7), (30.0, 7)]:
-        seed = tf.random.experimental.stateless_fold_in(pair, step)
-        expected = tfp.distributions.Categorical(logits / temperature).sample(seed=seed)
+        seed = tf.random.experimental.stateless_fold_in(pair, step, alg="philox")
+        uniform = tf.random.stateless_uniform([16, M], seed, 1e-20, 1.0, alg="philox")  # padded
+        noise = -np.log(-np.log(uniform.numpy()[:9].astype(np.float64)))
         actions = actor.act(observations, temperature, pair, step)
-        np.testing.assert_array_equal(actions, expected)
+        np.testing.assert_array_equal(actions, np.argmax(logits / temperature + noise, axis=-1))
     cold = actor.act(observations, 1e-4, pair, 0)
     np.testing.assert_array_equal(cold, np.argmax(logits, axis=-1))
-    draws = {tuple(actor.act(observations, 30.0, pair, step).numpy()) for step in range(5)}
+    draws = {tuple(actor.act(observations, 30.0, pair, step)) for step in range(5)}
     assert len(draws) == 5
-    assert actor.act.experimental_get_tracing_count() == 1
+
+
+def test_actions_come_as_often_as_the_policy_says(models, replay):
+    world_model, policy = models
+    actor = Actor(world_model.vqvae, policy)
+    observations = replay.observations(tf.fill([64], 3), F).numpy()
+    temperature = float(np.ptp(policy_logits(models, observations[:1]).numpy())) / 2
+    expected = tf.nn.softmax(policy_logits(models, observations[:1])[0] / temperature).numpy()
+    pair = tf.constant([5, 6])
+    drawn = np.concatenate([actor.act(observations, temperature, pair, t) for t in range(60)])
+    shares = np.bincount(drawn, minlength=M) / len(drawn)
+    assert expected.max() > 1.5 * expected.min()
+    spread = np.sqrt(expected * (1 - expected) / len(drawn))
+    assert np.all(np.abs(shares - expected) < 4 * spread)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_every_graph_is_traced_once(models, replay, count):
+    actor = Actor(models[0].vqvae, models[1])
+    observations = replay.observations(tf.range(count), F).numpy()
+    actor.act(observations, 1.0, tf.constant([1, 2]), 0)
+    traced = actor._draw.experimental_get_tracing_count()
+    actor.act(observations[::-1], 0.5, tf.constant([3, 4]), 5)
+    assert actor._draw.experimental_get_tracing_count() == traced
+    assert len(actor._graphs) == 1
 
 
 def test_reconstructions_are_means_of_the_decoded_codes(models, replay):
@@ -119,7 +144,7 @@ def test_the_actor_uses_the_weights_of_its_last_refresh(count):
     observations = np.random.default_rng(0).integers(256, size=[count, 96, 96, 4], dtype=np.uint8)
 
     def greedy_actions() -> np.ndarray:
-        return actor.act(observations, 1e-6, np.array([1, 2], np.int32), 0).numpy()
+        return actor.act(observations, 1e-6, tf.constant([1, 2]), 0)
 
     old = np.argmax(policy_logits(models, observations), axis=-1)
     np.testing.assert_array_equal(greedy_actions(), old)

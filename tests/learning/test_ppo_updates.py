@@ -11,7 +11,6 @@ from tf_agents.trajectories import StepType
 from smallwm_tf.config import build_config
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.ppo import METRICS, PPOLearner
-from smallwm_tf.models.grid_convolution import GridConvolution
 
 N, H, M = 2, 3, 3  # as in conftest.py
 FIRST, MID, LAST = (int(t) for t in (StepType.FIRST, StepType.MID, StepType.LAST))
@@ -117,17 +116,16 @@ def test_the_rollout_lines_up_as_its_table_says(parts):
 def test_an_update_is_one_traced_function_that_evaluates_the_trunk_once_per_call(
     parts, monkeypatch
 ):
-    evaluations = []
-    original = GridConvolution.call
-
-    def counting(layer, inputs, *arguments):
-        if layer is parts.policy.conv_5x5:
-            evaluations.append(inputs)
-        return original(layer, inputs, *arguments)
-
-    monkeypatch.setattr(GridConvolution, "call", counting)
     learner = parts.learner()
-    evaluations.clear()  # the agent builds its networks
+    trunk = learner.agent.actor_net.trunk
+    evaluations = []
+    original = trunk._evaluate
+
+    def counting(embedded, kernel):
+        evaluations.append(embedded)
+        return original(embedded, kernel)
+
+    monkeypatch.setattr(trunk, "_evaluate", counting)
     seed = np.array([5, 6], np.int32)
     before = [variable.numpy() for variable in parts.policy.variables]
     results = [learner.update(seed, number).numpy() for number in range(3)]

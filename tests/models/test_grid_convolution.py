@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.models.grid_convolution import (
+    FAST_FORMS,
     GridConvolution,
     bilinear_matrices,
+    convolve_constant,
     to_grid_major,
     to_images,
 )
@@ -83,17 +85,27 @@ def test_outputs_equal_the_direct_sum(implementation, kernel_size, images):
     np.testing.assert_allclose(outputs, expected, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kernel_size", SIZES)
-def test_the_bilinear_algorithm_is_exact_in_float64(kernel_size, images):
+@pytest.mark.parametrize(
+    ("kernel_size", "form", "num_kernels", "num_products"),
+    [
+        (3, "fewest_kernels", 25, 100),
+        (5, "fewest_kernels", 64, 128),
+        (5, "fewest_products", 94, 94),
+    ],
+)
+def test_the_bilinear_algorithms_are_exact_in_float64(
+    kernel_size, form, num_kernels, num_products, images
+):
     kernel = np.random.default_rng(3).normal(size=[kernel_size, kernel_size, C_IN, C_OUT])
-    matrices = bilinear_matrices(kernel_size)
+    matrices = bilinear_matrices(kernel_size, form)
     transformed_x = np.tensordot(matrices.inputs, grid_major(images), 1)
     transformed_w = np.tensordot(matrices.kernels, kernel.reshape(-1, C_IN, C_OUT), 1)
-    outputs = np.tensordot(matrices.outputs, transformed_x @ transformed_w, 1)
+    num_rows = len(matrices.inputs) // len(matrices.kernels)
+    products = transformed_x @ np.repeat(transformed_w, num_rows, axis=0)
+    outputs = np.tensordot(matrices.outputs, products, 1)
     np.testing.assert_allclose(outputs, grid_major(direct_sum(images, kernel)), atol=1e-12)
-    num_products = {3: 73, 5: 94}[kernel_size]
     assert matrices.inputs.shape == (num_products, 36)
-    assert matrices.kernels.shape == (num_products, kernel_size**2)
+    assert matrices.kernels.shape == (num_kernels, kernel_size**2)
     assert matrices.outputs.shape == (36, num_products)
 
 
@@ -146,15 +158,44 @@ def test_a_prepared_kernel_serves_many_calls_and_outlives_a_change(implementatio
     np.testing.assert_array_equal(layer(2 * inputs, prepared), 2 * before)
 
 
-def test_fast_and_direct_agree_at_the_size_of_the_dynamics():
-    inputs = tf.random.stateless_normal([36, 2, 38], [1, 2])
-    outputs = []
+@pytest.mark.parametrize("form", FAST_FORMS)
+@pytest.mark.parametrize(
+    ("kernel_size", "c_in", "c_out"), [(5, 38, 64), (5, 134, 512), (3, 256, 256)]
+)
+def test_fast_and_direct_agree_at_the_sizes_of_the_networks(kernel_size, c_in, c_out, form):
+    inputs = tf.random.stateless_normal([36, 4, c_in], [1, 2])
+    upstream = tf.random.stateless_normal([36, 4, c_out], [5, 6])
+    results = []
     for implementation in IMPLEMENTATIONS:
-        layer = GridConvolution(64, 5, implementation)
-        layer.build([36, None, 38])
+        layer = GridConvolution(c_out, kernel_size, implementation, form=form)
+        layer.build([36, None, c_in])
         layer.kernel.assign(tf.random.stateless_normal(layer.kernel.shape, [3, 4]))
-        outputs.append(layer(inputs).numpy())
-    np.testing.assert_allclose(*outputs, atol=1e-5 * np.abs(outputs[0]).max())
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs)
+        results.append((outputs, *tape.gradient(outputs, [inputs, layer.kernel], upstream)))
+    tolerances = (1e-5, 1e-4, 1e-4)  # outputs, gradients of inputs and kernel
+    for direct, fast, tolerance in zip(*results, tolerances, strict=True):
+        np.testing.assert_allclose(fast, direct, atol=tolerance * np.abs(direct).max())
+
+
+@pytest.mark.parametrize("kernel_size", SIZES)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_constant_kernel_gives_the_same_outputs_and_input_gradients(
+    implementation, kernel_size, images, output_gradients
+):
+    layer, kernel = layer_of(implementation, kernel_size)
+    inputs, prepared = float32(grid_major(images)), layer.prepare()
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, prepared])
+        outputs = convolve_constant(inputs, prepared, kernel_size)
+    upstream = float32(grid_major(output_gradients))
+    to_inputs, to_kernel = tape.gradient(outputs, [inputs, prepared], upstream)
+    expected = grid_major(direct_sum(images, kernel))
+    np.testing.assert_allclose(outputs, expected, atol=2e-5 * np.abs(expected).max())
+    expected = grid_major(adjoint_sums(images, kernel, output_gradients)[0])
+    np.testing.assert_allclose(to_inputs, expected, atol=2e-5 * np.abs(expected).max())
+    assert to_kernel is None
 
 
 def test_the_layouts_are_each_others_inverse(images):

@@ -176,9 +176,9 @@ def test_gradients_reach_encoder_and_decoder_but_not_the_codebook(vqvae, frames)
     assert not any("embeddings" in variable.name for variable in vqvae.trainable_variables)
 
 
-@pytest.mark.parametrize("convolution", ["direct", "fast"])
-def test_folded_inference_equals_the_encoder(vqvae, frames, convolution):
+@pytest.mark.parametrize("form", ["direct", "fewest_kernels"])
+def test_folded_inference_equals_the_encoder(vqvae, frames, form):
     expected = vqvae.encoder(scale_pixels(frames), training=False)
-    folded = vqvae.encoder.fold(convolution)
-    vectors = vqvae.encoder.infer(tf.constant(frames), folded, convolution)
+    folded = vqvae.encoder.fold(form)
+    vectors = vqvae.encoder.infer(tf.constant(frames), folded)
     np.testing.assert_allclose(vectors, expected, atol=2e-5)
