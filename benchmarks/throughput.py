@@ -5,9 +5,10 @@ in turn with ours (A B A B …), so that the ratio holds even when the machine's
 """
 
 import json
-import resource
+import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 from absl import app, flags
@@ -20,7 +21,7 @@ flags.DEFINE_multi_integer("frames", [1, 4], "stacked frames F to measure")
 flags.DEFINE_integer("repetitions", 9, "calls per median")
 flags.DEFINE_string("json_out", "", "file for the rows as JSON")
 flags.DEFINE_string("profile", "", "directory for a TensorFlow profiler trace of ours")
-flags.DEFINE_bool("games", True, "also time the real game and the start of a run")
+flags.DEFINE_bool("games", True, "also the real game, the start of a run and its memory")
 
 
 def main(_) -> None:
@@ -49,8 +50,6 @@ def main(_) -> None:
     if FLAGS.games:
         rows += _game_rows()
     rows.append(_row("float32 matrix product", 0, "GFLOP/s", measure_gemm()))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
-    rows.append(_row("peak memory of this benchmark", 0, "GiB", peak))
     print("\n" + "\n".join(_line(row) for row in rows))
     if FLAGS.json_out:
         with open(FLAGS.json_out, "w", encoding="utf-8") as file:
@@ -71,7 +70,7 @@ def _row(work: str, frames: int, unit: str, ours: float, peer: float | None = No
 def _line(row: dict) -> str:
     frames = f"F={row['frames']}" if row["frames"] else ""
     peer = "" if row["peer"] is None else f"{row['peer']:>10,.1f} {row['ratio']:>6.2f}×"
-    return f"{row['work']:<48}{frames:<5}{row['ours']:>10,.1f} {row['unit']:<14}{peer}"
+    return f"{row['work']:<50}{frames:<5}{row['ours']:>10,.1f} {row['unit']:<14}{peer}"
 
 
 def _profile(works) -> None:
@@ -104,32 +103,44 @@ def _game_rows() -> list[dict]:
     return [
         _row("real game, one Pong", 1, "steps/s", single),
         _row("real game, 32 Pongs side by side", 1, "steps/s", many),
-        _row("start to first gradient step (smoke)", 1, "seconds", _seconds_to_first_step()),
+        *_start_rows(),
+        *_memory_rows(),
     ]
 
 
-def _seconds_to_first_step() -> float:
-    """From the command to the first VQ-VAE update of a smoke run, in a process of its own."""
-    import tempfile
-
+def _start_rows() -> list[dict]:
+    """From the command to events of a smoke run, in a process of its own."""
+    events = {
+        '"vqvae"': "start to first gradient step (smoke)",
+        '"evaluate"': "start to first evaluation, all compiled (smoke)",
+    }
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "smallwm_tf.train", "--game=Pong", "--config=smoke"]
         command += [f"--run_dir={folder}/run", "--config.logging.interval=1"]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            while process.poll() is None:
-                try:
-                    with open(f"{folder}/run/metrics.jsonl", encoding="utf-8") as lines:
-                        if '"vqvae"' in lines.read():
-                            break
-                except FileNotFoundError:
-                    pass
-                time.sleep(0.1)
-            return time.perf_counter() - start
-        finally:
-            process.kill()
-            process.wait()
+        metrics = pathlib.Path(folder, "run", "metrics.jsonl")
+        while events and process.poll() is None:
+            time.sleep(0.1)
+            written = metrics.read_text(encoding="utf-8") if metrics.exists() else ""
+            for event in [event for event in events if event in written]:
+                seconds = time.perf_counter() - start
+                rows.append(_row(events.pop(event), 1, "seconds", seconds))
+        process.kill()
+        process.wait()
+    return rows
+
+
+def _memory_rows() -> list[dict]:
+    """Peak of full-size runs, each in a process of its own."""
+    rows = []
+    for frames in FLAGS.frames:
+        command = [sys.executable, "-m", "benchmarks.memory", f"--frames={frames}"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak = float(printed.rsplit("peak ", 1)[1].split()[0])
+        rows.append(_row("peak memory, 102,400 steps in the replay", frames, "GiB", peak))
+    return rows
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow.python.eager import context  # no public module offers the choice of executor
 
 from smallwm_tf.models.grid_convolution import to_grid_major
@@ -11,7 +12,7 @@ from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vector_quantizer import nearest
 from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
 
-_MANY = 8  # observations from which on the encoder's transformed kernels pay
+_MANY = 8  # observations from which on transformed kernels pay
 
 
 class Actor:
@@ -28,53 +29,53 @@ class Actor:
 
     def __init__(self, vqvae: VQVAE, policy: PolicyAndValue):
         self._vqvae, self._policy = vqvae, policy
-        self._draw = tf.function(self._draw_actions, jit_compile=policy.is_fast, autograph=False)
-        self._graphs: dict[str, Callable] = {}
+        self._graphs: dict[str | None, Callable] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Takes over the networks' present weights."""
-        encoder = self._vqvae.encoder
         self._graphs = {}
         self._weights = {
             form: tf.nest.map_structure(
                 lambda tensor: tensor.numpy(),
-                (encoder.fold(form), self._vqvae.quantizer.embeddings, self._policy.prepare()),
+                (
+                    self._vqvae.encoder.fold(form),
+                    self._vqvae.quantizer.embeddings,
+                    self._policy.prepare(form),
+                ),
             )
-            for form in {"direct", encoder.form}
+            for form in ("direct", None)
         }
 
     def act(
         self, observations: np.ndarray, temperature: float, seed: tf.Tensor, step: int
     ) -> np.ndarray:
         """Actions int32 [B] for uint8 [B, 96, 96, F]; ``step`` is folded into the seed pair."""
-        count = len(observations)
-        # Compiled code exists per batch size; powers of two keep them few.
-        missing = (1 << (count - 1).bit_length()) - count
-        if missing:
-            repeated = np.repeat(observations[:1], missing, axis=0)
-            observations = np.concatenate([observations, repeated])
         arguments = (
             tf.convert_to_tensor(observations),
             tf.constant(temperature, tf.float32),
             seed,
             tf.constant(step, tf.int32),
         )
-        graph = self._graph("direct" if count < _MANY else self._vqvae.encoder.form)
+        graph = self._graph("direct" if len(observations) < _MANY else None)
         # A chain of short operations: handing them from thread to thread, as TensorFlow's default
         # executor does, takes a tenth of the time of a single observation.
         with context.function_executor_type("SINGLE_THREADED_EXECUTOR"):
-            return graph(*arguments).numpy()[:count]
+            return graph(*arguments).numpy()
 
-    def _graph(self, form: str) -> Callable:
-        """The graph for one form of the encoder's 3×3 kernels; made at its first use."""
+    def _graph(self, form: str | None) -> Callable:
+        """The graph for one form of the kernels, or for their own; made at its first use."""
         if form not in self._graphs:
             weights = self._weights[form]
 
             def act(observations, temperature, seed, step):
                 folded, embeddings, kernel = tf.nest.map_structure(tf.constant, weights)
                 vectors = self._vqvae.encoder.infer(observations, folded)
-                return self._draw(vectors, embeddings, kernel, temperature, seed, step)
+                codes = nearest(vectors, embeddings)
+                embedded = to_grid_major(tf.gather(embeddings, codes))
+                logits, _ = self._policy(embedded, kernel, fused=False)
+                actions = tfp.distributions.Categorical(logits / temperature)
+                return actions.sample(seed=tf.random.experimental.stateless_fold_in(seed, step))
 
             frames = [None, SCREEN_SIZE, SCREEN_SIZE, self._vqvae.num_stacked_frames]
             signature = [
@@ -86,13 +87,3 @@ class Actor:
             function = tf.function(act, input_signature=signature, autograph=False)
             self._graphs[form] = function.get_concrete_function()
         return self._graphs[form]
-
-    def _draw_actions(self, vectors, embeddings, kernel, temperature, seed, step) -> tf.Tensor:
-        """Everything behind the encoder: vectors [B, 6, 6, D] → actions [B]."""
-        embedded = to_grid_major(tf.gather(embeddings, nearest(vectors, embeddings)))
-        logits, _ = self._policy(embedded, kernel)
-        # Gumbel's trick; Philox gives the same numbers with and without compilation.
-        pair = tf.random.experimental.stateless_fold_in(seed, step, alg="philox")
-        uniform = tf.random.stateless_uniform(tf.shape(logits), pair, 1e-20, 1.0, alg="philox")
-        noise = -tf.math.log(-tf.math.log(uniform))
-        return tf.argmax(logits / temperature + noise, axis=-1, output_type=tf.int32)

@@ -288,7 +288,8 @@ class GridConvolution(tf_keras.layers.Layer):
         """The kernel as ``call`` wants it.
 
         Args:
-          form: one of ``FAST_FORMS`` instead of the layer's own; a direct layer stays direct.
+          form: "direct" or one of ``FAST_FORMS`` instead of the layer's own; a direct layer
+            stays direct.
         """
         return prepare_kernel(self.kernel, (self.form != "direct" and form) or self.form)
 

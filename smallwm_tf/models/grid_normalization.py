@@ -41,7 +41,7 @@ class GridLayerNormalization(tf_keras.layers.Layer):
 
     def __init__(self, fused: bool, **kwargs):
         super().__init__(**kwargs)
-        self._normalize = _fused_normalize_and_activate if fused else normalize_and_activate
+        self.fused = fused
 
     def build(self, input_shape):
         shape = [NUM_CELLS, 1, input_shape[-1]]
@@ -49,6 +49,9 @@ class GridLayerNormalization(tf_keras.layers.Layer):
         self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, fused: bool | None = None) -> tf.Tensor:
+        """``fused`` overrides the layer's own choice: compiling pays where it is not for once."""
         scale, offset = (tf.convert_to_tensor(v) for v in (self.scale, self.offset))
-        return self._normalize(inputs, scale, offset)
+        is_fused = self.fused if fused is None else fused
+        apply = _fused_normalize_and_activate if is_fused else normalize_and_activate
+        return apply(inputs, scale, offset)

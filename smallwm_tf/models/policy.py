@@ -46,16 +46,25 @@ class PolicyAndValue(tf_keras.Model):
         self.value = initializers.dense(1, _UNITS, name="value")
         self(tf.zeros([NUM_CELLS, 1, embedding_dim]))  # builds the weights
 
-    def prepare(self) -> tf.Tensor:
-        """The 5×5 kernel for ``call``, to be shared by many calls between two gradient steps."""
-        return self.conv_5x5.prepare()
+    def prepare(self, form: str | None = None) -> tf.Tensor:
+        """The 5×5 kernel for ``call``, see ``GridConvolution.prepare``."""
+        return self.conv_5x5.prepare(form)
 
     def call(
-        self, embedded: tf.Tensor, prepared_kernel: tf.Tensor | None = None
+        self,
+        embedded: tf.Tensor,
+        prepared_kernel: tf.Tensor | None = None,
+        fused: bool | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits [B, M] and values [B]."""
-        features = self.norm_1x1(self.conv_1x1(embedded))
-        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel))
+        """Logits [B, M] and values [B].
+
+        Args:
+          embedded: [36, B, D].
+          prepared_kernel: of the 5×5 convolution, from ``prepare``.
+          fused: see ``GridLayerNormalization``.
+        """
+        features = self.norm_1x1(self.conv_1x1(embedded), fused)
+        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel), fused)
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
