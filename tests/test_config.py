@@ -190,6 +190,10 @@ def test_presets_differ_from_the_paper_as_documented():
     assert quick.num_iterations >= 2
     assert quick.first_iteration_steps >= 12800 and quick.steps_per_iteration >= 6400
     assert load_preset("smoke")[1].collection.num_iterations == 2
+    paper, fast = default_config(), load_preset("fast")[1]
+    assert fast.collection == paper.collection and fast.dynamics.epochs == paper.dynamics.epochs
+    dreamed = [config.dream.num_dreams * sum(config.ppo.num_updates) for config in (paper, fast)]
+    assert dreamed[0] == dreamed[1]
 
 
 def test_the_default_preset_needs_no_file(monkeypatch, tmp_path):
