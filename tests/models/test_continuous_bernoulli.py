@@ -13,7 +13,19 @@ NODES, WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2  # on [0, 1]
 SWITCH = 0.6  # where the implementation changes from a series to an exponential
 LOGITS = sorted(
     sign * size
-    for size in [0.0, 1e-6, 1e-3, 0.1, np.nextafter(SWITCH, 0), SWITCH, 0.61, 3.0, 60.0, 200.0]
+    for size in [
+        0.0,
+        1e-6,
+        1e-3,
+        0.1,
+        0.59,
+        np.nextafter(SWITCH, 0),
+        SWITCH,
+        0.61,
+        3.0,
+        60.0,
+        200.0,
+    ]
     for sign in ([1, -1] if size else [1])
 )
 
