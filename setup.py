@@ -24,6 +24,6 @@ setup(
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
         "test": ["pytest>=8", "hypothesis>=6.100", "packaging", "ruff>=0.17,<0.18"],
-        "bench": ["torch==2.13.0", "matplotlib>=3.8"],
+        "bench": ["torch==2.13.0"],
     },
 )

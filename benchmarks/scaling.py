@@ -1,6 +1,6 @@
 """How rates change with batch sizes and cores: ``python -m benchmarks.scaling --out=docs/scaling``.
 
-Writes ``<out>.json`` and ``<out>.png`` (needs the extra ``[bench]``). Every number of cores runs in
+Writes ``<out>.json`` and ``<out>.png``. Every number of cores runs in
 processes of its own, in turn, so that a drift of the machine's speed meets all of them.
 """
 
