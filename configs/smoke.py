@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dynamics": {"epochs": (1, 1)},
             "ppo": {"num_updates": (2, 2)},
             "evaluation": {"num_episodes": 2},
+            "inspection": {"held_out_steps": 100, "num_starts": 4},
             "logging": {"interval": 5},
         }
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from smallwm_tf.analysis import figures
 from smallwm_tf.learning import inspection
+from smallwm_tf.learning.held_out import OpenLoopCurves
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.world_model import WorldModel
 from smallwm_tf.randomness import generator, seed_pair
@@ -50,6 +51,30 @@ def draw_world_model(
         loop.dreamed_codes,
         loop.real_rewards,
         loop.dreamed_rewards,
+    )
+
+
+def draw_horizons(folder: Path, curves: OpenLoopCurves, iteration: int) -> None:
+    """Open-loop predictions of held-out steps by horizon, ``horizon_<iteration>.png``.
+
+    Args:
+      folder: where it goes.
+      curves: what is drawn.
+      iteration: counted from 1.
+    """
+    figures.save_horizon_figure(
+        folder / f"horizon_{iteration:03d}.png",
+        code_accuracy={
+            "most probable codes": curves.code_accuracy,
+            "sampled codes, as in dreams": curves.sampled_accuracy,
+            "copy of the first code": curves.copy_accuracy,
+        },
+        pixel_error={
+            "most probable codes": curves.pixel_error,
+            "copy of the first code": curves.copy_pixel_error,
+            "reconstruction of the true code": curves.reconstruction_pixel_error,
+        },
+        title=f"Open-loop predictions on held-out steps, iteration {iteration}",
     )
 
 

@@ -17,6 +17,7 @@ from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.dream import DreamEnvironment
 from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.evaluation import evaluate, game_seed, game_settings, score_random_policy
+from smallwm_tf.judging import judge_world_model, play_held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.collection import Collector
@@ -169,6 +170,8 @@ class Session:
     @phase
     def learn_world_model(self, iteration: int) -> None:
         """Warms the VQ-VAE up (first iteration), then trains it jointly with the dynamics."""
+        self.actor.refresh()
+        held_out = play_held_out(self.arguments, self.actor, iteration)
         if iteration == 1:
             self._warm_up()
         self.learner.use_warmup_learning_rate(False)
@@ -204,6 +207,11 @@ class Session:
                     self.counters["dynamics_steps"],
                     **reward_precision_and_recall(confusion),
                 )
+        measures, curves = judge_world_model(
+            self.world_model, held_out, config, self.seed, iteration
+        )
+        self.metrics.write("held_out", iteration, self.counters["dynamics_steps"], **measures)
+        pictures.draw_horizons(self._run.figures, curves, iteration)
         pictures.draw_world_model(
             self._run.figures, self.world_model, self.replay, self.config, self.seed, iteration
         )

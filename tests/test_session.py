@@ -28,6 +28,8 @@ SETTINGS = {
     "ppo.num_updates": "(3,1)",
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 2,
+    "inspection.held_out_steps": 30,
+    "inspection.num_starts": 5,
     "logging.interval": 3,
     "checkpoints.keep": 2,
 }
@@ -199,7 +201,7 @@ def test_scores_and_figures_are_written_after_each_iteration(story):
         assert entry["lengths"] == [12, 12]
         assert entry["num_interactions"] == size
     names = {file.name for file in (story.path / "figures").iterdir()}
-    expected = {f"{kind}_{i:03d}.png" for kind in ("codes", "dream") for i in (1, 2)}
+    expected = {f"{kind}_{i:03d}.png" for kind in ("codes", "dream", "horizon") for i in (1, 2)}
     assert names == expected | {"scores.png"}
     for name in names:
         assert (story.path / "figures" / name).read_bytes()[:4] == b"\x89PNG"

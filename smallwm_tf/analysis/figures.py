@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -133,12 +133,7 @@ def save_curve(
         raise ValueError(f"points: expected [N, 3] with N > 0, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("points: not all numbers are finite")
-    # Figure and canvas by hand: pyplot would keep every figure of a long run alive.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(6, 3.6)
     axes = figure.add_subplot()
     interactions, means, stds = values.T
     axes.fill_between(interactions, means - stds, means + stds, alpha=0.2, linewidth=0)
@@ -150,6 +145,49 @@ def save_curve(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
+def save_horizon_figure(
+    path: str | os.PathLike,
+    code_accuracy: Mapping[str, np.ndarray],
+    pixel_error: Mapping[str, np.ndarray],
+    title: str,
+) -> None:
+    """Open-loop predictions by horizon: code accuracy on the left, pixel error on the right.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      code_accuracy: label to shares [H] at the horizons 1 ... H; NaN leaves a gap.
+      pixel_error: label to mean absolute errors [H] in grey levels of 255.
+      title: heading.
+    """
+    figure = _new_figure(9, 3.4)
+    figure.suptitle(title)
+    panels = (("share of right codes", code_accuracy), ("pixel error, grey levels", pixel_error))
+    for axes, (label, curves) in zip(figure.subplots(1, 2), panels, strict=True):
+        for name, values in curves.items():
+            is_baseline = name.startswith(("copy", "reconstruction"))
+            style = {"linestyle": "--", "linewidth": 1} if is_baseline else {}
+            axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
+        axes.set(xlabel="steps ahead", ylabel=label)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
+def _new_figure(width: float, height: float):
+    # Figure and canvas by hand: pyplot would keep every figure of a long run alive.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save_figure(path: str | os.PathLike, figure) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))

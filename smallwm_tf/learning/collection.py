@@ -44,6 +44,7 @@ class Collector:
         seed: int,
         iteration: int,
         on_steps: Callable[[int], None],
+        purpose: str = "collect",
     ) -> Collected:
         """Plays ``num_steps`` steps.
 
@@ -53,12 +54,13 @@ class Collector:
           seed: of the run.
           iteration: keeps the random numbers of collections apart.
           on_steps: called with the number of steps since its last call.
+          purpose: keeps the random numbers of different plays apart.
         """
         game = self._game
-        random_actions = generator(seed, "collect", iteration).integers(
+        random_actions = generator(seed, purpose, iteration).integers(
             game.num_actions, size=num_steps
         )
-        pair = seed_pair(seed, "collect", iteration)
+        pair = seed_pair(seed, purpose, iteration)
         first = game.current_time_step()
         height, width = first.observation.shape[:2]
         frames = np.empty([num_steps, height, width], np.uint8)

@@ -37,6 +37,7 @@ class DynamicsLosses(NamedTuple):
     code_accuracy: tf.Tensor  # share of next codes for which the most probable one is right
     copy_accuracy: tf.Tensor  # the same for predicting the present code
     reward_confusion: tf.Tensor  # [3, 3] counts: true class × most probable class
+    reward_probabilities: tf.Tensor  # [3] mean predicted probability over valid transitions
 
 
 def dynamics_losses(
@@ -112,11 +113,14 @@ def dynamics_losses(
             weights=is_valid,
             dtype=tf.float32,
         ),
+        reward_probabilities=_masked_mean(
+            tf.nn.softmax(reward_logits), is_valid[:, tf.newaxis], axis=0
+        ),
     )
 
 
-def _masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
+def _masked_mean(values: tf.Tensor, mask: tf.Tensor, axis: int | None = None) -> tf.Tensor:
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask, axis), tf.reduce_sum(mask))
 
 
 def _agreement(predicted: tf.Tensor, true: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,86 @@
+"""Judging a world model on real steps that it is not trained on, after every training of it."""
+
+import numpy as np
+
+from smallwm_tf.command_line import TrainArguments
+from smallwm_tf.envs.real_game import RealGame
+from smallwm_tf.evaluation import game_seed, game_settings
+from smallwm_tf.learning import held_out
+from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.collection import Collector
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
+from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.randomness import generator, seed_pair
+
+_PURPOSE = "held_out"
+_LOGGED_HORIZONS = (1, 5, 10, 25, 50)
+
+
+def play_held_out(arguments: TrainArguments, actor: Actor, iteration: int) -> Replay:
+    """Real steps as the iteration's collection plays them, in a game and with numbers of its own.
+
+    Args:
+      arguments: game, configuration and seed of the run.
+      actor: plays, at ``collection.temperature``; the first iteration plays at random.
+      iteration: counted from 1.
+    """
+    config = arguments.config
+    num_steps = config.inspection.held_out_steps
+    game = RealGame(
+        arguments.game,
+        config.game.num_stacked_frames,
+        seed=game_seed(arguments.seed, _PURPOSE, iteration),
+        **game_settings(config),
+    )
+    game.reset()
+    temperature = None if iteration == 1 else config.collection.temperature
+    collected = Collector(game, actor).collect(
+        num_steps, temperature, arguments.seed, iteration, lambda count: None, _PURPOSE
+    )
+    game.close()
+    replay = Replay(num_steps)
+    replay.append(collected.frames, collected.actions, collected.rewards, collected.ended)
+    return replay
+
+
+def judge_world_model(
+    world_model: WorldModel, replay: Replay, config, seed: int, iteration: int
+) -> tuple[dict[str, float | None], held_out.OpenLoopCurves]:
+    """Measures on held-out steps, by name of metric, and the open-loop curves.
+
+    Args:
+      world_model: what is judged.
+      replay: from ``play_held_out``.
+      config: the run's configuration.
+      seed: of the run.
+      iteration: counted from 1.
+    """
+    order = generator(seed, _PURPOSE, "starts", iteration)
+    num_starts = min(config.inspection.num_starts, replay.size)
+    starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
+    one_step = held_out.one_step(world_model, replay, config.dynamics.window_length)
+    curves = held_out.open_loop_curves(
+        world_model, replay, starts, config.dream.horizon, seed_pair(seed, _PURPOSE, iteration)
+    )
+    codes = held_out.autoencoding(world_model, replay)
+    measures: dict[str, float | None] = {
+        "elbo": codes.elbo,
+        "codebook_perplexity": codes.codebook_perplexity,
+        "latent_loss": one_step.latent_loss,
+        "reward_loss": one_step.reward_loss,
+        "code_accuracy": one_step.code_accuracy,
+        "copy_accuracy": one_step.copy_accuracy,
+        **reward_precision_and_recall(one_step.confusion),
+    }
+    for name, value in zip(("negative", "zero", "positive"), one_step.calibration, strict=True):
+        measures[f"reward_calibration_{name}"] = _number(value)
+    for horizon in _LOGGED_HORIZONS:
+        if horizon <= config.dream.horizon:
+            for name, curve in curves._asdict().items():
+                measures[f"open_loop_{name}_{horizon}"] = _number(curve[horizon - 1])
+    return measures, curves
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

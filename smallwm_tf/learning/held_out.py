@@ -1,0 +1,197 @@
+"""How good a world model is on real steps that no training sees.
+
+Teacher-forced measures look one step ahead from true codes. Open-loop measures start like a dream,
+from one true code and a zero recurrent state, take the actions that were really taken, and compare
+with what really happened h steps later:
+
+    horizon           1         2        …   H
+    input code        z_0       ẑ_1      …   ẑ_{H-1}
+    prediction        ẑ_1       ẑ_2      …   ẑ_H
+    compared with     z_1       z_2      …   z_H        copying z_0 is the baseline at every horizon
+
+Shapes: S starts, H horizon, F stacked frames.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.learning.dynamics_loss import dynamics_losses
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.dynamics import latent_distribution
+from smallwm_tf.models.vector_quantizer import perplexity
+from smallwm_tf.models.vqvae import scale_pixels
+from smallwm_tf.models.world_model import WorldModel
+
+_FRAMES_AT_ONCE = 100
+_WINDOWS_AT_ONCE = 32
+
+
+class OneStep(NamedTuple):
+    """Teacher-forced predictions over all held-out transitions."""
+
+    latent_loss: float  # nats per grid of 36 codes
+    code_accuracy: float  # share of next codes for which the most probable one is right
+    copy_accuracy: float  # the same for predicting the present code
+    reward_loss: float  # nats per transition
+    confusion: np.ndarray  # [3, 3] counts: true class × most probable class
+    calibration: np.ndarray  # [3] predicted over true number of each class; NaN if there is none
+
+
+class OpenLoopCurves(NamedTuple):
+    """Means over the starts whose episode lasts that long; [H] each, NaN where none does."""
+
+    code_accuracy: np.ndarray  # feeding back the most probable codes
+    sampled_accuracy: np.ndarray  # feeding back sampled codes, as dreams do
+    copy_accuracy: np.ndarray  # predicting the code of the start
+    pixel_error: np.ndarray  # mean |decoded prediction − frame|, grey levels of 255
+    copy_pixel_error: np.ndarray  # the same for the decoded code of the start
+    reconstruction_pixel_error: np.ndarray  # the same for the decoded true code: the least possible
+
+
+class Autoencoding(NamedTuple):
+    """The VQ-VAE on all held-out observations."""
+
+    elbo: float  # nats per observation
+    codebook_perplexity: float
+
+
+def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
+    """ELBO and use of the codebook, with the moving batch-norm statistics of inference."""
+    vqvae = world_model.vqvae
+    evaluate = tf.function(
+        lambda steps: vqvae.losses_of(
+            scale_pixels(replay.observations(steps, vqvae.num_stacked_frames)), training=False
+        ),
+        input_signature=[tf.TensorSpec([None], tf.int32)],
+        autograph=False,
+    )
+    elbo, indices = 0.0, []
+    for first in range(0, replay.size, _FRAMES_AT_ONCE):
+        steps = np.arange(first, min(first + _FRAMES_AT_ONCE, replay.size), dtype=np.int32)
+        losses, codes = evaluate(steps)
+        elbo += float(losses.elbo) * len(steps) / replay.size
+        indices.append(codes.numpy().ravel())
+    used = perplexity(tf.constant(np.concatenate(indices)), vqvae.quantizer.num_embeddings)
+    return Autoencoding(elbo, float(used))
+
+
+def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> OneStep:
+    """Predictions one step ahead, from true codes since the start of a window.
+
+    Args:
+      world_model: what predicts.
+      replay: held-out steps.
+      window_length: steps of a window; every transition is in one.
+    """
+    vqvae = world_model.vqvae
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+    def evaluate(starts):
+        windows = replay.windows(starts, window_length, vqvae.num_stacked_frames)
+        flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
+        codes = tf.reshape(vqvae.encode(flat), [-1, window_length, 6, 6])
+        valid = windows.valid
+        losses = dynamics_losses(
+            world_model,
+            codes,
+            windows.actions,
+            windows.rewards,
+            valid,
+            context_steps=window_length,
+            seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
+            kernels=world_model.dynamics.prepare(),
+        )
+        num_transitions = tf.reduce_sum(tf.cast(valid[:, :-1], tf.float32))
+        num_next = tf.reduce_sum(tf.cast(valid[:, :-1] & valid[:, 1:], tf.float32))
+        return losses, num_transitions, num_next
+
+    starts = replay.window_starts(np.random.default_rng(0), window_length)
+    sums = np.zeros(3)
+    reward_loss = transitions = nexts = 0.0
+    confusion, predicted = np.zeros([3, 3]), np.zeros(3)
+    for first in range(0, len(starts), _WINDOWS_AT_ONCE):
+        losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
+        measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
+        sums += np.array([float(measure) for measure in measures]) * float(next_count)
+        reward_loss += float(losses.reward) * float(count)
+        transitions, nexts = transitions + float(count), nexts + float(next_count)
+        confusion += losses.reward_confusion.numpy()
+        predicted += losses.reward_probabilities.numpy() * float(count)
+    true = confusion.sum(axis=1)
+    calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
+    latent, accuracy, copies = sums / max(nexts, 1.0)
+    return OneStep(
+        float(latent),
+        float(accuracy),
+        float(copies),
+        reward_loss / max(transitions, 1.0),
+        confusion,
+        calibration,
+    )
+
+
+def open_loop_curves(
+    world_model: WorldModel, replay: Replay, starts: np.ndarray, horizon: int, seed: np.ndarray
+) -> OpenLoopCurves:
+    """Predictions by horizon, beside the baseline that copies the start.
+
+    Args:
+      world_model: what dreams.
+      replay: what really happened.
+      starts: first steps, int32 [S]; horizons behind the end of a start's episode do not count.
+      horizon: H.
+      seed: int32 pair for the sampled codes.
+    """
+    vqvae, dynamics = world_model.vqvae, world_model.dynamics
+    windows = replay.windows(tf.constant(starts, tf.int32), horizon + 1, vqvae.num_stacked_frames)
+    valid = windows.valid.numpy()[:, 1:]
+    codes = np.stack(
+        [vqvae.encode(windows.observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
+    )
+    frames = windows.observations[..., -1].numpy()
+    step = tf.function(world_model.step, autograph=False)
+    decode = tf.function(lambda z: vqvae.decode(z).mean()[..., -1] * 255.0, autograph=False)
+    kernels = dynamics.prepare("fewest_products")
+
+    def dream(is_sampled: bool) -> np.ndarray:
+        """Codes at the horizons 1 … H: [S, H, 6, 6]."""
+        inputs, state = tf.constant(codes[:, 0]), dynamics.initial_state(len(starts))
+        dreamed = []
+        for t in range(horizon):
+            logits, _, state = step(inputs, windows.actions[:, t], state, kernels)
+            if is_sampled:
+                pair = tf.random.experimental.stateless_fold_in(seed, t)
+                inputs = latent_distribution(logits).sample(seed=pair)
+            else:
+                inputs = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            dreamed.append(inputs.numpy())
+        return np.stack(dreamed, axis=1)
+
+    def curve(values: np.ndarray) -> np.ndarray:
+        """Mean over valid starts: [S, H] → [H]."""
+        counts = valid.sum(axis=0)
+        sums = np.where(valid, values, 0.0).sum(axis=0)
+        return np.divide(sums, counts, out=np.full(horizon, np.nan), where=counts > 0)
+
+    def accuracy(predicted: np.ndarray) -> np.ndarray:
+        return curve((predicted == codes[:, 1:]).mean(axis=(2, 3)))
+
+    def error(predicted: np.ndarray) -> np.ndarray:
+        differences = []
+        for t in range(horizon):
+            decoded = decode(tf.constant(predicted[:, t])).numpy()
+            differences.append(np.abs(decoded - frames[:, t + 1]).mean(axis=(1, 2)))
+        return curve(np.stack(differences, axis=1))
+
+    likeliest = dream(is_sampled=False)
+    copied = np.repeat(codes[:, :1], horizon, axis=1)
+    return OpenLoopCurves(
+        code_accuracy=accuracy(likeliest),
+        sampled_accuracy=accuracy(dream(is_sampled=True)),
+        copy_accuracy=accuracy(copied),
+        pixel_error=error(likeliest),
+        copy_pixel_error=error(copied),
+        reconstruction_pixel_error=error(codes[:, 1:]),
+    )
