@@ -1,6 +1,11 @@
-"""Judging a world model on real steps that it is not trained on, after every training of it."""
+"""Judging what was learned by real steps that nothing is trained on.
+
+The world model after every training of it: predictions of held-out steps. The policy after every
+training of it: what the dream promised it and what the real game pays.
+"""
 
 import numpy as np
+import tensorflow as tf
 
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.real_game import RealGame
@@ -8,12 +13,15 @@ from smallwm_tf.evaluation import game_seed, game_settings
 from smallwm_tf.learning import held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.collection import Collector
+from smallwm_tf.learning.promise import Promise, dreamed_rewards, find_starts, real_rewards
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
+from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.world_model import WorldModel
 from smallwm_tf.randomness import generator, seed_pair
 
 _PURPOSE = "held_out"
+_STEPS_BETWEEN_STARTS = 20
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
 
 
@@ -27,13 +35,7 @@ def play_held_out(arguments: TrainArguments, actor: Actor, iteration: int) -> Re
     """
     config = arguments.config
     num_steps = config.inspection.held_out_steps
-    game = RealGame(
-        arguments.game,
-        config.game.num_stacked_frames,
-        seed=game_seed(arguments.seed, _PURPOSE, iteration),
-        **game_settings(config),
-    )
-    game.reset()
+    game = _open_game(arguments, _PURPOSE, iteration)
     temperature = None if iteration == 1 else config.collection.temperature
     collected = Collector(game, actor).collect(
         num_steps, temperature, arguments.seed, iteration, lambda count: None, _PURPOSE
@@ -80,6 +82,54 @@ def judge_world_model(
             for name, curve in curves._asdict().items():
                 measures[f"open_loop_{name}_{horizon}"] = _number(curve[horizon - 1])
     return measures, curves
+
+
+def compare_dream_with_reality(
+    arguments: TrainArguments,
+    world_model: WorldModel,
+    policy: PolicyAndValue,
+    actor: Actor,
+    iteration: int,
+) -> Promise:
+    """Rewards of the policy in the dream and in the real game, from the same starts.
+
+    Args:
+      arguments: game, configuration and seed of the run.
+      world_model: what dreams.
+      policy: what acts in the dream.
+      actor: the same policy, refreshed, for the real game.
+      iteration: counted from 1.
+    """
+    config, purpose = arguments.config, "promise"
+    temperature, horizon = config.evaluation.temperature, config.dream.horizon
+    pairs = [tf.constant(seed_pair(arguments.seed, purpose, iteration, part)) for part in range(3)]
+    game = _open_game(arguments, purpose, iteration)
+    starts = find_starts(
+        game,
+        actor,
+        config.inspection.num_starts,
+        _STEPS_BETWEEN_STARTS,
+        temperature,
+        pairs[0],
+    )
+    real = real_rewards(game, actor, starts, horizon, temperature, pairs[1])
+    game.close()
+    dreamed = dreamed_rewards(
+        world_model, policy, starts.observations, horizon, temperature, pairs[2]
+    )
+    return Promise(dreamed, real)
+
+
+def _open_game(arguments: TrainArguments, purpose: str, iteration: int) -> RealGame:
+    config = arguments.config
+    game = RealGame(
+        arguments.game,
+        config.game.num_stacked_frames,
+        seed=game_seed(arguments.seed, purpose, iteration),
+        **game_settings(config),
+    )
+    game.reset()
+    return game
 
 
 def _number(value: float) -> float | None:

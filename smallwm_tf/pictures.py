@@ -9,6 +9,7 @@ import numpy as np
 from smallwm_tf.analysis import figures
 from smallwm_tf.learning import inspection
 from smallwm_tf.learning.held_out import OpenLoopCurves
+from smallwm_tf.learning.promise import Promise
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.world_model import WorldModel
 from smallwm_tf.randomness import generator, seed_pair
@@ -75,6 +76,22 @@ def draw_horizons(folder: Path, curves: OpenLoopCurves, iteration: int) -> None:
             "reconstruction of the true code": curves.reconstruction_pixel_error,
         },
         title=f"Open-loop predictions on held-out steps, iteration {iteration}",
+    )
+
+
+def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
+    """What the dream promised and what the real game paid, ``promise_<iteration>.png``.
+
+    Args:
+      folder: where it goes.
+      promise: rewards in both.
+      iteration: counted from 1.
+    """
+    figures.save_promise_figure(
+        folder / f"promise_{iteration:03d}.png",
+        promise.dreamed,
+        promise.real,
+        title=f"Rewards from the same {len(promise.real)} starts, iteration {iteration}",
     )
 
 

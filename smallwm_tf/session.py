@@ -17,7 +17,7 @@ from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.dream import DreamEnvironment
 from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.evaluation import evaluate, game_seed, game_settings, score_random_policy
-from smallwm_tf.judging import judge_world_model, play_held_out
+from smallwm_tf.judging import compare_dream_with_reality, judge_world_model, play_held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.collection import Collector
@@ -233,6 +233,20 @@ class Session:
                     named = dict(zip(PPO_METRICS, np.mean(collected, axis=0), strict=True))
                     self._log("ppo", iteration, self._ppo_updates, named)
                     collected = []
+        self.actor.refresh()
+        promise = compare_dream_with_reality(
+            self.arguments, self.world_model, self.policy, self.actor, iteration
+        )
+        self.metrics.write(
+            "promise",
+            iteration,
+            self._ppo_updates,
+            dreamed=float(promise.dreamed.sum(axis=1).mean()),
+            real=float(promise.real.sum(axis=1).mean()),
+            gap=promise.gap,
+            gap_error=promise.gap_error,
+        )
+        pictures.draw_promise(self._run.figures, promise, iteration)
 
     @phase
     def evaluate(self, iteration: int) -> None:

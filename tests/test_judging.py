@@ -71,3 +71,8 @@ def test_every_measure_is_a_number_or_none(arguments, models, actor):
     assert not any(name.endswith(("_25", "_50")) for name in measures)
     assert all(value is None or np.isfinite(value) for value in measures.values())
     assert 0 <= measures["code_accuracy"] <= 1 and measures["codebook_perplexity"] >= 1
+
+
+def test_held_out_games_start_differently_in_every_iteration(arguments, actor):
+    first_frames = {frames_of(arguments, actor, iteration)[0].tobytes() for iteration in range(8)}
+    assert len(first_frames) > 1  # the ball falls in another column

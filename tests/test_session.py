@@ -201,7 +201,8 @@ def test_scores_and_figures_are_written_after_each_iteration(story):
         assert entry["lengths"] == [12, 12]
         assert entry["num_interactions"] == size
     names = {file.name for file in (story.path / "figures").iterdir()}
-    expected = {f"{kind}_{i:03d}.png" for kind in ("codes", "dream", "horizon") for i in (1, 2)}
+    kinds = ("codes", "dream", "horizon", "promise")
+    expected = {f"{kind}_{i:03d}.png" for kind in kinds for i in (1, 2)}
     assert names == expected | {"scores.png"}
     for name in names:
         assert (story.path / "figures" / name).read_bytes()[:4] == b"\x89PNG"

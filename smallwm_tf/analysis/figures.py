@@ -177,6 +177,31 @@ def save_horizon_figure(
     _save_figure(path, figure)
 
 
+def save_promise_figure(
+    path: str | os.PathLike, dreamed: np.ndarray, real: np.ndarray, title: str
+) -> None:
+    """Rewards summed up to each step: means over the starts, bands of two standard errors.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      dreamed: rewards in the dream [S, H].
+      real: rewards in the real game from the same starts [S, H].
+      title: heading.
+    """
+    figure = _new_figure(6, 3.6)
+    axes = figure.add_subplot()
+    for label, rewards in (("promised by the dream", dreamed), ("paid by the real game", real)):
+        sums = np.cumsum(rewards, axis=1)
+        steps = np.arange(1, sums.shape[1] + 1)
+        mean, error = sums.mean(axis=0), sums.std(axis=0) / np.sqrt(len(sums))
+        axes.fill_between(steps, mean - 2 * error, mean + 2 * error, alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, label=label)
+    axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
 def _new_figure(width: float, height: float):
     # Figure and canvas by hand: pyplot would keep every figure of a long run alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

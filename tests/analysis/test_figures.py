@@ -172,3 +172,23 @@ def test_dream_strip_names_a_bad_argument(tmp_path, name, value):
     with pytest.raises(ValueError, match=name):
         figures.save_dream_strip(tmp_path / "d.png", **{**_dream(4), name: value})
     assert os.listdir(tmp_path) == []
+
+
+def test_horizon_and_promise_figures_show_their_numbers_and_stand_gaps(tmp_path):
+    rising, gap = np.linspace(0, 1, 6), np.array([1.0, np.nan, 0.5, 0.4, np.nan, np.nan])
+
+    def horizon(accuracy):
+        figures.save_horizon_figure(tmp_path / "h.png", {"a": accuracy}, {"copy": rising}, "t")
+        return (tmp_path / "h.png").read_bytes()
+
+    assert horizon(rising) == horizon(rising)
+    assert len({horizon(rising), horizon(gap), horizon(rising[::-1])}) == 3
+
+    def promise(dreamed):
+        figures.save_promise_figure(tmp_path / "p.png", dreamed, np.zeros([3, 6]), "t")
+        return (tmp_path / "p.png").read_bytes()
+
+    some = np.random.default_rng(0).integers(-1, 2, size=[3, 6])
+    assert promise(some) == promise(some)
+    assert promise(some) != promise(-some)
+    assert _read(tmp_path / "p.png").std() > 0
