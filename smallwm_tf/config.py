@@ -98,6 +98,8 @@ FIELDS = (
           "channels of each ConvLSTM cell", fixed=True),
     Field("dynamics.convolution", "auto", "auto | direct | fast", "", "ours",
           "how all convolutions on the 6x6 grid are computed; the result is the same"),
+    Field("dynamics.present_code_logit", 0.0, "[0, 100]", "nats", "ours",
+          "added to the logit of the code that a cell has now: most codes stay", fixed=True),
     Field("dynamics.windows_per_batch", 4, "[1, 65536]", "windows", "authors",
           "windows of consecutive steps in one update of the dynamics"),
     Field("dynamics.window_length", 11, "[2, 10000]", "steps", "authors",

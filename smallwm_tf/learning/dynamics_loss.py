@@ -75,7 +75,7 @@ def dynamics_losses(
     for t in range(length - 1):
         embedded = to_grid_major(world_model.vqvae.quantizer.lookup(inputs))
         y, state = dynamics(embedded, actions[:, t], state, kernels, recorder)
-        logits = dynamics.latent_logits(y)  # [B, 6, 6, K]
+        logits = dynamics.latent_logits(y, inputs)  # [B, 6, 6, K]
         all_y.append(y)
         all_latent_logits.append(logits)
         if t + 1 < context_steps:

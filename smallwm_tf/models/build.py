@@ -38,6 +38,7 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
         embedding_dim=config.vqvae.embedding_dim,
         channels=config.dynamics.channels,
         convolution=convolution,
+        present_code_logit=config.dynamics.present_code_logit,
         name="dynamics",
     )
     policy = PolicyAndValue(

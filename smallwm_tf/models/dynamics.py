@@ -84,6 +84,8 @@ class Dynamics(tf_keras.Model):
       embedding_dim: D.
       channels: C of both cells.
       convolution: "direct" or "fast", see ``GridConvolution``.
+      present_code_logit: added to the latent logit of the code that a cell has now. Most codes
+        stay from step to step; with this the network need only learn which ones change.
     """
 
     def __init__(
@@ -93,9 +95,11 @@ class Dynamics(tf_keras.Model):
         embedding_dim: int,
         channels: int,
         convolution: str,
+        present_code_logit: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.present_code_logit = present_code_logit
         self.num_actions = num_actions
         self.channels = channels
         self.convolution = convolution
@@ -157,10 +161,21 @@ class Dynamics(tf_keras.Model):
         cell_2 = self.cell_2(with_actions(cell_1.hidden), state.cell_2, kernels.cell_2, recorder)
         return with_actions(cell_2.hidden), DynamicsState(cell_1, cell_2)
 
-    def latent_logits(self, y: tf.Tensor) -> tf.Tensor:
-        """f(y): [36, B, C + M] → [B, 6, 6, K] (Eq. 5)."""
+    def latent_logits(self, y: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """f(y) (Eq. 5).
+
+        Args:
+          y: [36, B, C + M].
+          codes: z_t, int [B, 6, 6].
+
+        Returns:
+          Logits of z_{t+1}, [B, 6, 6, K].
+        """
         logits = tf.transpose(self.latent_head(y), [1, 0, 2])
-        return tf.reshape(logits, [-1, GRID_SIZE, GRID_SIZE, logits.shape[-1]])
+        logits = tf.reshape(logits, [-1, GRID_SIZE, GRID_SIZE, logits.shape[-1]])
+        if self.present_code_logit:
+            logits += self.present_code_logit * tf.one_hot(codes, logits.shape[-1])
+        return logits
 
     def reward_logits(self, y: tf.Tensor) -> tf.Tensor:
         """g(y): [36, B, C + M] → [B, 3] (Eq. 6)."""

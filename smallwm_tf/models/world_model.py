@@ -40,4 +40,5 @@ class WorldModel(tf.Module):
         """
         embedded = to_grid_major(self.vqvae.quantizer.lookup(codes))
         y, state = self.dynamics(embedded, actions, state, kernels)
-        return self.dynamics.latent_logits(y), self.dynamics.reward_logits(y), state
+        latent_logits = self.dynamics.latent_logits(y, codes)
+        return latent_logits, self.dynamics.reward_logits(y), state

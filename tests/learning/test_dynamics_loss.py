@@ -211,3 +211,18 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(world_model,
         )
 
     assert latent([3, 14]) == latent([3, 14]) != latent([3, 15])
+
+
+def test_the_bonus_of_the_present_code_goes_to_the_code_that_was_fed(world_model, windows):
+    world_model.dynamics.present_code_logit = 1000.0
+    losses = losses_of(world_model, windows)
+    world_model.dynamics.present_code_logit = 0.0
+    # Every prediction, most probable or sampled, is the code that was fed: the true one during the
+    # context, the last true one ever after.
+    codes, valid = windows["codes"], windows["valid"]
+    hits = []
+    for b in range(B):
+        for t in range(T - 1):
+            if valid[b, t] and valid[b, t + 1]:
+                hits.append(np.mean(codes[b, min(t, CONTEXT - 1)] == codes[b, t + 1]))
+    np.testing.assert_allclose(losses.code_accuracy, np.mean(hits), rtol=1e-5)

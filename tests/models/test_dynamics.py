@@ -73,19 +73,26 @@ def test_direct_and_fast_dream_alike(direct, step_arguments):
         state, kernels = dynamics.initial_state(B), dynamics.prepare()
         for _ in range(5):
             y, state = dynamics(embedded, actions, state, kernels)
-        outputs.append((y, dynamics.latent_logits(y), dynamics.reward_logits(y)))
+        codes = tf.zeros([B, 6, 6], tf.int32)
+        outputs.append((y, dynamics.latent_logits(y, codes), dynamics.reward_logits(y)))
     for one, other in zip(*outputs, strict=True):
         np.testing.assert_allclose(one, other, atol=5e-5)
 
 
 def test_latent_logits_belong_to_their_cells(direct):
     y = np.random.default_rng(2).normal(size=[36, B, C + M]).astype(np.float32)
-    logits = direct.latent_logits(tf.constant(y))
-    assert logits.shape == [B, 6, 6, K]
+    codes = np.random.default_rng(4).integers(K, size=[B, 6, 6])
     expected = dense(y, direct.latent_head)
-    for b in range(B):
-        for cell in range(36):
-            np.testing.assert_allclose(logits[b, cell // 6, cell % 6], expected[cell, b], atol=1e-5)
+    for bonus in (0.0, 7.0):
+        direct.present_code_logit = bonus
+        logits = direct.latent_logits(tf.constant(y), tf.constant(codes))
+        assert logits.shape == [B, 6, 6, K]
+        for b in range(B):
+            for cell in range(36):
+                row, column = divmod(cell, 6)
+                wanted = expected[cell, b] + bonus * (np.arange(K) == codes[b, row, column])
+                np.testing.assert_allclose(logits[b, row, column], wanted, atol=1e-5)
+    direct.present_code_logit = 0.0
 
 
 def test_the_reward_head_equals_numpy(direct):
