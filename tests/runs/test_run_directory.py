@@ -73,6 +73,7 @@ FIXED = {
     "vqvae.num_embeddings": 64,
     "vqvae.embedding_dim": 16,
     "dynamics.channels": 64,
+    "dynamics.present_code_logit": 7.0,
 }
 
 
