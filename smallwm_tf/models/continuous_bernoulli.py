@@ -14,6 +14,17 @@ import tensorflow_probability as tfp
 _SERIES_BELOW = 0.3  # the series' next terms are below 1e-9 there
 
 
+def _branches(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Whether the series applies to h = |η| / 2, and arguments for it and for the exact formula.
+
+    Both see only arguments at which they and their gradients are finite.
+    """
+    half = tf.abs(logits) / 2.0
+    is_small = half < _SERIES_BELOW
+    small = tf.where(is_small, half, tf.zeros_like(half))
+    return is_small, small, tf.where(is_small, tf.ones_like(half), half)
+
+
 def log_prob(logits: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """Elementwise log density; finite, with finite gradients, for any finite logits.
 
@@ -21,11 +32,7 @@ def log_prob(logits: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
       logits: any shape.
       pixels: values in [0, 1], broadcastable to ``logits``.
     """
-    half = tf.abs(logits) / 2.0
-    is_small = half < _SERIES_BELOW
-    # Both branches see only arguments at which they and their gradients are finite.
-    small = tf.where(is_small, half, tf.zeros_like(half))
-    large = tf.where(is_small, tf.ones_like(half), half)
+    is_small, small, large = _branches(logits)
     square = small * small
     series = square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square / 37800)))
     shifted = large + tf.math.log1p(-tf.exp(-2.0 * large)) - tf.math.log(2.0 * large)
@@ -37,10 +44,7 @@ def logits_gradient(logits: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
     It is x − ½ − sign(η)·(coth h − 1/h) / 2: the pixel minus the mean of the distribution.
     """
-    half = tf.abs(logits) / 2.0
-    is_small = half < _SERIES_BELOW
-    small = tf.where(is_small, half, tf.zeros_like(half))
-    large = tf.where(is_small, tf.ones_like(half), half)
+    is_small, small, large = _branches(logits)
     square = small * small
     series = small * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square / 4725)))
     power = tf.exp(-2.0 * large)
