@@ -1,7 +1,7 @@
 """How rates change with batch sizes and cores: ``python -m benchmarks.scaling --out=docs/scaling``.
 
-Writes ``<out>.json`` and ``<out>.png``. Every number of cores runs in
-processes of its own, in turn, so that a drift of the machine's speed meets all of them.
+Writes ``<out>.json`` and ``<out>.png``. Every number of cores runs in processes of its own, in
+turn, so that a drift of the machine's speed meets all of them.
 """
 
 import json

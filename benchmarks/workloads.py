@@ -42,12 +42,11 @@ class Data(NamedTuple):
 def random_data(steps: int = _REPLAY_STEPS, seed: int = 0) -> Data:
     """Random steps in episodes of about 500."""
     generator = np.random.default_rng(seed)
-    count = steps
     return Data(
-        generator.integers(0, 256, (count, 96, 96), dtype=np.uint8),
-        generator.integers(0, NUM_ACTIONS, count).astype(np.int32),
-        generator.integers(-1, 2, count).astype(np.float32),
-        generator.random(count) < 0.002,
+        generator.integers(0, 256, (steps, 96, 96), dtype=np.uint8),
+        generator.integers(0, NUM_ACTIONS, steps).astype(np.int32),
+        generator.integers(-1, 2, steps).astype(np.float32),
+        generator.random(steps) < 0.002,
     )
 
 
