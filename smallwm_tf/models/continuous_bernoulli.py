@@ -60,21 +60,23 @@ class ContinuousBernoulli(tfp.distributions.ContinuousBernoulli):
 
 
 @tf.function(jit_compile=True)
-def _sums_and_gradient(logits: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    sums = tf.reduce_sum(log_prob(logits, pixels), axis=[1, 2, 3])
-    return sums, logits_gradient(logits, pixels)
+def _sums_and_gradient(
+    logits: tf.Tensor, pixels: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    sums = tf.reduce_sum(weights * log_prob(logits, pixels), axis=[1, 2, 3])
+    return sums, weights * logits_gradient(logits, pixels)
 
 
 @tf.custom_gradient
-def sum_log_prob(logits: tf.Tensor, pixels: tf.Tensor):
-    """Log density of whole images: [B, H, W, F] twice → [B].
+def sum_log_prob(logits: tf.Tensor, pixels: tf.Tensor, weights: tf.Tensor | float = 1.0):
+    """Weighted log density of whole images: [B, H, W, F] → [B].
 
     One compiled pass gives the density and its derivative with respect to the logits; there is
-    none with respect to the pixels.
+    none with respect to the pixels and weights.
     """
-    sums, slopes = _sums_and_gradient(logits, pixels)
+    sums, slopes = _sums_and_gradient(logits, pixels, tf.convert_to_tensor(weights))
 
     def gradient(upstream: tf.Tensor):
-        return upstream[:, tf.newaxis, tf.newaxis, tf.newaxis] * slopes, None
+        return upstream[:, tf.newaxis, tf.newaxis, tf.newaxis] * slopes, None, None
 
     return sums, gradient

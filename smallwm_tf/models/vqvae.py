@@ -211,6 +211,9 @@ class VQVAE(tf_keras.Model):
       ema_decay: decay of the codebook's moving averages.
       ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
       convolution: "direct" or "fast", see ``GridConvolution``.
+      pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. The density of a
+        black or white pixel grows without bound with its logit, so one misplaced sprite can cost
+        more than everything else in a batch; a margin of 0.05 keeps logits within ±20.
     """
 
     def __init__(
@@ -221,9 +224,11 @@ class VQVAE(tf_keras.Model):
         ema_decay: float,
         ema_epsilon: float,
         convolution: str = "direct",
+        pixel_margin: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.pixel_margin = pixel_margin
         self.num_stacked_frames = num_stacked_frames
         self.encoder = Encoder(num_stacked_frames, embedding_dim, convolution, name="encoder")
         self.quantizer = VectorQuantizer(
@@ -244,15 +249,32 @@ class VQVAE(tf_keras.Model):
         return self.quantizer.nearest(self.encoder.infer(observations, self.encoder.fold()))
 
     def decode(self, codes: tf.Tensor) -> tfp.distributions.Distribution:
-        """p(x|z) of codes [B, 6, 6]: independent over the pixels [96, 96, F]."""
+        """p(x|z) of codes [B, 6, 6]: independent over the squeezed pixels [96, 96, F]."""
         return pixel_distribution(self.decoder(self.quantizer.lookup(codes)))
 
-    def losses_of(self, observations: tf.Tensor, training: bool) -> tuple[VQVAELosses, tf.Tensor]:
-        """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their codes."""
+    def squeeze(self, observations: tf.Tensor) -> tf.Tensor:
+        """Pixels in [0, 1] → pixels in [δ, 1 − δ], which the likelihood is about."""
+        return self.pixel_margin + (1.0 - 2.0 * self.pixel_margin) * observations
+
+    def mean_pixels(self, codes: tf.Tensor) -> tf.Tensor:
+        """Means of p(x|z), unsqueezed: codes [B, 6, 6] → pixels in [0, 1], [B, 96, 96, F]."""
+        means = (self.decode(codes).mean() - self.pixel_margin) / (1.0 - 2.0 * self.pixel_margin)
+        return tf.clip_by_value(means, 0.0, 1.0)
+
+    def losses_of(
+        self, observations: tf.Tensor, training: bool, weights: tf.Tensor | float = 1.0
+    ) -> tuple[VQVAELosses, tf.Tensor]:
+        """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their codes.
+
+        Args:
+          observations: what to encode and decode.
+          training: whether batch norm and codebook learn.
+          weights: of the pixels, of the observations' shape; 1 gives the likelihood.
+        """
         vectors = self.encoder(observations, training=training)
         quantized = self.quantizer(vectors, training=training)
         logits = self.decoder(quantized.quantized)
-        reconstruction = -tf.reduce_mean(sum_log_prob(logits, observations))
+        reconstruction = -tf.reduce_mean(sum_log_prob(logits, self.squeeze(observations), weights))
         losses = VQVAELosses(
             reconstruction=reconstruction,
             commitment=quantized.commitment_loss,

@@ -41,6 +41,11 @@ def reference_log_prob(logit: float, pixel: float) -> float:
     return logit * (pixel - 0.5) - log_normaliser(logit)
 
 
+def mean_by_quadrature(logit: float) -> float:
+    density = np.exp(logit * (NODES - 0.5) - log_normaliser(logit))
+    return float(np.sum(WEIGHTS * NODES * density))
+
+
 @pytest.mark.parametrize("logit", LOGITS)
 def test_the_density_integrates_to_one(logit):
     in_float64 = log_prob(tf.constant(logit, tf.float64), tf.constant(NODES)).numpy()
@@ -94,8 +99,44 @@ def test_its_gradient_is_finite_for_mixed_extreme_logits():
         tape.watch(logits)
         total = sum_log_prob(logits, tf.ones_like(logits))
     gradient = tape.gradient(total, logits).numpy().ravel()
-    means = [
-        np.sum(WEIGHTS * NODES * np.exp(logit * (NODES - 0.5) - log_normaliser(logit)))
-        for logit in LOGITS
-    ]
+    means = [mean_by_quadrature(logit) for logit in LOGITS]
     np.testing.assert_allclose(gradient, 1.0 - np.array(means), atol=2e-5)
+
+
+def test_weights_count_pixels_more_or_less_often():
+    draw = np.random.default_rng(1)
+    logits = draw.normal(scale=5, size=[2, 3, 4, 2])
+    pixels = draw.uniform(size=logits.shape)
+    weights = draw.uniform(0.0, 10.0, size=logits.shape)
+    upstream = np.array([2.0, -3.0])
+    value, slopes = np.zeros(2), np.zeros(logits.shape)
+    for index in np.ndindex(*logits.shape):
+        value[index[0]] += weights[index] * reference_log_prob(logits[index], pixels[index])
+        slope = pixels[index] - mean_by_quadrature(logits[index])
+        slopes[index] = upstream[index[0]] * weights[index] * slope
+
+    eta = tf.constant(logits, tf.float32)
+    others = [tf.constant(values, tf.float32) for values in (pixels, weights)]
+    with tf.GradientTape() as tape:
+        tape.watch([eta, *others])
+        summed = sum_log_prob(eta, *others)
+        total = tf.reduce_sum(summed * upstream.astype(np.float32))
+    np.testing.assert_allclose(summed, value, rtol=1e-4)
+    gradients = tape.gradient(total, [eta, *others])
+    np.testing.assert_allclose(gradients[0], slopes, rtol=1e-3, atol=1e-4)
+    assert gradients[1:] == [None, None]
+
+
+@pytest.mark.parametrize("weights", [(), (1.0,), (0.25,)])
+def test_one_weight_for_all_pixels_scales_value_and_gradient(weights):
+    logits = tf.reshape(tf.linspace(-3.0, 3.0, 12), [1, 3, 4, 1])
+    pixels = tf.reshape(tf.linspace(0.0, 1.0, 12), [1, 3, 4, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        summed = sum_log_prob(logits, pixels, *weights)
+    scale = weights[0] if weights else 1.0
+    pairs = list(zip(logits.numpy().ravel(), pixels.numpy().ravel(), strict=True))
+    expected = scale * sum(reference_log_prob(*pair) for pair in pairs)
+    np.testing.assert_allclose(summed, [expected], rtol=1e-4)
+    slopes = [scale * (pixel - mean_by_quadrature(logit)) for logit, pixel in pairs]
+    np.testing.assert_allclose(tape.gradient(summed, logits).numpy().ravel(), slopes, atol=1e-5)

@@ -10,12 +10,13 @@ import tensorflow_probability as tfp
 from smallwm_tf.models.vqvae import VQVAE, pixel_distribution, scale_pixels
 
 B, F, K, D = 2, 3, 16, 8
+SETTINGS = {"num_embeddings": K, "embedding_dim": D, "ema_decay": 0.9, "ema_epsilon": 1e-5}
 
 
 @pytest.fixture(scope="module")
 def vqvae():
     """A VQ-VAE all of whose norms have moved away from the identity."""
-    model = VQVAE(F, num_embeddings=K, embedding_dim=D, ema_decay=0.9, ema_epsilon=1e-5)
+    model = VQVAE(F, **SETTINGS)
     draw = np.random.default_rng(0)
     for variable in model.encoder.variables:
         if "gamma" in variable.name or "variance" in variable.name:
@@ -138,6 +139,86 @@ def test_losses_are_summed_over_pixels_and_averaged_over_the_batch(vqvae, frames
     np.testing.assert_allclose(losses.commitment, np.mean((nearest - vectors) ** 2), rtol=1e-4)
     elbo = -reconstruction - 36 * math.log(K)
     np.testing.assert_allclose(losses.elbo, elbo, rtol=1e-4)
+
+
+MARGIN = 0.1
+
+
+@pytest.fixture(scope="module")
+def squeezing():
+    """A VQ-VAE with a margin, sure enough of its pixels for means beyond the margin."""
+    model = VQVAE(F, **SETTINGS, pixel_margin=MARGIN)
+    last = model.decoder.deconvolutions[-1]
+    last.kernel.assign(2000.0 * last.kernel)
+    norm = model.encoder.projection_norm
+    norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
+    return model
+
+
+def log_density(logits: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """η·(x − ½) − log(sinh(η/2) / (η/2)), elementwise in float64."""
+    half = np.where(np.abs(logits) < 1e-6, 1e-6, logits) / 2
+    return logits * (pixels - 0.5) - np.log(np.sinh(half) / half)
+
+
+def losses_by_hand(model, observations: np.ndarray, pixels: np.ndarray, weights=1.0) -> float:
+    """Reconstruction loss of ``observations`` when the likelihood is about ``pixels``."""
+    vectors = model.encoder(tf.constant(observations, tf.float32)).numpy()
+    codes = model.quantizer.nearest(tf.constant(vectors)).numpy()
+    logits = reference_decoder(model.decoder, model.quantizer.embeddings.numpy()[codes])
+    return float(-np.sum(weights * log_density(logits, pixels)) / len(observations))
+
+
+def test_with_a_margin_the_likelihood_is_about_squeezed_pixels(squeezing, frames):
+    frames[0, :2] = [[[0]], [[255]]]
+    observations = frames / 255.0
+    squeezed = MARGIN + (1 - 2 * MARGIN) * observations
+    assert (squeezed.min(), squeezed.max()) == (MARGIN, 1 - MARGIN)
+    np.testing.assert_allclose(squeezing.squeeze(tf.constant(observations)), squeezed, rtol=1e-12)
+    inputs = tf.constant(observations, tf.float32)
+    losses, _ = squeezing.losses_of(inputs, training=False)
+    # Only the likelihood: the encoder sees the pixels as they are.
+    expected = losses_by_hand(squeezing, observations, squeezed)
+    np.testing.assert_allclose(losses.reconstruction, expected, rtol=1e-4)
+    assert abs(expected - losses_by_hand(squeezing, observations, observations)) > 1.0
+    np.testing.assert_allclose(losses.elbo, -expected - 36 * math.log(K), rtol=1e-4)
+
+
+def test_mean_pixels_undo_the_squeeze_and_stay_pixels(squeezing):
+    codes = np.random.default_rng(3).integers(K, size=[B, 6, 6])
+    logits = reference_decoder(squeezing.decoder, squeezing.quantizer.embeddings.numpy()[codes])
+    means = 0.5 + 0.5 / np.tanh(logits / 2) - 1 / logits
+    expected = np.clip((means - MARGIN) / (1 - 2 * MARGIN), 0.0, 1.0)
+    assert means.min() < MARGIN / 2 and means.max() > 1 - MARGIN / 2  # some of both are clipped
+    pixels = squeezing.mean_pixels(tf.constant(codes)).numpy()
+    assert pixels.shape == (B, 96, 96, F)
+    assert pixels.min() == 0.0 and pixels.max() == 1.0
+    np.testing.assert_allclose(pixels, expected, atol=2e-4)
+
+
+def test_without_a_margin_pixels_and_means_are_the_papers(vqvae, frames):
+    assert vqvae.pixel_margin == 0.0
+    observations = tf.constant(frames / 255.0, tf.float32)
+    np.testing.assert_array_equal(vqvae.squeeze(observations), observations)
+    codes = vqvae.encode(tf.constant(frames))
+    np.testing.assert_array_equal(vqvae.mean_pixels(codes), vqvae.decode(codes).mean())
+    losses, _ = vqvae.losses_of(observations, training=False)
+    expected = losses_by_hand(vqvae, frames / 255.0, frames / 255.0)
+    np.testing.assert_allclose(losses.reconstruction, expected, rtol=1e-4)
+
+
+def test_weights_multiply_the_log_density_of_pixels_and_nothing_else(squeezing, frames):
+    weights = np.random.default_rng(4).uniform(0.0, 10.0, size=frames.shape)
+    observations = tf.constant(frames / 255.0, tf.float32)
+    plain, indices = squeezing.losses_of(observations, training=False)
+    losses, weighted_indices = squeezing.losses_of(
+        observations, training=False, weights=tf.constant(weights, tf.float32)
+    )
+    squeezed = MARGIN + (1 - 2 * MARGIN) * frames / 255.0
+    expected = losses_by_hand(squeezing, frames / 255.0, squeezed, weights)
+    np.testing.assert_allclose(losses.reconstruction, expected, rtol=1e-4)
+    np.testing.assert_array_equal(losses.commitment, plain.commitment)
+    np.testing.assert_array_equal(weighted_indices, indices)
 
 
 def test_the_kl_term_of_the_paper_is_174_67_nats():
