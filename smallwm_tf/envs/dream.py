@@ -9,22 +9,33 @@ All dreams of a batch run in step with each other, ``horizon`` steps each:
     discount        1         1           1           …   0               1
 
 z_0 is the code of a uniformly drawn real observation, the recurrent state starts at zero, ẑ and r̂
-are drawn from the world model's predictions; rewards are −1, 0 or 1. As in the paper the world
-model never ends an episode: a dream ends at the horizon only. That end counts as terminal, so the
-discount is 0 there; with ``bootstrap_at_horizon`` it counts as a truncation and the discount is 1.
-The action given to a step that follows LAST is ignored, as everywhere in TF-Agents.
+are drawn from the world model's predictions; rewards are −1, 0 or 1. Three switches depart from the
+paper: with ``context_steps`` the recurrent state has seen the real codes and actions of that many
+steps before z_0, as it has in training; a ``temperature`` below 1 draws likelier codes; with
+``rewards="expected"`` r̂ is the mean of the predicted distribution, which spares the policy gradient
+the noise of drawing it.
 
-Shapes: N dreams.
+As in the paper the world model never ends an episode: a dream ends at the horizon only. That end
+counts as terminal, so the discount is 0 there; with ``bootstrap_at_horizon`` it counts as a
+truncation and the discount is 1. The action given to a step that follows LAST is ignored, as
+everywhere in TF-Agents.
+
+Shapes: N dreams, T context steps.
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 from tf_agents.environments import tf_environment
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.learning.replay import Replay, Windows
 from smallwm_tf.models.dynamics import (
+    DynamicsKernels,
     DynamicsState,
     class_rewards,
+    expected_rewards,
     latent_distribution,
     reward_distribution,
 )
@@ -47,20 +58,26 @@ class DreamEnvironment(tf_environment.TFEnvironment):
 
     Args:
       world_model: what predicts.
-      replay: where the first observations are drawn from; anything with ``size_variable`` and
-        ``observations(indices, num_stacked_frames)``.
+      replay: where the first observations are drawn from.
       num_dreams: N.
       horizon: steps until a dream ends.
       bootstrap_at_horizon: whether the end is a truncation (discount 1) instead of terminal (0).
+      context_steps: T, real steps before a dream that the recurrent state has seen; fewer where
+        the episode is younger.
+      temperature: divides the logits of the codes that are drawn.
+      rewards: "sampled" or "expected".
     """
 
     def __init__(
         self,
         world_model: WorldModel,
-        replay,
+        replay: Replay,
         num_dreams: int,
         horizon: int,
         bootstrap_at_horizon: bool = False,
+        context_steps: int = 0,
+        temperature: float = 1.0,
+        rewards: str = "sampled",
     ):
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         action_spec = tensor_spec.BoundedTensorSpec(
@@ -72,6 +89,9 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._replay = replay
         self._num_dreams = num_dreams
         self.horizon = horizon
+        self._context_steps = context_steps
+        self._temperature = temperature
+        self._rewards_are_sampled = rewards == "sampled"
         self._last_discount = 1.0 if bootstrap_at_horizon else 0.0
         # With fast convolutions a whole step is compiled: on small batches XLA's products take
         # two thirds of the time of TensorFlow's, and everything between them becomes one pass.
@@ -135,7 +155,10 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         # Kernels change between dreams only; transforming them at every step would cost more
         # than it saves.
         _assign(self._kernels, dynamics.prepare(_FORM))
-        _assign(self._state, dynamics.initial_state(self._num_dreams))
+        kernels = tf.nest.map_structure(tf.convert_to_tensor, self._kernels)
+        past = self._replay.past(steps, self._context_steps, vqvae.num_stacked_frames)
+        state = warm_state(self._world_model, past, kernels, self._predict)
+        _assign(self._state, state)
         self._steps_taken.assign(0)
         return self._counter.assign_add(1)
 
@@ -145,12 +168,16 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         latent_logits, reward_logits, state = self._predict(
             tf.convert_to_tensor(self._codes), action, self.recurrent_state, kernels
         )
-        latent = latent_distribution(latent_logits)
+        latent = latent_distribution(latent_logits / self._temperature)
         reward = reward_distribution(reward_logits)
         codes = latent.sample(seed=self.random_pair(_LATENT, self._counter))
-        reward_class = reward.sample(seed=self.random_pair(_REWARD, self._counter))
+        if self._rewards_are_sampled:
+            pair = self.random_pair(_REWARD, self._counter)
+            rewards = class_rewards(reward.sample(seed=pair))
+        else:
+            rewards = expected_rewards(reward_logits)
         self._codes.assign(codes)
-        self._reward.assign(class_rewards(reward_class))
+        self._reward.assign(rewards)
         _assign(self._state, state)
         self._steps_taken.assign_add(1)
         return self._counter.assign_add(1)
@@ -168,6 +195,35 @@ class DreamEnvironment(tf_environment.TFEnvironment):
             discount=tf.fill([self._num_dreams], discount),
             observation=tf.identity(self._codes),
         )
+
+
+def warm_state(
+    world_model: WorldModel,
+    past: Windows,
+    kernels: DynamicsKernels,
+    predict: Callable | None = None,
+) -> DynamicsState:
+    """The recurrent state after the real codes and actions of ``past``, zeros before them.
+
+    Args:
+      world_model: what has seen them.
+      past: from ``Replay.past``; steps that are not valid leave the state at zero.
+      kernels: from ``Dynamics.prepare``.
+      predict: ``WorldModel.step`` as a graph function; itself if not given.
+    """
+    batch_size, num_steps = past.actions.shape
+    state = world_model.dynamics.initial_state(batch_size or tf.shape(past.actions)[0])
+    if not num_steps:
+        return state
+    predict = predict or world_model.step
+    observations = past.observations
+    flat = tf.reshape(observations, [-1, *observations.shape[2:]])
+    codes = tf.reshape(world_model.vqvae.encode(flat), [-1, num_steps, GRID_SIZE, GRID_SIZE])
+    for t in range(num_steps):
+        _, _, following = predict(codes[:, t], past.actions[:, t], state, kernels)
+        is_valid = tf.cast(past.valid[:, t], tf.float32)[tf.newaxis, :, tf.newaxis]
+        state = tf.nest.map_structure(lambda tensor: is_valid * tensor, following)  # noqa: B023
+    return state
 
 
 def _assign(variables, tensors) -> None:

@@ -131,8 +131,8 @@ class Replay(tf.Module):
             reordered, [*indices.shape, *self.frames.shape[1:], num_stacked_frames]
         )
 
-    def windows(self, starts: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
-        """Windows of ``length`` steps from the steps ``starts`` [B] on."""
+    def window_steps(self, starts: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Numbers of the steps of windows from ``starts`` [B] on, and which are valid: [B, T]."""
         steps = starts[:, tf.newaxis] + tf.range(length)  # [B, T]
         within = tf.minimum(steps, self.size_variable - 1)
         same_episode = tf.equal(
@@ -141,12 +141,31 @@ class Replay(tf.Module):
         )
         valid = same_episode & tf.equal(within, steps)
         # Padding repeats the window's first step: cheap, and never another episode's data.
-        readable = tf.where(valid, steps, starts[:, tf.newaxis])
+        return tf.where(valid, steps, starts[:, tf.newaxis]), valid
+
+    def windows(self, starts: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
+        """Windows of ``length`` steps from the steps ``starts`` [B] on."""
+        readable, valid = self.window_steps(starts, length)
         return Windows(
             observations=self.observations(readable, num_stacked_frames),
             actions=tf.gather(self.actions, readable),
             rewards=tf.gather(self.rewards, readable),
             valid=valid,
+        )
+
+    def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
+        """The ``length`` steps before each of the steps [B], oldest first.
+
+        Where the episode is younger, the first ones are padding that repeats its first step.
+        """
+        before = steps[:, tf.newaxis] + tf.range(-length, 0)  # [B, T]
+        first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
+        readable = tf.maximum(before, first)
+        return Windows(
+            observations=self.observations(readable, num_stacked_frames),
+            actions=tf.gather(self.actions, readable),
+            rewards=tf.gather(self.rewards, readable),
+            valid=before >= first,
         )
 
     def window_starts(self, generator: np.random.Generator, length: int) -> np.ndarray:

@@ -202,3 +202,9 @@ def reward_classes(rewards: tf.Tensor) -> tf.Tensor:
 def class_rewards(classes: tf.Tensor) -> tf.Tensor:
     """Classes 0, 1, 2 → rewards −1, 0, 1 as float32."""
     return tf.cast(classes, tf.float32) - 1.0
+
+
+def expected_rewards(logits: tf.Tensor) -> tf.Tensor:
+    """Mean of p(r_t | y_t): logits [B, 3] → [B] in [−1, 1]."""
+    probabilities = tf.nn.softmax(logits)
+    return probabilities[:, 2] - probabilities[:, 0]

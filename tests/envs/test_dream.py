@@ -13,6 +13,8 @@ from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 
 N, H, M, F = 3, 4, 3, 2
+STEPS, ENDS, CONTEXT = 9, (4,), 3  # of the replay, its episodes, and before a dream
+TEMPERATURE = 0.5
 PAIR = np.array([11, -5], np.int32)
 
 
@@ -43,26 +45,41 @@ def replay():
     draw = np.random.default_rng(0)
     buffer = Replay(20)  # with room that no dream may start from
     buffer.append(
-        frames=draw.integers(256, size=[9, 96, 96], dtype=np.uint8),
-        actions=np.zeros(9, np.int32),
-        rewards=np.zeros(9, np.float32),
-        ended=np.arange(9) == 4,
+        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
+        actions=draw.integers(M, size=STEPS),
+        rewards=np.zeros(STEPS, np.float32),
+        ended=np.isin(np.arange(STEPS), ENDS),
     )
     return buffer
 
 
 @pytest.fixture(scope="module")
 def environments(world_model, replay):
+    kinds = {
+        "paper": {},
+        "bootstrap": {"bootstrap_at_horizon": True},
+        "warm": {
+            "context_steps": CONTEXT,
+            "temperature": TEMPERATURE,
+            "rewards": "expected",
+        },
+    }
     return {
-        bootstrap: DreamEnvironment(world_model, replay, N, H, bootstrap_at_horizon=bootstrap)
-        for bootstrap in (False, True)
+        name: DreamEnvironment(world_model, replay, N, H, **settings)
+        for name, settings in kinds.items()
     }
 
 
 @pytest.fixture
 def environment(environments):
-    environments[False].seed(PAIR)
-    return environments[False]
+    environments["paper"].seed(PAIR)
+    return environments["paper"]
+
+
+@pytest.fixture(params=["paper", "warm"])
+def either(request, environments):
+    environments[request.param].seed(PAIR)
+    return environments[request.param]
 
 
 def actions_of(step: int) -> np.ndarray:
@@ -83,14 +100,14 @@ def to_numpy_spec(spec):
     return array_spec.BoundedArraySpec(spec.shape, spec.dtype.as_numpy_dtype, minimum, maximum)
 
 
-def test_every_step_of_several_dreams_fits_the_specs(environment):
+def test_every_step_of_several_dreams_fits_the_specs(either):
     """What ``utils.validate_py_environment`` asks of a Python environment."""
-    assert environment.batched and environment.batch_size == N
-    spec = tf.nest.map_structure(to_numpy_spec, environment.time_step_spec())
-    action_spec = to_numpy_spec(environment.action_spec())
+    assert either.batched and either.batch_size == N
+    spec = tf.nest.map_structure(to_numpy_spec, either.time_step_spec())
+    action_spec = to_numpy_spec(either.action_spec())
     assert (action_spec.minimum, action_spec.maximum) == (0, M - 1)
     previous = None
-    for call, step in enumerate(play(environment, 3 * (H + 1))):
+    for call, step in enumerate(play(either, 3 * (H + 1))):
         for n in range(N):
             one = tf.nest.map_structure(lambda array, n=n: array[n], step)
             assert array_spec.check_arrays_nest(one, spec), (call, one)
@@ -102,14 +119,13 @@ def test_every_step_of_several_dreams_fits_the_specs(environment):
         previous = step.step_type
 
 
-@pytest.mark.parametrize("bootstrap", [False, True])
-def test_boundaries_are_those_of_the_docstrings_table(environments, bootstrap):
-    environment = environments[bootstrap]
+@pytest.mark.parametrize(("name", "end"), [("paper", 0.0), ("bootstrap", 1.0), ("warm", 0.0)])
+def test_boundaries_are_those_of_the_docstrings_table(environments, name, end):
+    environment = environments[name]
     environment.seed(PAIR)
     steps = play(environment, 2 * H + 1)
     first, mid, last = (np.full(N, t) for t in (StepType.FIRST, StepType.MID, StepType.LAST))
     expected = [first, *[mid] * (H - 1), last]
-    end = 1.0 if bootstrap else 0.0
     discounts = [1.0] * H + [end]
     for step, step_type, discount in zip(steps, expected * 2, discounts * 2, strict=True):
         np.testing.assert_array_equal(step.step_type, step_type)
@@ -131,7 +147,7 @@ def real_codes(world_model, replay) -> set[bytes]:
 
 def test_dreams_start_from_codes_of_real_observations(environment, world_model, replay):
     known = real_codes(world_model, replay)
-    assert len(known) == 9
+    assert len(known) == STEPS
     resets = np.concatenate([environment.reset().observation for _ in range(30)])
     assert {codes.tobytes() for codes in resets} == known  # 90 draws from 9: none is left out
     dreamed = environment.step(actions_of(0)).observation.numpy()
@@ -151,28 +167,81 @@ def test_the_recurrent_state_is_zero_at_the_start_and_after_an_end(environment):
     assert size_of_state() == 0.0
 
 
-def test_codes_and_rewards_equal_a_recomputation_step_by_step(environment, world_model, replay):
-    """Random numbers: the count of calls is folded into the seed, then 0, 1 or 2 by purpose."""
+def random_pair(count: int, purpose: int) -> tf.Tensor:
+    """The count of calls is folded into the seed, then 0, 1 or 2 by purpose."""
+    folded = tf.random.experimental.stateless_fold_in(PAIR, count)
+    return tf.random.experimental.stateless_fold_in(folded, purpose)
 
-    def pair(count: int, purpose: int):
-        folded = tf.random.experimental.stateless_fold_in(PAIR, count)
-        return tf.random.experimental.stateless_fold_in(folded, purpose)
 
-    steps = play(environment, 2 * H + 1)
+def starts_of(count: int) -> np.ndarray:
+    """Steps of the replay that the dreams begin with, when ``count`` calls went before."""
+    return tf.random.stateless_uniform([N], random_pair(count, 0), 0, STEPS, tf.int32).numpy()
+
+
+def state_before(world_model, replay, step: int, num_steps: int):
+    """Unrolls the world model over the last real steps before one, from zeros; [36, 1, C]."""
+    state = world_model.dynamics.initial_state(1)
+    first = max([0, *(end + 1 for end in ENDS if end < step)])
+    for past in range(max(first, step - num_steps), step):
+        codes = world_model.vqvae.encode(replay.observations(tf.constant([past]), F))
+        _, _, state = world_model.step(codes, replay.actions.numpy()[past : past + 1], state)
+    return state
+
+
+def test_with_context_the_state_has_seen_the_real_steps_before(environments, world_model, replay):
+    ages = [step - max([0, *(end + 1 for end in ENDS if end < step)]) for step in range(STEPS)]
+    by_hand = {
+        (step, num_steps): tf.nest.flatten(state_before(world_model, replay, step, num_steps))
+        for step in range(STEPS)
+        for num_steps in range(ages[step] + 1)
+    }
+    environment = environments["warm"]
+    environment.seed(PAIR)
+    seen = set()
+    for count in range(10):
+        codes = environment.reset().observation
+        starts = starts_of(count)
+        observations = replay.observations(tf.constant(starts), F)
+        np.testing.assert_array_equal(codes, world_model.vqvae.encode(observations))
+        parts = tf.nest.flatten(environment.recurrent_state)
+        for n, step in enumerate(starts):
+            seen.add(ages[step])
+            for num_steps in range(ages[step] + 1):
+                error = max(
+                    np.abs(part[:, n] - other[:, 0]).max()
+                    for part, other in zip(parts, by_hand[step, num_steps], strict=True)
+                )
+                is_right = num_steps == min(CONTEXT, ages[step])
+                assert (error < 1e-5) == is_right, (step, num_steps, error)
+    assert seen == {0, 1, 2, 3, 4}  # from no real steps before to more than enough
+
+
+def test_codes_and_rewards_equal_a_recomputation_step_by_step(either, world_model, replay):
+    is_warm = either._context_steps > 0
+    steps = play(either, 2 * H + 1)
     count = 0
     for dream in (steps[: H + 1], steps[H + 1 :]):
-        indices = tf.random.stateless_uniform([N], pair(count, 0), 0, 9, tf.int32)
-        codes = world_model.vqvae.encode(replay.observations(indices, F))
-        state = world_model.dynamics.initial_state(N)
+        indices = starts_of(count)
+        codes = world_model.vqvae.encode(replay.observations(tf.constant(indices), F))
+        context = CONTEXT if is_warm else 0
+        states = [state_before(world_model, replay, int(step), context) for step in indices]
+        state = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=1), *states)
         np.testing.assert_array_equal(dream[0].observation, codes)
         offset = 0 if count == 0 else H + 1
         for t in range(H):
             count += 1
             latent, reward, state = world_model.step(codes, actions_of(offset + t), state)
-            codes = tfp.distributions.Categorical(latent).sample(seed=pair(count, 1))
-            rewards = tfp.distributions.Categorical(reward).sample(seed=pair(count, 2)) - 1
+            latent = latent / TEMPERATURE if is_warm else latent
+            codes = tfp.distributions.Categorical(latent).sample(seed=random_pair(count, 1))
             np.testing.assert_array_equal(dream[t + 1].observation, codes)
-            np.testing.assert_array_equal(dream[t + 1].reward, rewards)
+            if is_warm:  # pays p(+1) − p(−1)
+                odds = np.exp(reward.numpy().astype(np.float64))
+                rewards = (odds[:, 2] - odds[:, 0]) / odds.sum(axis=1)
+                assert 0.01 < np.abs(rewards).max() < 0.99
+                np.testing.assert_allclose(dream[t + 1].reward, rewards, atol=1e-4)
+            else:
+                drawn = tfp.distributions.Categorical(reward).sample(seed=random_pair(count, 2))
+                np.testing.assert_array_equal(dream[t + 1].reward, drawn - 1)
         count += 1
 
 
@@ -203,16 +272,16 @@ def test_current_time_step_repeats_the_last_answer(environment):
         tf.nest.map_structure(np.testing.assert_array_equal, repeated, answer)
 
 
-def test_a_compiled_dream_equals_the_eager_one(environment):
-    eager = play(environment, H + 2)
+def test_a_compiled_dream_equals_the_eager_one(either):
+    eager = play(either, H + 2)
 
     @tf.function
     def compiled_reset(pair):
-        environment.seed(pair)
-        return environment.reset()
+        either.seed(pair)
+        return either.reset()
 
-    compiled_step = tf.function(environment.step)
-    environment.seed(PAIR + 1)
+    compiled_step = tf.function(either.step)
+    either.seed(PAIR + 1)
     steps = [compiled_reset(PAIR)]
     steps += [compiled_step(tf.constant(actions_of(t))) for t in range(H + 2)]
     for ours, theirs in zip(steps, eager, strict=True):

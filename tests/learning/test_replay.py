@@ -87,6 +87,50 @@ def test_windows_stop_at_the_end_of_their_episode(replay, steps, length, num_sta
             np.testing.assert_array_equal(windows.observations[start, t], expected)
 
 
+@pytest.mark.parametrize("length", [2, 4, 11])
+def test_steps_of_windows_are_numbers_that_can_be_read(replay, length):
+    numbers, valid = replay.window_steps(tf.range(SIZE), length)
+    assert numbers.shape == valid.shape == [SIZE, length]
+    for start in range(SIZE):
+        for t in range(length):
+            step = start + t
+            inside = step < SIZE and EPISODE[step] == EPISODE[start]
+            assert bool(valid[start, t]) == inside, (start, t)
+            assert int(numbers[start, t]) == (step if inside else start), (start, t)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 11])
+@pytest.mark.parametrize("num_stacked_frames", [1, 3])
+def test_the_past_goes_back_to_the_first_step_of_the_episode(
+    replay, steps, length, num_stacked_frames
+):
+    past = replay.past(tf.range(SIZE), length, num_stacked_frames)
+    assert past.observations.shape == [SIZE, length, 4, 4, num_stacked_frames]
+    assert past.valid.shape == past.actions.shape == past.rewards.shape == [SIZE, length]
+    for now in range(SIZE):
+        for t in range(length):
+            step = now - length + t
+            inside = step >= 0 and EPISODE[step] == EPISODE[now]
+            assert bool(past.valid[now, t]) == inside, (now, t)
+            readable = step if inside else FIRSTS[EPISODE[now]]  # never another episode's
+            assert past.actions[now, t] == steps["actions"][readable]
+            assert past.rewards[now, t] == steps["rewards"][readable]
+            expected = stack(steps["frames"], readable, num_stacked_frames)
+            np.testing.assert_array_equal(past.observations[now, t], expected)
+
+
+def test_the_past_inside_a_graph_has_a_known_length(replay, steps):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+    def read(numbers):
+        past = replay.past(numbers, 3, 2)
+        assert past.actions.shape[1] == past.valid.shape[1] == past.observations.shape[1] == 3
+        return past
+
+    past = read(tf.constant([8, 6]))  # the third and the first step of an episode
+    assert past.valid.numpy().tolist() == [[False, True, True], [False] * 3]
+    np.testing.assert_array_equal(past.actions[0, 1:], steps["actions"][6:8])
+
+
 def test_reading_works_inside_a_graph(replay, steps):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def read(starts):
