@@ -42,7 +42,9 @@ def draw_world_model(
     )
     start, length = inspection.longest_start(replay, config.dream.horizon, order)
     pair = seed_pair(seed, "figures", iteration)
-    loop = inspection.open_loop(world_model, replay, start, length, pair)
+    loop = inspection.open_loop(
+        world_model, replay, start, length, pair, config.dream.context_steps
+    )
     figures.save_dream_strip(
         folder / f"dream_{iteration:03d}.png",
         loop.real.frames,

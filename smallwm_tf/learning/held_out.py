@@ -1,8 +1,8 @@
 """How good a world model is on real steps that no training sees.
 
 Teacher-forced measures look one step ahead from true codes. Open-loop measures start like a dream,
-from one true code and a zero recurrent state, take the actions that were really taken, and compare
-with what really happened h steps later:
+from one true code and as much context as dreams have, take the actions that were really taken, and
+compare with what really happened h steps later:
 
     horizon           1         2        …   H
     input code        z_0       ẑ_1      …   ẑ_{H-1}
@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.envs.dream import warm_state
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.dynamics import latent_distribution
+from smallwm_tf.learning.unrolling import unroll
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
@@ -133,7 +134,13 @@ def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> One
 
 
 def open_loop_curves(
-    world_model: WorldModel, replay: Replay, starts: np.ndarray, horizon: int, seed: np.ndarray
+    world_model: WorldModel,
+    replay: Replay,
+    starts: np.ndarray,
+    horizon: int,
+    seed: np.ndarray,
+    context_steps: int = 0,
+    temperature: float = 1.0,
 ) -> OpenLoopCurves:
     """Predictions by horizon, beside the baseline that copies the start.
 
@@ -143,31 +150,24 @@ def open_loop_curves(
       starts: first steps, int32 [S]; horizons behind the end of a start's episode do not count.
       horizon: H.
       seed: int32 pair for the sampled codes.
+      context_steps: real steps before a start that the recurrent state has seen.
+      temperature: divides the logits of sampled codes.
     """
-    vqvae, dynamics = world_model.vqvae, world_model.dynamics
+    vqvae = world_model.vqvae
     windows = replay.windows(tf.constant(starts, tf.int32), horizon + 1, vqvae.num_stacked_frames)
     valid = windows.valid.numpy()[:, 1:]
     codes = np.stack(
         [vqvae.encode(windows.observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
     )
     frames = windows.observations[..., -1].numpy()
-    step = tf.function(world_model.step, autograph=False)
-    decode = tf.function(lambda z: vqvae.decode(z).mean()[..., -1] * 255.0, autograph=False)
-    kernels = dynamics.prepare("fewest_products")
+    decode = tf.function(lambda z: vqvae.mean_pixels(z)[..., -1] * 255.0, autograph=False)
+    past = replay.past(tf.constant(starts, tf.int32), context_steps, vqvae.num_stacked_frames)
+    state = warm_state(world_model, past, world_model.dynamics.prepare("fewest_products"))
 
-    def dream(is_sampled: bool) -> np.ndarray:
+    def dream(pair: np.ndarray | None) -> np.ndarray:
         """Codes at the horizons 1 … H: [S, H, 6, 6]."""
-        inputs, state = tf.constant(codes[:, 0]), dynamics.initial_state(len(starts))
-        dreamed = []
-        for t in range(horizon):
-            logits, _, state = step(inputs, windows.actions[:, t], state, kernels)
-            if is_sampled:
-                pair = tf.random.experimental.stateless_fold_in(seed, t)
-                inputs = latent_distribution(logits).sample(seed=pair)
-            else:
-                inputs = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            dreamed.append(inputs.numpy())
-        return np.stack(dreamed, axis=1)
+        first, actions = tf.constant(codes[:, 0]), windows.actions[:, :horizon]
+        return unroll(world_model, first, actions, state, pair, temperature).codes
 
     def curve(values: np.ndarray) -> np.ndarray:
         """Mean over valid starts: [S, H] → [H]."""
@@ -185,11 +185,11 @@ def open_loop_curves(
             differences.append(np.abs(decoded - frames[:, t + 1]).mean(axis=(1, 2)))
         return curve(np.stack(differences, axis=1))
 
-    likeliest = dream(is_sampled=False)
+    likeliest = dream(None)
     copied = np.repeat(codes[:, :1], horizon, axis=1)
     return OpenLoopCurves(
         code_accuracy=accuracy(likeliest),
-        sampled_accuracy=accuracy(dream(is_sampled=True)),
+        sampled_accuracy=accuracy(dream(seed)),
         copy_accuracy=accuracy(copied),
         pixel_error=error(likeliest),
         copy_pixel_error=error(copied),

@@ -5,13 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.envs.dream import warm_state
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.dynamics import (
-    class_rewards,
-    latent_distribution,
-    reward_classes,
-    reward_distribution,
-)
+from smallwm_tf.learning.unrolling import unroll
+from smallwm_tf.models.dynamics import class_rewards, reward_classes
 from smallwm_tf.models.world_model import WorldModel
 
 
@@ -44,7 +41,13 @@ def reconstruct(world_model: WorldModel, replay: Replay, steps: np.ndarray) -> R
 
 
 def open_loop(
-    world_model: WorldModel, replay: Replay, start: int, length: int, seed: np.ndarray
+    world_model: WorldModel,
+    replay: Replay,
+    start: int,
+    length: int,
+    seed: np.ndarray,
+    context_steps: int = 0,
+    temperature: float = 1.0,
 ) -> OpenLoop:
     """Dreams from one real observation on, with the real actions.
 
@@ -54,31 +57,23 @@ def open_loop(
       start: first step.
       length: T.
       seed: int32 pair for the sampled codes and rewards.
+      context_steps: real steps before the start that the recurrent state has seen.
+      temperature: divides the logits of the codes.
     """
     steps = np.arange(start, start + length)
     real = reconstruct(world_model, replay, steps)
-    actions = tf.gather(replay.actions, steps)
-    rewards = class_rewards(reward_classes(tf.gather(replay.rewards, steps))).numpy()
-    step = tf.function(world_model.step)
-    codes = tf.constant(real.codes[:1])
-    state = world_model.dynamics.initial_state(1)
-    kernels = world_model.dynamics.prepare("fewest_products")
-    all_codes, all_rewards = [], []
-    for t in range(length):
-        all_codes.append(codes[0].numpy())
-        latent_logits, reward_logits, state = step(codes, actions[t : t + 1], state, kernels)
-        pair = tf.random.experimental.stateless_fold_in(seed, t)
-        codes = latent_distribution(latent_logits).sample(seed=pair)
-        pair = tf.random.experimental.stateless_fold_in(pair, 1)
-        reward = class_rewards(reward_distribution(reward_logits).sample(seed=pair))
-        all_rewards.append(float(reward[0]))
-    dreamed_codes = np.stack(all_codes)
+    vqvae = world_model.vqvae
+    past = replay.past(tf.constant(steps[:1], tf.int32), context_steps, vqvae.num_stacked_frames)
+    state = warm_state(world_model, past, world_model.dynamics.prepare("fewest_products"))
+    actions = tf.gather(replay.actions, steps)[tf.newaxis]
+    dream = unroll(world_model, tf.constant(real.codes[:1]), actions, state, seed, temperature)
+    codes = np.concatenate([real.codes[:1], dream.codes[0, :-1]])
     return OpenLoop(
         real,
-        _pictures(world_model, tf.constant(dreamed_codes)),
-        dreamed_codes,
-        rewards,
-        np.array(all_rewards),
+        _pictures(world_model, tf.constant(codes)),
+        codes,
+        class_rewards(reward_classes(tf.gather(replay.rewards, steps))).numpy(),
+        dream.rewards[0],
     )
 
 
@@ -99,5 +94,5 @@ def longest_start(replay: Replay, length: int, generator: np.random.Generator) -
 
 def _pictures(world_model: WorldModel, codes: tf.Tensor) -> np.ndarray:
     """Mean of p(x|z), newest frame: [n, 6, 6] → uint8 [n, 96, 96]."""
-    means = world_model.vqvae.decode(codes).mean()[..., -1]
+    means = world_model.vqvae.mean_pixels(codes)[..., -1]
     return tf.cast(tf.round(means * 255.0), tf.uint8).numpy()

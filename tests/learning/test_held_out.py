@@ -12,7 +12,7 @@ from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.vqvae import scale_pixels
 
-M, F, STEPS, H = 3, 2, 23, 4
+M, F, STEPS, H, MARGIN = 3, 2, 23, 4, 0.1
 ENDS = (5, 17)  # steps with which an episode ends
 SEED = np.array([7, 8], np.int32)
 
@@ -23,12 +23,15 @@ def world():
     settings = {
         "game.num_stacked_frames": F,
         "vqvae.num_embeddings": 8,
+        "vqvae.pixel_margin": MARGIN,
         "dynamics.channels": 4,
         "dynamics.convolution": "direct",
     }
     world_model, _ = build_models(build_config(settings), num_actions=M)
     norm = world_model.vqvae.encoder.projection_norm
     norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
+    last = world_model.vqvae.decoder.deconvolutions[-1]
+    last.kernel.assign(500.0 * last.kernel)  # means of all kinds, some beyond the margin
     draw = np.random.default_rng(0)
     replay = Replay(STEPS)
     replay.append(
@@ -54,22 +57,32 @@ def episode_of(step: int) -> int:
 
 
 def decoded(world, codes: np.ndarray) -> np.ndarray:
-    return (
-        255.0 * world.model.vqvae.decode(tf.constant(codes[np.newaxis])).mean()[0, ..., -1].numpy()
-    )
+    means = world.model.vqvae.decode(tf.constant(codes[np.newaxis])).mean()[0, ..., -1].numpy()
+    return 255.0 * np.clip((means - MARGIN) / (1 - 2 * MARGIN), 0.0, 1.0)
 
 
 def test_the_codes_of_the_test_differ(world):
     assert len(np.unique(world.codes)) > 2
 
 
-def test_open_loop_curves_equal_single_dreams(world):
+def state_before(world, start: int, context_steps: int):
+    """The recurrent state after the last steps before a start, of its episode."""
+    state = world.model.dynamics.initial_state(1)
+    for step in range(max(start - context_steps, 0), start):
+        if episode_of(step) == episode_of(start):
+            codes, action = world.codes[step : step + 1], world.actions[step : step + 1]
+            _, _, state = world.model.step(tf.constant(codes), action, state)
+    return state
+
+
+@pytest.mark.parametrize("context_steps", [0, 3])
+def test_open_loop_curves_equal_single_dreams(world, context_steps):
     starts = np.array([0, 2, 4, 12, 20], np.int32)
-    curves = open_loop_curves(world.model, world.replay, starts, H, SEED)
+    curves = open_loop_curves(world.model, world.replay, starts, H, SEED, context_steps)
     hits, copies = [[] for _ in range(H)], [[] for _ in range(H)]
     errors, floors = [[] for _ in range(H)], [[] for _ in range(H)]
     for start in starts:
-        codes, state = world.codes[start], world.model.dynamics.initial_state(1)
+        codes, state = world.codes[start], state_before(world, start, context_steps)
         for h in range(1, H + 1):
             now = start + h
             if now >= STEPS or episode_of(now) != episode_of(start):
@@ -145,7 +158,8 @@ def test_autoencoding_covers_every_observation_once(world):
     vqvae = world.model.vqvae
     vectors = vqvae.encoder(scale_pixels(world.observations), training=False)
     distribution = vqvae.decode(vqvae.quantizer.nearest(vectors))
-    expected = np.mean(distribution.log_prob(scale_pixels(world.observations))) - 36 * np.log(8)
+    squeezed = MARGIN + (1 - 2 * MARGIN) * scale_pixels(world.observations)
+    expected = np.mean(distribution.log_prob(squeezed)) - 36 * np.log(8)
     found = autoencoding(world.model, world.replay)
     np.testing.assert_allclose(found.elbo, expected, rtol=1e-4)
     shares = np.bincount(world.codes.ravel(), minlength=8) / world.codes.size
