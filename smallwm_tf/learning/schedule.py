@@ -34,14 +34,15 @@ def expected_work(config) -> Work:
         windows = size // (config.dynamics.window_length - 1)
         steps_per_epoch = max(1, windows // config.dynamics.windows_per_batch)
         dynamics_steps += config.dynamics.epochs[iteration - 1] * steps_per_epoch
-        if iteration == 1:
-            frames_batches = max(1, size // config.vqvae.batch_size)
-            vqvae_steps += config.vqvae.warmup_epochs * frames_batches
-    vqvae_steps += dynamics_steps // config.vqvae.update_interval
+        epochs = config.vqvae.warmup_epochs if iteration == 1 else config.vqvae.later_epochs
+        vqvae_steps += epochs * max(1, size // config.vqvae.batch_size)
+    if config.vqvae.update_interval:
+        vqvae_steps += dynamics_steps // config.vqvae.update_interval
     return Work(
         real_steps=size,
         vqvae_steps=vqvae_steps,
         dynamics_steps=dynamics_steps,
         ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
-        evaluation_episodes=config.evaluation.num_episodes * config.collection.num_iterations,
+        evaluation_episodes=config.evaluation.num_episodes
+        * -(-config.collection.num_iterations // config.evaluation.interval),
     )

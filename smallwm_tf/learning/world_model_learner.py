@@ -2,7 +2,8 @@
 
 Warm-up trains the VQ-VAE alone; afterwards the dynamics network trains at every step and the
 VQ-VAE at every ``update_interval``-th, so that the codes, which are the dynamics' targets, move
-slowly. Whole groups of steps run in one compiled call.
+slowly. With an ``update_interval`` of 0 the VQ-VAE rests meanwhile, and every observation is
+encoded once per phase instead of at every visit. Whole groups of steps run in one compiled call.
 """
 
 import numpy as np
@@ -12,12 +13,16 @@ from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
 
 VQVAE_METRICS = ("reconstruction_loss", "commitment_loss", "elbo", "codebook_perplexity")
 DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
+_FRAMES_AT_ONCE = 256
+_FRAMES_FOR_BACKGROUND = 500
+_FOREGROUND_FROM = 15 / 255  # least difference from the background
 
 
 class WorldModelLearner(tf.Module):
@@ -35,6 +40,12 @@ class WorldModelLearner(tf.Module):
         self._replay = replay
         self._vqvae_config = config.vqvae
         self._dynamics_config = config.dynamics
+        self._background = tf.Variable(tf.zeros(replay.frames.shape[1:]), trainable=False)
+        self._vqvae_rests = config.vqvae.update_interval == 0
+        if self._vqvae_rests:
+            shape = [replay.capacity, GRID_SIZE, GRID_SIZE]
+            with tf.device("/CPU:0"):
+                self._codes = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="codes")
 
         def adam(learning_rate: float, variables: list[tf.Variable]) -> Adam:
             optimizer = Adam(learning_rate, **dict(config.adam))
@@ -79,12 +90,27 @@ class WorldModelLearner(tf.Module):
         frames = self._replay.observations(steps, vqvae.num_stacked_frames)
         observations = scale_pixels(frames)
         with tf.GradientTape() as tape:
-            losses, indices = vqvae.losses_of(observations, training=True)
+            losses, indices = vqvae.losses_of(observations, True, self._weights(observations))
             loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
         gradients = tape.gradient(loss, self._vqvae_variables)
         self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
         used = perplexity(indices, vqvae.quantizer.num_embeddings)
         return [losses.reconstruction, losses.commitment, losses.elbo, used]
+
+    def _weights(self, observations: tf.Tensor) -> tf.Tensor | float:
+        """Of the pixels of observations in [0, 1]."""
+        extra = self._vqvae_config.foreground_weight
+        if not extra:
+            return 1.0
+        difference = tf.abs(observations - self._background[..., tf.newaxis])
+        return 1.0 + extra * tf.cast(difference > _FOREGROUND_FROM, tf.float32)
+
+    def find_background(self) -> None:
+        """Takes the median of frames of the whole replay as what is not foreground."""
+        if self._vqvae_config.foreground_weight:
+            steps = np.linspace(0, self._replay.size - 1, _FRAMES_FOR_BACKGROUND).astype(np.int32)
+            median = np.median(tf.gather(self._replay.frames, np.unique(steps)).numpy(), axis=0)
+            self._background.assign(median / 255.0)
 
     def dynamics_step(self, starts: tf.Tensor, seed: tf.Tensor) -> DynamicsLosses:
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
@@ -119,11 +145,27 @@ class WorldModelLearner(tf.Module):
     def _encoded_windows(self, starts: tf.Tensor) -> tuple[tf.Tensor, ...]:
         vqvae = self.world_model.vqvae
         length = self._dynamics_config.window_length
+        if self._vqvae_rests:
+            steps, valid = self._replay.window_steps(starts, length)
+            held = (self._codes, self._replay.actions, self._replay.rewards)
+            return *(tf.gather(values, steps) for values in held), valid
         windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
         flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
         codes = vqvae.encode(flat)
         codes = tf.reshape(codes, [-1, length, *codes.shape[1:]])
         return codes, windows.actions, windows.rewards, windows.valid
+
+    def encode_replay(self) -> None:
+        """Encodes every observation once, for dynamics steps beside a resting VQ-VAE."""
+        if self._vqvae_rests:
+            for first in range(0, self._replay.size, _FRAMES_AT_ONCE):
+                self._encode(tf.range(first, min(first + _FRAMES_AT_ONCE, self._replay.size)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+    def _encode(self, steps: tf.Tensor) -> None:
+        vqvae = self.world_model.vqvae
+        codes = vqvae.encode(self._replay.observations(steps, vqvae.num_stacked_frames))
+        self._codes.scatter_update(tf.IndexedSlices(codes, steps))
 
     # ---- compiled groups of steps -------------------------------------------------------------
 
@@ -152,7 +194,7 @@ class WorldModelLearner(tf.Module):
           window_starts: [n, B].
           frame_batches: [n, B'], used in the rows whose step trains the VQ-VAE.
           first: number of the first step within the phase; steps divisible by
-            ``vqvae.update_interval`` train the VQ-VAE first.
+            ``vqvae.update_interval`` train the VQ-VAE first; with 0 none does.
           seed: of the phase; the step's number is folded in.
 
         Returns:
@@ -166,9 +208,10 @@ class WorldModelLearner(tf.Module):
         count = tf.shape(window_starts)[0]
         for i in tf.range(count):
             step = first + i
-            if tf.equal(step % self._vqvae_config.update_interval, 0):
-                vqvae_sums += tf.stack(self.vqvae_step(frame_batches[i]))
-                num_vqvae_steps += 1.0
+            if not self._vqvae_rests:  # noqa: SIM102 (AutoGraph: this one is Python's)
+                if tf.equal(step % self._vqvae_config.update_interval, 0):
+                    vqvae_sums += tf.stack(self.vqvae_step(frame_batches[i]))
+                    num_vqvae_steps += 1.0
             step_seed = tf.random.experimental.stateless_fold_in(seed, step)
             losses = self.dynamics_step(window_starts[i], step_seed)
             dynamics_sums += tf.stack(

@@ -1,5 +1,7 @@
 """Amounts of work against sums worked by hand."""
 
+import pytest
+
 from smallwm_tf.config import build_config, default_config
 from smallwm_tf.learning.schedule import collection_steps, expected_work, total_steps
 
@@ -22,21 +24,42 @@ def test_the_papers_work():
     assert work.vqvae_steps == 50 * 320 + sum(updates) // 2
 
 
+TINY = {
+    "collection.num_iterations": 2,
+    "collection.first_iteration_steps": 100,
+    "collection.steps_per_iteration": 50,
+    "vqvae.warmup_epochs": 3,
+    "vqvae.batch_size": 30,
+    "dynamics.windows_per_batch": 2,
+    "dynamics.window_length": 6,
+    "dynamics.epochs": (4, 1),
+    "ppo.num_updates": (5, 0),
+    "evaluation.num_episodes": 7,
+}
+
+
 def test_a_tiny_schedule():
-    config = build_config(
-        {
-            "collection.num_iterations": 2,
-            "collection.first_iteration_steps": 100,
-            "collection.steps_per_iteration": 50,
-            "vqvae.warmup_epochs": 3,
-            "vqvae.batch_size": 30,
-            "dynamics.windows_per_batch": 2,
-            "dynamics.window_length": 6,
-            "dynamics.epochs": (4, 1),
-            "ppo.num_updates": (5, 0),
-            "evaluation.num_episodes": 7,
-        }
-    )
     # 100 steps: 20 windows, 10 updates an epoch; 150 steps: 30 windows, 15 updates.
-    work = expected_work(config)
+    work = expected_work(build_config(TINY))
     assert work == (150, 3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14)
+
+
+@pytest.mark.parametrize(("interval", "evaluated"), [(1, 5), (2, 3), (4, 2), (5, 1), (9, 1)])
+def test_the_last_iteration_is_always_evaluated(interval, evaluated):
+    """With an interval of 2: after the iterations 2, 4 and 5."""
+    five = {"collection.num_iterations": 5, "dynamics.epochs": (1,) * 5}
+    five |= {"ppo.num_updates": (1,) * 5, "evaluation.interval": interval}
+    assert expected_work(build_config(TINY | five)).evaluation_episodes == 7 * evaluated
+
+
+def test_a_vqvae_that_trains_alone_only():
+    resting = TINY | {"vqvae.update_interval": 0}
+    assert expected_work(build_config(resting)) == (150, 3 * 3, 40 + 15, 5, 14)
+    # Batches of 30: three in 100 steps, five in 150, six in 200.
+    later = TINY | {"vqvae.later_epochs": 2}
+    assert expected_work(build_config(later)).vqvae_steps == 3 * 3 + 2 * 5 + (40 + 15) // 2
+    longer = {"collection.num_iterations": 3, "dynamics.epochs": (4, 1, 0)}
+    longer |= {"ppo.num_updates": (5, 0, 1), "vqvae.warmup_epochs": 0}
+    work = expected_work(build_config(resting | later | longer | {"vqvae.update_interval": 0}))
+    assert work.vqvae_steps == 2 * 5 + 2 * 6
+    assert (work.dynamics_steps, work.ppo_updates) == (40 + 15, 6)

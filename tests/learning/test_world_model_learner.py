@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.config import build_config
+from smallwm_tf.learning import world_model_learner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import (
     WorldModelLearner,
@@ -163,6 +164,133 @@ def test_joint_steps_train_the_vqvae_on_its_interval(learner, config):
     np.testing.assert_array_equal(vqvae, np.zeros(4))
     assert dynamics[0] > 0
     assert learner.joint_steps.experimental_get_tracing_count() == 1
+
+
+RESTING = {"vqvae.update_interval": 0}
+
+
+def tell_frames_apart(learner) -> None:
+    """The codes of an untrained encoder are all alike; far apart, its vectors have others."""
+    norm = learner.world_model.vqvae.encoder.projection_norm
+    norm.gamma.assign(1000.0 * norm.gamma)
+
+
+def test_a_resting_vqvae_does_not_move_while_the_dynamics_learn():
+    learner = learner_of(build_config(DIFFERENCES | RESTING))
+    learner.encode_replay()
+    parts = (learner.world_model.vqvae, learner.world_model.dynamics)
+    vqvae_before, dynamics_before = (values_of(part.variables) for part in parts)
+    windows = tf.tile(WINDOWS[tf.newaxis], [3, 1])
+    frames = tf.constant([[0, 1], [2, 3], [4, 5]])
+    vqvae, dynamics, confusion = learner.joint_steps(windows, frames, tf.constant(0), SEED)
+    np.testing.assert_array_equal(vqvae, np.zeros(4))
+    assert np.isfinite(dynamics).all() and dynamics[0] > 0
+    assert confusion.numpy().sum() == 36
+    assert int(learner.vqvae_optimizer.iterations) == 0
+    assert int(learner.dynamics_optimizer.iterations) == 3
+    for variable, value in zip(parts[0].variables, vqvae_before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    for variable, value in zip(parts[1].variables, dynamics_before, strict=True):
+        assert largest_change(variable, value) > 0, variable.name
+    learner.warmup_steps(frames)  # alone it still learns
+    assert int(learner.vqvae_optimizer.iterations) == 3
+
+
+def test_the_codes_held_are_those_of_every_observation_now(monkeypatch):
+    monkeypatch.setattr(world_model_learner, "_FRAMES_AT_ONCE", 16)  # 40 = 16 + 16 + 8
+    learner = learner_of(build_config(DIFFERENCES | RESTING | {"game.num_stacked_frames": 2}))
+    vqvae = learner.world_model.vqvae
+    tell_frames_apart(learner)
+    observations = learner._replay.observations(tf.range(STEPS), 2)
+    for _ in range(2):
+        learner.encode_replay()
+        codes = vqvae.encode(observations).numpy()
+        assert len(np.unique(codes)) > 2
+        np.testing.assert_array_equal(learner._codes, codes)
+        vqvae.quantizer.embeddings.assign(tf.roll(vqvae.quantizer.embeddings, 1, axis=0))
+    assert not np.array_equal(codes, vqvae.encode(observations))  # so the second time counted
+
+
+def test_codes_held_train_the_dynamics_as_live_ones_do():
+    starts = tf.constant([0, 7, 38, 15])  # the third one reaches beyond the replay
+    results = []
+    for differences in ({}, RESTING):
+        learner = learner_of(build_config(DIFFERENCES | differences))
+        learner._replay.ended.assign(np.isin(np.arange(STEPS), [16]))
+        episodes = np.where(np.arange(STEPS) < 17, 0, 17)  # the fourth one reaches beyond an end
+        learner._replay.episode_starts.assign(episodes)
+        tell_frames_apart(learner)
+        learner.encode_replay()
+        losses = learner.dynamics_step(starts, SEED)
+        results.append((losses, values_of(learner.world_model.dynamics.variables)))
+    (live, live_weights), (held, held_weights) = results
+    assert float(live.copy_accuracy) < 1  # codes change from step to step
+    assert float(live.reward_confusion.numpy().sum()) == 3 + 3 + 2 + 2
+    for name, value in live._asdict().items():
+        np.testing.assert_allclose(getattr(held, name), value, rtol=1e-6, err_msg=name)
+    for a, b in zip(live_weights, held_weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+EXTRA = 3.0
+FOREGROUND = {"vqvae.foreground_weight": EXTRA, "game.num_stacked_frames": 2}
+
+
+def test_foreground_is_what_differs_from_the_median_frame():
+    learner = learner_of(build_config(DIFFERENCES | FOREGROUND))
+    learner.find_background()
+    frames = learner._replay.frames.numpy().astype(np.float64)
+    median = np.sort(frames, axis=0)[STEPS // 2 - 1 : STEPS // 2 + 1].mean(axis=0)
+    np.testing.assert_allclose(learner._background, median / 255, atol=1e-6)
+
+    observations = learner._replay.observations(tf.range(4), 2)
+    difference = np.abs(observations.numpy() - median[..., np.newaxis])
+    expected = np.where(difference > 15, 1 + EXTRA, 1.0)
+    clear = difference != 15  # rounding decides there
+    assert 0 < np.mean(difference[clear] < 15) < 1
+    weights = learner._weights(scale_pixels(observations)).numpy()
+    assert weights.shape == (4, 96, 96, 2)
+    np.testing.assert_array_equal(weights[clear], expected[clear])
+
+
+def test_the_background_is_of_the_whole_replay(monkeypatch):
+    """A few frames suffice, the first and the last one among them; nothing behind them counts."""
+    monkeypatch.setattr(world_model_learner, "_FRAMES_FOR_BACKGROUND", 5)
+    learner = learner_of(build_config(DIFFERENCES | FOREGROUND))
+    grey = np.arange(STEPS, dtype=np.uint8)  # the frame of a step is as grey as its number
+    learner._replay.frames.assign(np.tile(grey[:, np.newaxis, np.newaxis], [1, 96, 96]))
+    learner._replay.size_variable.assign(21)
+    learner.find_background()
+    np.testing.assert_allclose(learner._background, np.full([96, 96], 10 / 255), atol=1e-6)
+
+
+def test_a_vqvae_step_minimises_the_weighted_reconstruction():
+    learner = learner_of(build_config(DIFFERENCES | FOREGROUND))
+    learner.find_background()
+    vqvae = learner.world_model.vqvae
+    steps = tf.constant([3, 9, 30])
+    observations = scale_pixels(learner._replay.observations(steps, 2))
+    median = np.median(learner._replay.frames, axis=0)[..., np.newaxis] / 255
+    weights = 1 + EXTRA * (np.abs(observations - median) > 15 / 255)
+    state = values_of(vqvae.variables)
+    losses, _ = vqvae.losses_of(observations, True, tf.constant(weights, tf.float32))
+    for variable, value in zip(vqvae.variables, state, strict=True):
+        variable.assign(value)
+    plain, _ = vqvae.losses_of(observations, training=True)
+    for variable, value in zip(vqvae.variables, state, strict=True):
+        variable.assign(value)
+    reconstruction, commitment, _, _ = learner.vqvae_step(steps)
+    assert abs(float(losses.reconstruction) / float(plain.reconstruction) - 1) > 0.5
+    np.testing.assert_allclose(reconstruction, losses.reconstruction, rtol=1e-5)
+    np.testing.assert_allclose(commitment, losses.commitment, rtol=1e-5)
+
+
+def test_by_default_every_pixel_weighs_one(learner, config):
+    assert config.vqvae.foreground_weight == 0.0
+    learner.find_background()
+    np.testing.assert_array_equal(learner._background, np.zeros([96, 96]))
+    observations = scale_pixels(learner._replay.observations(tf.constant([0, 1]), 1))
+    assert np.all(learner._weights(observations) == 1.0)
 
 
 def test_batches_leave_the_remainder_out_and_fill_a_single_one():
