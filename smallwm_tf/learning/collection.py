@@ -45,6 +45,7 @@ class Collector:
         iteration: int,
         on_steps: Callable[[int], None],
         purpose: str = "collect",
+        repeat_probability: float = 0.0,
     ) -> Collected:
         """Plays ``num_steps`` steps.
 
@@ -55,11 +56,14 @@ class Collector:
           iteration: keeps the random numbers of collections apart.
           on_steps: called with the number of steps since its last call.
           purpose: keeps the random numbers of different plays apart.
+          repeat_probability: chance that a random action is the last one once more.
         """
         game = self._game
-        random_actions = generator(seed, purpose, iteration).integers(
-            game.num_actions, size=num_steps
-        )
+        random = generator(seed, purpose, iteration)
+        random_actions = random.integers(game.num_actions, size=num_steps)
+        is_new = random.random(num_steps) >= repeat_probability
+        is_new[:1] = True
+        random_actions = random_actions[np.maximum.accumulate(np.arange(num_steps) * is_new)]
         pair = seed_pair(seed, purpose, iteration)
         first = game.current_time_step()
         height, width = first.observation.shape[:2]

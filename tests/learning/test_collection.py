@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.learning.collection import Collector, play_episodes
+from smallwm_tf.randomness import generator
 
 FIELDS = ("frames", "actions", "rewards", "ended")
 
@@ -130,3 +131,23 @@ def test_episodes_are_played_to_their_end_and_only_running_games_are_asked(num_e
     assert asked == (rounds[3] + rounds[2] if num_episodes == 5 else rounds[num_episodes])
     steps = [step for *_, step in actor.asked]
     assert steps == list(range(len(steps)))  # no random number is used twice
+
+
+def test_random_actions_repeat_with_the_given_probability(game):
+    def actions_of(probability):
+        played = Collector(game, ScriptedActor()).collect(
+            4000, None, seed=1, iteration=1, on_steps=bool, repeat_probability=probability
+        )
+        return played.actions
+
+    def share_repeated(actions):
+        return np.mean(actions[1:] == actions[:-1])
+
+    # A new draw is the old action once in three times, too.
+    for probability in (0.0, 0.7):
+        expected = probability + (1 - probability) / 3
+        actions = actions_of(probability)
+        assert share_repeated(actions) == pytest.approx(expected, abs=0.03)
+        assert np.bincount(actions, minlength=3).min() > 1000
+    drawn = generator(1, "collect", 1).integers(3, size=4000)
+    np.testing.assert_array_equal(actions_of(0.0), drawn)
