@@ -22,6 +22,8 @@ from smallwm_tf.randomness import generator, seed_pair
 
 _PURPOSE = "held_out"
 _STEPS_BETWEEN_STARTS = 20
+_GAMES_AT_ONCE = 16
+_LAST_LOOK = -1
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
 
 
@@ -38,7 +40,13 @@ def play_held_out(arguments: TrainArguments, actor: Actor, iteration: int) -> Re
     game = _open_game(arguments, _PURPOSE, iteration)
     temperature = None if iteration == 1 else config.collection.temperature
     collected = Collector(game, actor).collect(
-        num_steps, temperature, arguments.seed, iteration, lambda count: None, _PURPOSE
+        num_steps,
+        temperature,
+        arguments.seed,
+        iteration,
+        lambda count: None,
+        _PURPOSE,
+        config.collection.repeat_probability,
     )
     game.close()
     replay = Replay(num_steps)
@@ -63,7 +71,13 @@ def judge_world_model(
     starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
     one_step = held_out.one_step(world_model, replay, config.dynamics.window_length)
     curves = held_out.open_loop_curves(
-        world_model, replay, starts, config.dream.horizon, seed_pair(seed, _PURPOSE, iteration)
+        world_model,
+        replay,
+        starts,
+        config.inspection.horizon,
+        seed_pair(seed, _PURPOSE, iteration),
+        config.dream.context_steps,
+        config.dream.temperature,
     )
     codes = held_out.autoencoding(world_model, replay)
     measures: dict[str, float | None] = {
@@ -78,46 +92,74 @@ def judge_world_model(
     for name, value in zip(("negative", "zero", "positive"), one_step.calibration, strict=True):
         measures[f"reward_calibration_{name}"] = _number(value)
     for horizon in _LOGGED_HORIZONS:
-        if horizon <= config.dream.horizon:
+        if horizon <= config.inspection.horizon:
             for name, curve in curves._asdict().items():
                 measures[f"open_loop_{name}_{horizon}"] = _number(curve[horizon - 1])
     return measures, curves
 
 
-def compare_dream_with_reality(
-    arguments: TrainArguments,
-    world_model: WorldModel,
-    policy: PolicyAndValue,
-    actor: Actor,
-    iteration: int,
-) -> Promise:
-    """Rewards of the policy in the dream and in the real game, from the same starts.
+class RealityCheck:
+    """Moments of the real game from which to see what a policy earns, and what a dream promises.
 
     Args:
       arguments: game, configuration and seed of the run.
-      world_model: what dreams.
-      policy: what acts in the dream.
-      actor: the same policy, refreshed, for the real game.
+      actor: plays, with the weights it has now, to find the moments.
       iteration: counted from 1.
     """
-    config, purpose = arguments.config, "promise"
-    temperature, horizon = config.evaluation.temperature, config.dream.horizon
-    pairs = [tf.constant(seed_pair(arguments.seed, purpose, iteration, part)) for part in range(3)]
-    game = _open_game(arguments, purpose, iteration)
-    starts = find_starts(
-        game,
-        actor,
-        config.inspection.num_starts,
-        _STEPS_BETWEEN_STARTS,
-        temperature,
-        pairs[0],
-    )
-    real = real_rewards(game, actor, starts, horizon, temperature, pairs[1])
-    game.close()
-    dreamed = dreamed_rewards(
-        world_model, policy, starts.observations, horizon, temperature, pairs[2]
-    )
-    return Promise(dreamed, real)
+
+    def __init__(self, arguments: TrainArguments, actor: Actor, iteration: int):
+        config = arguments.config
+        self._config, self._actor = config, actor
+        pairs = [seed_pair(arguments.seed, "promise", iteration, part) for part in range(3)]
+        starts_pair, self._real_pair, self._dream_pair = map(tf.constant, pairs)
+        num_games = min(config.inspection.num_starts, _GAMES_AT_ONCE)
+        self._games = [_open_game(arguments, "promise", iteration) for _ in range(num_games)]
+        self._starts = find_starts(
+            self._games[0],
+            actor,
+            config.inspection.num_starts,
+            _STEPS_BETWEEN_STARTS,
+            config.evaluation.temperature,
+            starts_pair,
+            config.dream.context_steps,
+        )
+
+    def real_rewards(self, look: int) -> np.ndarray:
+        """Clipped rewards of the actor's policy in the real game, [S, H].
+
+        Args:
+          look: keeps the random numbers of several looks apart.
+        """
+        return real_rewards(
+            self._games,
+            self._actor,
+            self._starts,
+            self._config.inspection.horizon,
+            self._config.evaluation.temperature,
+            tf.random.experimental.stateless_fold_in(self._real_pair, look),
+        )
+
+    def promise(self, world_model: WorldModel, policy: PolicyAndValue) -> Promise:
+        """Rewards of the policy in the dream, and in the real game played once more.
+
+        Once more, since the looks that chose a policy flatter it.
+        """
+        dreamed = dreamed_rewards(
+            world_model,
+            policy,
+            self._starts,
+            self._config.inspection.horizon,
+            self._config.evaluation.temperature,
+            self._dream_pair,
+            self._config.dream.rewards,
+            self._config.dream.temperature,
+        )
+        return Promise(dreamed, self.real_rewards(_LAST_LOOK))
+
+    def close(self) -> None:
+        """Closes the games."""
+        for game in self._games:
+            game.close()
 
 
 def _open_game(arguments: TrainArguments, purpose: str, iteration: int) -> RealGame:

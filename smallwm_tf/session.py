@@ -17,7 +17,7 @@ from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.dream import DreamEnvironment
 from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.evaluation import evaluate, game_seed, game_settings, score_random_policy
-from smallwm_tf.judging import compare_dream_with_reality, judge_world_model, play_held_out
+from smallwm_tf.judging import RealityCheck, judge_world_model, play_held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.collection import Collector
@@ -25,6 +25,7 @@ from smallwm_tf.learning.ppo import METRICS as PPO_METRICS
 from smallwm_tf.learning.ppo import PPOLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.schedule import collection_steps, total_steps
+from smallwm_tf.learning.selection import BestPolicy
 from smallwm_tf.learning.world_model_learner import (
     DYNAMICS_METRICS,
     VQVAE_METRICS,
@@ -98,6 +99,9 @@ class Session:
             num_dreams=config.dream.num_dreams,
             horizon=config.dream.horizon,
             bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
+            context_steps=config.dream.context_steps,
+            temperature=config.dream.temperature,
+            rewards=config.dream.rewards,
         )
         lookup = self.world_model.vqvae.quantizer.lookup
         ppo_optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
@@ -146,7 +150,12 @@ class Session:
         self.actor.refresh()
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
             collected = self.collector.collect(
-                num_steps, temperature, self.seed, iteration, progress.update
+                num_steps,
+                temperature,
+                self.seed,
+                iteration,
+                progress.update,
+                repeat_probability=config.repeat_probability,
             )
         arrays = {
             "frames": collected.frames,
@@ -172,9 +181,9 @@ class Session:
         """Warms the VQ-VAE up (first iteration), then trains it jointly with the dynamics."""
         self.actor.refresh()
         held_out = play_held_out(self.arguments, self.actor, iteration)
-        if iteration == 1:
-            self._warm_up()
-        self.learner.use_warmup_learning_rate(False)
+        self.learner.find_background()
+        self._train_vqvae_alone(iteration)
+        self.learner.encode_replay()
         config = self.config
         pair = seed_pair(self.seed, "world_model", iteration)
         order = generator(self.seed, "world_model", iteration)
@@ -220,8 +229,13 @@ class Session:
     def learn_policy(self, iteration: int) -> None:
         """Improves the policy inside the dream."""
         num_updates = self.config.ppo.num_updates[iteration - 1]
+        interval = self.config.ppo.check_interval
         pair = seed_pair(self.seed, "ppo", iteration)
         collected = []
+        check, best = None, BestPolicy(self.policy)
+        if interval:
+            check = self._open_check(iteration)
+            self._look(check, best, iteration)
         with Progress(num_updates, f"{iteration}: policy", "update") as progress:
             for number in range(num_updates):
                 values = self.ppo.update(pair, number).numpy()
@@ -233,10 +247,15 @@ class Session:
                     named = dict(zip(PPO_METRICS, np.mean(collected, axis=0), strict=True))
                     self._log("ppo", iteration, self._ppo_updates, named)
                     collected = []
-        self.actor.refresh()
-        promise = compare_dream_with_reality(
-            self.arguments, self.world_model, self.policy, self.actor, iteration
-        )
+                if check and (last or (number + 1) % interval == 0):
+                    self._look(check, best, iteration)
+        if check:
+            best.restore()
+            self.actor.refresh()
+        else:
+            check = self._open_check(iteration)
+        promise = check.promise(self.world_model, self.policy)
+        check.close()
         self.metrics.write(
             "promise",
             iteration,
@@ -252,9 +271,13 @@ class Session:
     def evaluate(self, iteration: int) -> None:
         """Plays whole episodes of the real game with the latest policy."""
         config = self.config.evaluation
+        is_last = iteration == self.config.collection.num_iterations
+        if iteration % config.interval and not is_last:
+            return
         name = self.arguments.game.name
-        if iteration == 1:
-            write_json(self._run.path / "random_policy.json", score_random_policy(self.arguments))
+        random_policy = self._run.path / "random_policy.json"
+        if not random_policy.exists():
+            write_json(random_policy, score_random_policy(self.arguments))
         with Progress(config.num_episodes, f"{iteration}: evaluate", "episode") as progress:
             episodes = evaluate(self.arguments, self.actor, iteration, progress.update)
         entry = scores.evaluation_entry(name, iteration, self.replay.size, episodes.returns)
@@ -269,7 +292,7 @@ class Session:
             std_return=entry["std"],
             mean_length=float(np.mean(episodes.lengths)),
         )
-        random_mean = read_json(self._run.path / "random_policy.json")["mean"]
+        random_mean = read_json(random_policy)["mean"]
         pictures.draw_scores(self._run.figures, name, entries, random_mean)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
@@ -278,22 +301,36 @@ class Session:
 
     # ---- parts of phases ----------------------------------------------------------------------
 
-    def _warm_up(self) -> None:
-        config = self.config
-        self.learner.use_warmup_learning_rate(True)
-        order = generator(self.seed, "warm_up")
+    def _open_check(self, iteration: int) -> RealityCheck:
+        self.actor.refresh()
+        return RealityCheck(self.arguments, self.actor, iteration)
+
+    def _look(self, check: RealityCheck, best: BestPolicy, iteration: int) -> None:
+        """Lets the present policy play the real game; the best one so far is kept."""
+        self.actor.refresh()
+        pay = float(check.real_rewards(self._ppo_updates).sum(axis=1).mean())
+        kept = best.offer(pay)
+        self.metrics.write("check", iteration, self._ppo_updates, real=pay, kept=kept)
+
+    def _train_vqvae_alone(self, iteration: int) -> None:
+        config = self.config.vqvae
+        first = iteration == 1
+        self.learner.use_warmup_learning_rate(first)
+        order = generator(self.seed, "warm_up", *([] if first else [iteration]))
         epochs = [
-            batches(self.replay.frame_order(order), config.vqvae.batch_size)
-            for _ in range(config.vqvae.warmup_epochs)
+            batches(self.replay.frame_order(order), config.batch_size)
+            for _ in range(config.warmup_epochs if first else config.later_epochs)
         ]
         total = sum(len(rows) for rows in epochs)
-        with Progress(total, "1: VQ-VAE warm-up", "update") as progress:
+        interval = self.config.logging.interval
+        with Progress(total, f"{iteration}: VQ-VAE alone", "update") as progress:
             for rows in epochs:
-                for start in range(0, len(rows), config.logging.interval):
-                    group = rows[start : start + config.logging.interval]
+                for start in range(0, len(rows), interval):
+                    group = rows[start : start + interval]
                     values = self.learner.warmup_steps(group).numpy()
-                    self._log_vqvae(1, values)
+                    self._log_vqvae(iteration, values)
                     progress.update(len(group), elbo=float(values[2]))
+        self.learner.use_warmup_learning_rate(False)
 
     def _frame_batches(self, order: np.random.Generator, count: int) -> np.ndarray:
         shape = [count, self.config.vqvae.batch_size]

@@ -7,16 +7,20 @@ is a policy that has learned to exploit its world model.
 Shapes: S starts, H horizon.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from smallwm_tf.envs.dream import warm_state
 from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.replay import Replay, Windows
 from smallwm_tf.models.dynamics import (
     class_rewards,
+    expected_rewards,
     latent_distribution,
     reward_classes,
     reward_distribution,
@@ -31,10 +35,11 @@ class Starts(NamedTuple):
 
     states: list[dict[str, np.ndarray]]  # of the emulator, from RealGame.get_state
     observations: np.ndarray  # uint8 [S, 96, 96, F]
+    past: Windows  # the T steps before each
 
 
 class Promise(NamedTuple):
-    """Rewards of the same policy from the same starts; [S, H] each, values −1, 0, 1."""
+    """Rewards of the same policy from the same starts; [S, H] each, values within [−1, 1]."""
 
     dreamed: np.ndarray
     real: np.ndarray
@@ -60,6 +65,7 @@ def find_starts(
     interval: int,
     temperature: float,
     seed: tf.Tensor,
+    context_steps: int = 0,
 ) -> Starts:
     """Plays on and keeps every ``interval``-th moment.
 
@@ -70,46 +76,81 @@ def find_starts(
       interval: steps from one kept moment to the next.
       temperature: divides the policy's logits.
       seed: int32 pair.
+      context_steps: T, steps before each moment to keep with it.
     """
+    num_steps = (num_starts - 1) * interval + 1
+    played = Replay(num_steps)
     states, observations = [], []
     time_step = game.current_time_step()
-    for step in range((num_starts - 1) * interval + 1):
+    for step in range(num_steps):
         if step % interval == 0:
             states.append(game.get_state())
             observations.append(time_step.observation.copy())
         action = actor.act(time_step.observation[np.newaxis], temperature, seed, step)[0]
+        frame = time_step.observation[np.newaxis, ..., -1]
         time_step = game.step(np.int32(action))
-        if time_step.is_last():
+        over = time_step.is_last()
+        played.append(frame, [action], [time_step.reward], [over])
+        if over:
             time_step = game.reset()
-    return Starts(states, np.stack(observations))
+    moments = tf.range(0, num_steps, interval)
+    past = played.past(moments, context_steps, observations[0].shape[-1])
+    return Starts(states, np.stack(observations), past)
 
 
 def real_rewards(
-    game: RealGame, actor: Actor, starts: Starts, horizon: int, temperature: float, seed: tf.Tensor
+    games: Sequence[RealGame],
+    actor: Actor,
+    starts: Starts,
+    horizon: int,
+    temperature: float,
+    seed: tf.Tensor,
 ) -> np.ndarray:
-    """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode."""
+    """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode.
+
+    As many starts are played side by side as there are games.
+    """
     rewards = np.zeros([len(starts.states), horizon], np.float32)
-    for number, state in enumerate(starts.states):
-        time_step = game.set_state(state)
-        pair = tf.random.experimental.stateless_fold_in(seed, number)
+    for first in range(0, len(starts.states), len(games)):
+        group = list(zip(games, starts.states[first : first + len(games)], strict=False))
+        time_steps = [game.set_state(state) for game, state in group]
+        running = list(range(len(group)))
+        pair = tf.random.experimental.stateless_fold_in(seed, first)
         for step in range(horizon):
-            action = actor.act(time_step.observation[np.newaxis], temperature, pair, step)[0]
-            time_step = game.step(np.int32(action))
-            rewards[number, step] = class_rewards(reward_classes(time_step.reward))
-            if time_step.is_last():
+            if not running:
                 break
+            observations = np.stack([time_steps[i].observation for i in running])
+            actions = actor.act(observations, temperature, pair, step)
+            for i, action in zip(running, actions, strict=True):
+                time_steps[i] = games[i].step(np.int32(action))
+                paid = class_rewards(reward_classes(time_steps[i].reward))
+                rewards[first + i, step] = paid
+            running = [i for i in running if not time_steps[i].is_last()]
     return rewards
 
 
 def dreamed_rewards(
     world_model: WorldModel,
     policy: PolicyAndValue,
-    observations: np.ndarray,
+    starts: Starts,
     horizon: int,
     temperature: float,
     seed: tf.Tensor,
+    rewards: str = "sampled",
+    dream_temperature: float = 1.0,
 ) -> np.ndarray:
-    """Rewards of dreams that begin at the observations uint8 [S, 96, 96, F]: [S, H]."""
+    """Rewards of dreams that begin at the starts: [S, H].
+
+    Args:
+      world_model: what dreams.
+      policy: acts.
+      starts: from ``find_starts``.
+      horizon: H.
+      temperature: divides the policy's logits.
+      seed: int32 pair.
+      rewards: "sampled" or "expected".
+      dream_temperature: divides the logits of codes.
+    """
     vqvae, dynamics = world_model.vqvae, world_model.dynamics
 
     @tf.function(autograph=False)
@@ -119,15 +160,17 @@ def dreamed_rewards(
         logits, _ = policy(embedded)
         actions = tfp.distributions.Categorical(logits / temperature).sample(seed=pairs[0])
         latent, reward, state = world_model.step(codes, actions, state, kernels)
-        codes = latent_distribution(latent).sample(seed=pairs[1])
+        codes = latent_distribution(latent / dream_temperature).sample(seed=pairs[1])
+        if rewards == "expected":
+            return codes, expected_rewards(reward), state
         return codes, class_rewards(reward_distribution(reward).sample(seed=pairs[2])), state
 
-    codes = vqvae.encode(tf.constant(observations))
-    state = dynamics.initial_state(len(observations))
+    codes = vqvae.encode(tf.constant(starts.observations))
     kernels = dynamics.prepare("fewest_products")
-    rewards = []
+    state = warm_state(world_model, starts.past, kernels)
+    paid = []
     for step in range(horizon):
         pair = tf.random.experimental.stateless_fold_in(seed, step)
         codes, reward, state = advance(codes, state, kernels, pair)
-        rewards.append(reward.numpy())
-    return np.stack(rewards, axis=1)
+        paid.append(reward.numpy())
+    return np.stack(paid, axis=1)

@@ -72,6 +72,7 @@ FIXED = {
     "collection.steps_per_iteration": 100,
     "vqvae.num_embeddings": 64,
     "vqvae.embedding_dim": 16,
+    "vqvae.pixel_margin": 0.05,
     "dynamics.channels": 64,
     "dynamics.present_code_logit": 7.0,
 }
