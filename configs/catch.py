@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dynamics": {"windows_per_batch": 8, "epochs": (4, 2), "reward_loss_weight": 1.0},
             "dream": {"num_dreams": 64, "horizon": 12},
             "ppo": {"num_updates": (50, 380)},
-            "inspection": {"held_out_steps": 1000},
+            "inspection": {"held_out_steps": 1000, "horizon": 12},
             "logging": {"interval": 25},
         }
     )

@@ -1,12 +1,4 @@
-"""A first result on a real game in half an hour on two cores: 12,800 + 6,400 real steps.
-
-Single frames and larger window batches make the most of little computing time. The reward loss
-counts in full: with the paper's 1e-6 the cells would have to learn from rewards for much longer
-than this preset lasts. The warm-up takes a third of the paper's learning rate: at 1e-3 the VQ-VAE
-of MsPacman fell back to four codes after a spike of its loss. The present code is favoured, so that
-a young model need only learn which codes change: with it the model of Pong predicts the next code
-better than copying after one iteration, without it worse (results/README.md, ablations).
-"""
+"""A first result on a real game within the hour on two cores: 12,800 + 6,400 real steps."""
 
 import ml_collections
 
@@ -15,19 +7,37 @@ def get_config() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "game": {"num_stacked_frames": 1},
-            "collection": {"num_iterations": 2},
+            "collection": {
+                "num_iterations": 3,
+                "steps_per_iteration": 3200,
+                "repeat_probability": 0.7,
+            },
             "vqvae": {
-                "warmup_epochs": 2,
-                "warmup_learning_rate": 3e-4,
-                "update_interval": 4,
+                "pixel_margin": 0.05,
+                "foreground_weight": 5.0,
+                "warmup_epochs": 3,
+                "later_epochs": 1,
+                "learning_rate": 3e-4,
+                "update_interval": 0,
             },
             "dynamics": {
                 "present_code_logit": 7.0,
                 "windows_per_batch": 16,
-                "epochs": (8, 4),
-                "reward_loss_weight": 1.0,
+                "epochs": (8, 2, 2),
+                "learning_rate": 1e-3,
+                "reward_loss_weight": 10.0,
             },
-            "ppo": {"num_updates": (100, 200)},
+            "dream": {
+                "num_dreams": 64,
+                "horizon": 16,
+                "context_steps": 4,
+                "temperature": 0.5,
+                "bootstrap_at_horizon": True,
+                "rewards": "expected",
+            },
+            "ppo": {"num_updates": (100, 100, 100), "num_epochs": 1, "check_interval": 50},
+            "evaluation": {"interval": 3},
+            "inspection": {"num_starts": 96},
             "logging": {"interval": 25},
         }
     )
