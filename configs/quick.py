@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "dynamics": {
                 "present_code_logit": 7.0,
+                "temperature": 0.5,
                 "windows_per_batch": 16,
                 "epochs": (8, 2, 2),
                 "learning_rate": 1e-3,
@@ -31,7 +32,6 @@ def get_config() -> ml_collections.ConfigDict:
                 "num_dreams": 64,
                 "horizon": 16,
                 "context_steps": 4,
-                "temperature": 0.5,
                 "bootstrap_at_horizon": True,
                 "rewards": "expected",
             },

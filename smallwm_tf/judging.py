@@ -77,7 +77,7 @@ def judge_world_model(
         config.inspection.horizon,
         seed_pair(seed, _PURPOSE, iteration),
         config.dream.context_steps,
-        config.dream.temperature,
+        config.dynamics.temperature,
     )
     codes = held_out.autoencoding(world_model, replay)
     measures: dict[str, float | None] = {
@@ -152,7 +152,7 @@ class RealityCheck:
             self._config.evaluation.temperature,
             self._dream_pair,
             self._config.dream.rewards,
-            self._config.dream.temperature,
+            self._config.dynamics.temperature,
         )
         return Promise(dreamed, self.real_rewards(_LAST_LOOK))
 

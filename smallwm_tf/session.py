@@ -100,7 +100,7 @@ class Session:
             horizon=config.dream.horizon,
             bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
             context_steps=config.dream.context_steps,
-            temperature=config.dream.temperature,
+            temperature=config.dynamics.temperature,
             rewards=config.dream.rewards,
         )
         lookup = self.world_model.vqvae.quantizer.lookup

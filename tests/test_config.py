@@ -43,7 +43,7 @@ PAPER = {
     "dream.num_dreams": 16,
     "dream.horizon": 50,
     "dream.context_steps": 0,
-    "dream.temperature": 1.0,
+    "dynamics.temperature": 1.0,
     "dream.rewards": "sampled",
     "dream.bootstrap_at_horizon": False,
     "ppo.check_interval": 0,

@@ -95,7 +95,7 @@ def with_settings(arguments, differences):
 
 
 def test_open_loop_predictions_are_made_as_dreams_are(arguments, models, actor):
-    differences = {"dream.context_steps": 3, "dream.temperature": 0.1, "inspection.horizon": 2}
+    differences = {"dream.context_steps": 3, "dynamics.temperature": 0.1, "inspection.horizon": 2}
     config = with_settings(arguments, differences).config
     held_out = play_held_out(arguments, actor, 1)
     _, judged = judge_world_model(models[0], held_out, config, 0, 1)
@@ -167,7 +167,7 @@ def test_the_games_of_a_check_start_differently_in_every_iteration(arguments, ac
 
 
 def test_a_check_dreams_as_the_policy_is_trained(arguments, models, actor):
-    differences = {"dream.context_steps": 3, "dream.temperature": 0.1}
+    differences = {"dream.context_steps": 3, "dynamics.temperature": 0.1}
     differences |= {"dream.rewards": "expected", "inspection.num_starts": 6}
     few = with_settings(arguments, differences)
     check = RealityCheck(few, actor, iteration=1)

@@ -46,7 +46,7 @@ DEPARTURES = {
     "vqvae.update_interval": 0,
     "collection.repeat_probability": 0.9,
     "dream.context_steps": 2,
-    "dream.temperature": 0.5,
+    "dynamics.temperature": 0.5,
     "dream.rewards": "expected",
     "evaluation.interval": 3,
     "inspection.num_starts": 12,
@@ -106,12 +106,16 @@ def policy_of(session: Session) -> list[np.ndarray]:
 
 
 def look_over_the_shoulder(session: Session, seen: SimpleNamespace) -> None:
-    """Notes the policy at every check, and the learning rate of the VQ-VAE when it is alone."""
+    """Notes the policy at every check, whether the actor plays with that policy's weights, and the
+    learning rate of the VQ-VAE when it is alone."""
     write, warmup_steps = session.metrics.write, session.learner.warmup_steps
 
     def noting_write(event, *arguments, **values):
         if event == "check":
             seen.policies.append(policy_of(session))
+        if event in ("check", "promise"):
+            kernel = session.actor._weights[None][-1]
+            seen.actor_is_fresh.append(np.array_equal(kernel, session.policy.prepare(None)))
         write(event, *arguments, **values)
 
     def noting_warmup_steps(rows):
@@ -127,7 +131,7 @@ def story(tmp_path_factory):
     """What happened in three sessions on one run directory."""
     path = tmp_path_factory.mktemp("session") / "run"
     arguments = arguments_for(path)
-    seen = SimpleNamespace(path=path, arguments=arguments, policies=[], rates=[])
+    seen = SimpleNamespace(path=path, arguments=arguments, policies=[], rates=[], actor_is_fresh=[])
 
     with open_run(arguments) as run:
         session = Session(arguments, run)
@@ -244,6 +248,7 @@ def test_every_second_update_the_real_game_is_looked_at_and_the_best_policy_kept
     # At the beginning, after every second update, and in the end.
     assert moments == [(1, 0), (1, 2), (1, 3), (2, 3), (2, 4)]
     assert len(story.policies) == len(checks)
+    assert story.actor_is_fresh == [True] * (len(checks) + 2)  # and at the two promises
     for iteration, policy in ((1, story.first_policy), (2, story.last_policy)):
         best, kept_policy = -np.inf, None
         for line, weights in zip(checks, story.policies, strict=True):
@@ -325,7 +330,7 @@ STAY, LEFT, RIGHT = range(3)
 def departures(tmp_path_factory):
     """One iteration up to its policy, which is replaced by a certain one before every look."""
     arguments = arguments_for(tmp_path_factory.mktemp("departures") / "run", DEPARTURES)
-    seen = SimpleNamespace(policies=[], rates=[])
+    seen = SimpleNamespace(policies=[], rates=[], actor_is_fresh=[])
 
     def be_certain(session, action: int) -> None:
         layer = session.policy.logits
@@ -402,6 +407,7 @@ def test_a_policy_that_earned_less_in_the_end_is_not_the_one_kept(departures):
     staying, right, left = (line["real"] for line in checks)
     assert staying == right > left  # what Catch pays them does not depend on chance
     assert [line["kept"] for line in checks] == [True, True, False]
+    assert departures.actor_is_fresh == [True] * 4
     for value, best in zip(departures.policy, departures.policies[1], strict=True):
         np.testing.assert_array_equal(value, best)
     promise = next(line for line in departures.lines if line["event"] == "promise")

@@ -50,6 +50,7 @@ def dynamics_losses(
     seed: tf.Tensor,
     kernels: DynamicsKernels | None = None,
     recorder: ConvolutionRecorder | None = None,
+    temperature: float = 1.0,
 ) -> DynamicsLosses:
     """Unrolls the dynamics over windows and compares with what happened.
 
@@ -63,6 +64,7 @@ def dynamics_losses(
       seed: int32 [2] for the sampled codes.
       kernels: from ``Dynamics.prepare``.
       recorder: defers kernel gradients.
+      temperature: divides the logits of sampled codes.
 
     Returns:
       Losses and measures; a mean over nothing is 0.
@@ -82,7 +84,8 @@ def dynamics_losses(
             inputs = codes[:, t + 1]
         else:
             step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-            inputs = tf.stop_gradient(latent_distribution(logits).sample(seed=step_seed))
+            drawn = latent_distribution(logits / temperature).sample(seed=step_seed)
+            inputs = tf.stop_gradient(drawn)
 
     # Heads and losses of all transitions at once, time-major: [(T − 1)·B, ...].
     reward_logits = dynamics.reward_logits(tf.concat(all_y, axis=1))  # [(T − 1)·B, 3]

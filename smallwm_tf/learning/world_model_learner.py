@@ -130,6 +130,7 @@ class WorldModelLearner(tf.Module):
                 seed,
                 kernels,
                 recorder,
+                config.temperature,
             )
             loss = losses.latent + config.reward_loss_weight * losses.reward
         gradients = tape.gradient(

@@ -47,12 +47,14 @@ def windows():
     }
 
 
-def losses_of(world_model, windows, **changes):
+def losses_of(world_model, windows, temperature=1.0, **changes):
     arguments = {name: tf.constant(array) for name, array in (windows | changes).items()}
-    return dynamics_losses(world_model, **arguments, context_steps=CONTEXT, seed=SEED)
+    return dynamics_losses(
+        world_model, **arguments, context_steps=CONTEXT, seed=SEED, temperature=temperature
+    )
 
 
-def unroll(world_model, windows) -> tuple[list, list, list]:
+def unroll(world_model, windows, temperature=1.0) -> tuple[list, list, list]:
     """Input codes, latent logits and reward logits of every transition."""
     state = world_model.dynamics.initial_state(B)
     inputs, latent, reward = [], [], []
@@ -68,7 +70,7 @@ def unroll(world_model, windows) -> tuple[list, list, list]:
             codes = tf.constant(windows["codes"][:, t + 1])
         else:
             seed = tf.random.experimental.stateless_fold_in(SEED, t)
-            codes = tfp.distributions.Categorical(latent_logits).sample(seed=seed)
+            codes = tfp.distributions.Categorical(latent_logits / temperature).sample(seed=seed)
     return inputs, latent, reward
 
 
@@ -77,8 +79,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def test_the_losses_equal_cross_entropies_over_what_really_happened(world_model, windows):
-    _, latent_logits, reward_logits = unroll(world_model, windows)
+@pytest.mark.parametrize("temperature", [1.0, 0.3])  # of the codes that are fed back
+def test_the_losses_equal_cross_entropies_over_what_really_happened(
+    world_model, windows, temperature
+):
+    _, latent_logits, reward_logits = unroll(world_model, windows, temperature)
     # (window, step): seven transitions have a next code, eight rewards were earned.
     with_next = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1)]
     with_reward = [*with_next, (1, END)]
@@ -98,7 +103,7 @@ def test_the_losses_equal_cross_entropies_over_what_really_happened(world_model,
         reward.append(-log_softmax(reward_logits[t][b])[true_class[b, t]])
         confusion[true_class[b, t], reward_logits[t][b].argmax()] += 1
 
-    losses = losses_of(world_model, windows)
+    losses = losses_of(world_model, windows, temperature)
     np.testing.assert_allclose(losses.latent, np.mean(latent), rtol=1e-5)
     np.testing.assert_allclose(losses.reward, np.mean(reward), rtol=1e-5)
     np.testing.assert_allclose(losses.code_accuracy, np.mean(right), rtol=1e-5)
