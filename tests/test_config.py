@@ -197,8 +197,13 @@ def test_presets_differ_from_the_paper_as_documented():
     one_frame = flatten(load_preset("atari100k_1frame")[1])
     assert one_frame == {**flatten(default_config()), "game.num_stacked_frames": 1}
     quick = load_preset("quick")[1].collection
-    assert quick.num_iterations >= 2
-    assert quick.first_iteration_steps >= 12800 and quick.steps_per_iteration >= 6400
+    assert quick.num_iterations >= 2 and quick.first_iteration_steps == 12800
+    assert quick.first_iteration_steps + (quick.num_iterations - 1) * quick.steps_per_iteration == (
+        12800 + 6400
+    )
+    laptop = load_preset("laptop")[1].collection
+    for key in ("num_iterations", "first_iteration_steps", "steps_per_iteration"):
+        assert laptop[key] == default_config().collection[key]
     assert load_preset("smoke")[1].collection.num_iterations == 2
     paper, fast = default_config(), load_preset("fast")[1]
     assert fast.collection == paper.collection and fast.dynamics.epochs == paper.dynamics.epochs

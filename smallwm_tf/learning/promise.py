@@ -79,20 +79,23 @@ def find_starts(
       context_steps: T, steps before each moment to keep with it.
     """
     num_steps = (num_starts - 1) * interval + 1
-    played = Replay(num_steps)
     states, observations = [], []
+    frames, actions, rewards, ended = [], [], [], []
     time_step = game.current_time_step()
     for step in range(num_steps):
         if step % interval == 0:
             states.append(game.get_state())
             observations.append(time_step.observation.copy())
         action = actor.act(time_step.observation[np.newaxis], temperature, seed, step)[0]
-        frame = time_step.observation[np.newaxis, ..., -1]
+        frames.append(time_step.observation[..., -1].copy())
+        actions.append(action)
         time_step = game.step(np.int32(action))
-        over = time_step.is_last()
-        played.append(frame, [action], [time_step.reward], [over])
-        if over:
+        rewards.append(float(time_step.reward))
+        ended.append(bool(time_step.is_last()))
+        if ended[-1]:
             time_step = game.reset()
+    played = Replay(num_steps)
+    played.append(*map(np.array, (frames, actions, rewards, ended)))
     moments = tf.range(0, num_steps, interval)
     past = played.past(moments, context_steps, observations[0].shape[-1])
     return Starts(states, np.stack(observations), past)

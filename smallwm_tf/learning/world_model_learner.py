@@ -22,7 +22,7 @@ VQVAE_METRICS = ("reconstruction_loss", "commitment_loss", "elbo", "codebook_per
 DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
 _FRAMES_AT_ONCE = 256
 _FRAMES_FOR_BACKGROUND = 500
-_FOREGROUND_FROM = 15 / 255  # least difference from the background
+_FOREGROUND_ABOVE = 15 / 255  # difference from the background
 
 
 class WorldModelLearner(tf.Module):
@@ -103,7 +103,7 @@ class WorldModelLearner(tf.Module):
         if not extra:
             return 1.0
         difference = tf.abs(observations - self._background[..., tf.newaxis])
-        return 1.0 + extra * tf.cast(difference > _FOREGROUND_FROM, tf.float32)
+        return 1.0 + extra * tf.cast(difference > _FOREGROUND_ABOVE, tf.float32)
 
     def find_background(self) -> None:
         """Takes the median of frames of the whole replay as what is not foreground."""

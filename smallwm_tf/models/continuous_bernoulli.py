@@ -67,14 +67,20 @@ def _sums_and_gradient(
     return sums, weights * logits_gradient(logits, pixels)
 
 
-@tf.custom_gradient
-def sum_log_prob(logits: tf.Tensor, pixels: tf.Tensor, weights: tf.Tensor | float = 1.0):
+def sum_log_prob(
+    logits: tf.Tensor, pixels: tf.Tensor, weights: tf.Tensor | float = 1.0
+) -> tf.Tensor:
     """Weighted log density of whole images: [B, H, W, F] → [B].
 
     One compiled pass gives the density and its derivative with respect to the logits; there is
     none with respect to the pixels and weights.
     """
-    sums, slopes = _sums_and_gradient(logits, pixels, tf.convert_to_tensor(weights))
+    return _sum_log_prob(logits, pixels, tf.convert_to_tensor(weights))
+
+
+@tf.custom_gradient
+def _sum_log_prob(logits: tf.Tensor, pixels: tf.Tensor, weights: tf.Tensor):
+    sums, slopes = _sums_and_gradient(logits, pixels, weights)
 
     def gradient(upstream: tf.Tensor):
         return upstream[:, tf.newaxis, tf.newaxis, tf.newaxis] * slopes, None, None

@@ -155,7 +155,9 @@ def _flat(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         flat = {key: _listed(value) for key, value in flatten(config).items()}
     except ConfigError as error:
         raise RunError(f"{path / 'config.json'}: {error}") from error
-    return {**{key: record.get(key) for key in ("game", "seed", "preset")}, **flat}
+    # A setting that is younger than the run had its default's effect.
+    defaults = {field.key: _listed(field.default) for field in FIELDS}
+    return {**{key: record.get(key) for key in ("game", "seed", "preset")}, **defaults, **flat}
 
 
 def _listed(value: Any) -> Any:

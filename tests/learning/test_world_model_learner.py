@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from smallwm_tf.config import build_config
 from smallwm_tf.learning import world_model_learner
+from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import (
     WorldModelLearner,
@@ -96,6 +97,28 @@ def test_every_variable_of_the_dynamics_belongs_to_one_optimizer(learner):
     ]
     in_head = len(dynamics.reward_head.trainable_variables)
     assert held == [len(dynamics.trainable_variables) - in_head, in_head]
+
+
+def test_windows_are_unrolled_at_the_temperature_of_the_dynamics():
+    config = build_config(DIFFERENCES | {"dynamics.temperature": 0.01})
+    losses = {}
+    for temperature in (0.01, 1.0):
+        learner = learner_of(config)
+        codes, actions, rewards, valid = learner._encoded_windows(WINDOWS)
+        losses[temperature] = float(
+            dynamics_losses(
+                learner.world_model,
+                codes,
+                actions,
+                rewards,
+                valid,
+                context_steps=2,
+                seed=SEED,
+                temperature=temperature,
+            ).latent
+        )
+    assert losses[0.01] != pytest.approx(losses[1.0], rel=1e-6)  # other codes were fed back
+    assert float(learner.dynamics_step(WINDOWS, SEED).latent) == pytest.approx(losses[0.01])
 
 
 def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner, config):

@@ -1,0 +1,32 @@
+"""The paper's 102,400 interactions in one night on two cores, with all that `quick` has found.
+
+The schedule has the paper's shape: most of the world model's training in the first iteration, less
+in each later one, as the replay grows; most of the policy's in the last. `--dry_run` says what it
+takes on the machine at hand.
+"""
+
+import ml_collections
+
+from smallwm_tf.config import default_config
+from smallwm_tf.presets import load_preset
+
+
+def get_config() -> ml_collections.ConfigDict:
+    _, config = load_preset("quick")
+    defaults = default_config()
+    config.update(
+        {
+            "collection": {
+                "num_iterations": defaults.collection.num_iterations,
+                "steps_per_iteration": defaults.collection.steps_per_iteration,
+            },
+            "vqvae": {"warmup_epochs": 12},
+            "dynamics": {"epochs": (30, 12, 10, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4, 3, 3)},
+            "ppo": {
+                "num_updates": tuple(count // 2 for count in defaults.ppo.num_updates),
+                "check_interval": 125,
+            },
+            "evaluation": {"interval": 1},
+        }
+    )
+    return config
