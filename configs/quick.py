@@ -5,10 +5,10 @@ What departs from the paper, and why (docs/details.md has what each change bough
 - The codes see the figures: pixels keep a margin from black and white, and those that differ from
   the median frame weigh more. Without, most of the loss is about black pixels.
 - The VQ-VAE rests while the dynamics learn: targets stand still, and each frame is encoded once.
-- The random collection holds its actions for some steps, so that the model learns what holding does.
-- A young model draws too wild codes: it learns from eight true ones of eleven instead of four, those
-  drawn are tempered, in training and in dreams, and a dream starts with four real steps of context
-  and lasts 16 instead of 50 steps, with a bootstrap.
+- The random collection holds its actions for some steps, so that the model learns what that does.
+- A young model draws too wild codes: it learns from eight true ones of eleven instead of four, the
+  drawn ones are tempered, in training and in dreams, and a dream starts with four real steps of
+  context and lasts 16 instead of 50 steps, with a bootstrap.
 - Rewards count in full in the model's loss, and dreams pay their mean instead of a draw.
 - PPO passes over each batch once: four passes learn the noise of a batch by heart.
 - Of three policies per iteration the one is kept that the real game paid best from 48 moments, over
