@@ -57,12 +57,14 @@ class Report(NamedTuple):
             "inference_total": "for acting (encoder + policy)",
         }
         work = self.work
+        choosing = f", {work.choosing_steps:,} more to choose policies"
         return [
             f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
             f"frame(s), preset {self.preset}, {self.convolution} convolutions",
             "parameters (the paper's Table 3):",
             *(f"  {label:<32}{counts[key]:>12,}" for key, label in names.items()),
-            f"work: {work.real_steps:,} real steps, {work.vqvae_steps:,} VQ-VAE updates, "
+            f"work: {work.real_steps:,} real steps{choosing if work.choosing_steps else ''}, "
+            f"{work.vqvae_steps:,} VQ-VAE updates, "
             f"{work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
@@ -127,7 +129,7 @@ def _expected_seconds(config, work: Work) -> float:
     transitions = config.dynamics.windows_per_batch * (config.dynamics.window_length - 1)
     return (
         SECONDS["start"]
-        + SECONDS["real_step"] * work.real_steps
+        + SECONDS["real_step"] * (work.real_steps + work.choosing_steps)
         + SECONDS["vqvae_frame"] * config.vqvae.batch_size * work.vqvae_steps
         + (SECONDS["dynamics_update"] + SECONDS["dynamics_transition"] * transitions)
         * work.dynamics_steps

@@ -11,6 +11,7 @@ class Work(NamedTuple):
     dynamics_steps: int
     ppo_updates: int
     evaluation_episodes: int
+    choosing_steps: int  # most real steps that policies are looked at for, see ppo.check_interval
 
 
 def collection_steps(config, iteration: int) -> int:
@@ -45,4 +46,17 @@ def expected_work(config) -> Work:
         ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
         evaluation_episodes=config.evaluation.num_episodes
         * -(-config.collection.num_iterations // config.evaluation.interval),
+        choosing_steps=_num_looks(config)
+        * config.inspection.num_starts
+        * config.inspection.horizon,
     )
+
+
+def _choosing_steps(config) -> int:
+    """A policy plays to be chosen before each policy phase and after every interval of it."""
+    interval = config.ppo.check_interval
+    if not interval:
+        return 0
+    updates = config.ppo.num_updates[: config.collection.num_iterations]
+    num_looks = sum(1 + -(-count // interval) for count in updates)
+    return num_looks * config.inspection.num_starts * config.inspection.horizon

@@ -41,7 +41,7 @@ TINY = {
 def test_a_tiny_schedule():
     # 100 steps: 20 windows, 10 updates an epoch; 150 steps: 30 windows, 15 updates.
     work = expected_work(build_config(TINY))
-    assert work == (150, 3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14)
+    assert work == (150, 3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14, 0)
 
 
 @pytest.mark.parametrize(("interval", "evaluated"), [(1, 5), (2, 3), (4, 2), (5, 1), (9, 1)])
@@ -54,7 +54,7 @@ def test_the_last_iteration_is_always_evaluated(interval, evaluated):
 
 def test_a_vqvae_that_trains_alone_only():
     resting = TINY | {"vqvae.update_interval": 0}
-    assert expected_work(build_config(resting)) == (150, 3 * 3, 40 + 15, 5, 14)
+    assert expected_work(build_config(resting)) == (150, 3 * 3, 40 + 15, 5, 14, 0)
     # Batches of 30: three in 100 steps, five in 150, six in 200.
     later = TINY | {"vqvae.later_epochs": 2}
     assert expected_work(build_config(later)).vqvae_steps == 3 * 3 + 2 * 5 + (40 + 15) // 2
@@ -63,3 +63,10 @@ def test_a_vqvae_that_trains_alone_only():
     work = expected_work(build_config(resting | later | longer | {"vqvae.update_interval": 0}))
     assert work.vqvae_steps == 2 * 5 + 2 * 6
     assert (work.dynamics_steps, work.ppo_updates) == (40 + 15, 6)
+
+
+def test_the_steps_for_choosing_policies():
+    assert expected_work(default_config()).choosing_steps == 0
+    looked = {"ppo.check_interval": 2, "inspection.num_starts": 3, "inspection.horizon": 10}
+    # Five updates are looked at before them, after 2, 4 and 5; no updates before them only.
+    assert expected_work(build_config(TINY | looked)).choosing_steps == (4 + 1) * 3 * 10
