@@ -46,9 +46,7 @@ def expected_work(config) -> Work:
         ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
         evaluation_episodes=config.evaluation.num_episodes
         * -(-config.collection.num_iterations // config.evaluation.interval),
-        choosing_steps=_num_looks(config)
-        * config.inspection.num_starts
-        * config.inspection.horizon,
+        choosing_steps=_choosing_steps(config),
     )
 
 
