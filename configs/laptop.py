@@ -1,8 +1,9 @@
 """The paper's 102,400 interactions in one night on two cores, with all that `quick` has found.
 
 The schedule has the paper's shape: most of the world model's training in the first iteration, less
-in each later one, as the replay grows; most of the policy's in the last. `--dry_run` says what it
-takes on the machine at hand.
+in each later one, as the replay grows; most of the policy's in the last. No policy is chosen by
+playing, so the interactions are the paper's to the last one. `--dry_run` says what it takes on the
+machine at hand.
 """
 
 import ml_collections
@@ -24,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dynamics": {"epochs": (30, 12, 10, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4, 3, 3)},
             "ppo": {
                 "num_updates": tuple(count // 2 for count in defaults.ppo.num_updates),
-                "check_interval": 125,
+                "check_interval": 0,
             },
             "evaluation": {"interval": 1},
         }
