@@ -160,3 +160,15 @@ def test_other_versions_are_told_and_both_kept(path, monkeypatch):
     versions = json.loads((path / "versions.json").read_text())
     assert versions["packages"]["numpy"] == "9.9"
     assert versions["earlier"][0]["packages"] == original["packages"]
+
+
+def test_a_setting_younger_than_the_run_counts_as_its_default(tmp_path):
+    path = tmp_path / "run"
+    open_run(path).close()
+    config = json.loads((path / "config.json").read_text())
+    del config["config"]["vqvae"]["pixel_margin"]
+    (path / "config.json").write_text(json.dumps(config))
+    with open_run(path) as run:
+        assert run.changes == []
+    with pytest.raises(RunError, match=r"vqvae\.pixel_margin"):
+        open_run(path, **{"vqvae.pixel_margin": 0.1})
