@@ -50,7 +50,14 @@ class Actor:
     def act(
         self, observations: np.ndarray, temperature: float, seed: tf.Tensor, step: int
     ) -> np.ndarray:
-        """Actions int32 [B] for uint8 [B, 96, 96, F]; ``step`` is folded into the seed pair."""
+        """Actions int32 [B] for uint8 [B, 96, 96, F].
+
+        Args:
+          observations: what the agent sees.
+          temperature: divides the logits; 0 takes the most probable action.
+          seed: int32 pair.
+          step: folded into the seed.
+        """
         arguments = (
             tf.convert_to_tensor(observations),
             tf.constant(temperature, tf.float32),
@@ -74,8 +81,11 @@ class Actor:
                 codes = nearest(vectors, embeddings)
                 embedded = to_grid_major(tf.gather(embeddings, codes))
                 logits, _ = self._policy(embedded, kernel, fused=False)
-                actions = tfp.distributions.Categorical(logits / temperature)
-                return actions.sample(seed=tf.random.experimental.stateless_fold_in(seed, step))
+                is_greedy = tf.equal(temperature, 0.0)
+                drawn = tfp.distributions.Categorical(
+                    logits / tf.where(is_greedy, 1.0, temperature)
+                ).sample(seed=tf.random.experimental.stateless_fold_in(seed, step))
+                return tf.where(is_greedy, tf.argmax(logits, -1, tf.int32), drawn)
 
             frames = [None, SCREEN_SIZE, SCREEN_SIZE, self._vqvae.num_stacked_frames]
             signature = [

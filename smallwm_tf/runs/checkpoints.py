@@ -51,13 +51,19 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; the run's lock must be held.
+    """The checkpoints of one run; the run's lock must be held, unless they are only read.
 
     Attributes:
         set_aside: One line for every damaged checkpoint found by `restore_latest`.
     """
 
-    def __init__(self, directory: Path | str, objects: Mapping[str, Any], keep: int = 3) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        objects: Mapping[str, Any],
+        keep: int = 3,
+        read_only: bool = False,
+    ) -> None:
         """Prepares saving and restoring; cleans up what a killed process left half-written.
 
         Args:
@@ -65,13 +71,18 @@ class Checkpoints:
             objects: Name -> model, optimiser, `tf.Variable` or other trackable. Every variable
                 must exist already (`optimizer.build(...)`).
             keep: Newest checkpoints that are kept.
+            read_only: For whoever only looks at a run: `objects` may be some of those that were
+                saved, replay chunks need not be there, and nothing on disk is changed, so the
+                lock need not be held.
         """
         self.directory = Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
         self.set_aside: list[str] = []
         self._objects = dict(objects)
         self._keep = keep
-        self._clean()
+        self._read_only = read_only
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._clean()
 
     def save(
         self,
@@ -137,8 +148,8 @@ class Checkpoints:
     def restore_latest(self) -> Restored | None:
         """Restores the newest checkpoint that verifies.
 
-        Damaged newer ones are renamed to `<number>.damaged`, listed in `set_aside` and named on
-        stderr.
+        Damaged newer ones are renamed to `<number>.damaged` (unless `read_only`), listed in
+        `set_aside` and named on stderr.
 
         Returns:
             Progress and arrays; None if no checkpoint was ever written.
@@ -169,6 +180,8 @@ class Checkpoints:
 
     def _complete(self) -> list[Path]:
         """Finished checkpoints, the newest first."""
+        if not self.directory.is_dir():
+            return []
         found = [path for path in self.directory.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.name), reverse=True)
 
@@ -203,6 +216,8 @@ class Checkpoints:
                 if not _FILE.fullmatch(name):
                     return f"manifest.json lists {ascii(name)[:80]}"
                 _check_file(directory / name, described)
+            if self._read_only:
+                return None
             for name, described in chunks.items():
                 if not _CHUNK.fullmatch(name):
                     return f"manifest.json lists {ascii(name)[:80]}"
@@ -220,7 +235,10 @@ class Checkpoints:
         arrays = read_chunk(directory / "arrays.npz")
         try:
             status = tf.train.Checkpoint(**self._objects).read(str(directory / "variables"))
-            status.assert_consumed()
+            if self._read_only:
+                status.expect_partial().assert_existing_objects_matched()
+            else:
+                status.assert_consumed()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
@@ -234,8 +252,12 @@ class Checkpoints:
         while os.path.lexists(target):
             count += 1
             target = damaged.with_name(f"{damaged.name}.damaged{count}")
-        os.replace(damaged, target)
-        message = f"{damaged}: damaged ({reason}); set aside as {target.name}, using {used.name}"
+        if self._read_only:
+            action = "passed over"
+        else:
+            os.replace(damaged, target)
+            action = f"set aside as {target.name}"
+        message = f"{damaged}: damaged ({reason}); {action}, using {used.name}"
         self.set_aside.append(message)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,120 @@
+"""The command lines of everything but training: flags, `--help`, and one line for a mistake."""
+
+import argparse
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from smallwm_tf.command_line import refuse
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `argparse` parser that refuses with one line and takes no shortened flags.
+
+    Args:
+      command: name of the module behind `smallwm_tf.`.
+      description: what the command does, for `--help`.
+      epilog: examples, printed as they are.
+    """
+
+    def __init__(self, command: str, description: str, epilog: str = ""):
+        super().__init__(
+            prog=f"python -m smallwm_tf.{command}",
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.command = f"smallwm_tf.{command}"
+
+    def error(self, message: str):
+        """Ends the program with one line and exit code 2."""
+        refuse(f"{message.removeprefix('argument ')}; see --help", self.command)
+
+    def add_agent_flags(self) -> None:
+        """Adds `--run_dir` and `--export`, one of which names the agent."""
+        which = self.add_mutually_exclusive_group(required=True)
+        which.add_argument(
+            "--run_dir", type=Path, metavar="DIR", help="a finished training run, e.g. runs/Pong-…"
+        )
+        which.add_argument(
+            "--export", type=Path, metavar="DIR", help="what `smallwm_tf.export` wrote"
+        )
+        self.add_argument(
+            "--unfinished",
+            action="store_true",
+            help="take the newest checkpoint of a run that is not finished",
+        )
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A type for flags: whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{ascii(text)[:60]} must be a whole number from {least} to {most}"
+            )
+        return int(text)
+
+    return read
+
+
+def positive_number(most: float) -> Callable[[str], float]:
+    """A type for flags: numbers above zero."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0.0 < value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{ascii(text)[:60]} must be a number above 0, at most {most:g}"
+            )
+        return value
+
+    return read
+
+
+def writable_path(flag: str, path: Path, command: str) -> Path:
+    """A path at which a file or directory can be made; refuses another one before any work."""
+    existing = path.absolute()
+    if path.is_dir() or path.exists():
+        existing = path if path.is_dir() else path.parent
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        refuse(f"--{flag}={path}: {existing} is not a directory; name another one", command)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        refuse(f"--{flag}={path}: {existing} cannot be written to; name another one", command)
+    return path
+
+
+@contextlib.contextmanager
+def one_line_errors(command: str) -> Iterator[None]:
+    """Turns the errors that a user can mend into one line and exit code 2."""
+    from smallwm_tf.analysis.scores import ScoresError
+    from smallwm_tf.config import ConfigError
+    from smallwm_tf.envs.frame_source import GameFaultError, UnsuitableGameError
+    from smallwm_tf.envs.games import UnknownGameError
+    from smallwm_tf.runs import RunError
+
+    try:
+        yield
+    except (
+        RunError,
+        ConfigError,
+        ScoresError,
+        UnknownGameError,
+        GameFaultError,
+        UnsuitableGameError,
+    ) as error:
+        refuse(str(error), command)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        refuse(f"{place}{error.strerror or error}", command)
+    except KeyboardInterrupt:
+        refuse("interrupted", command)

@@ -1,0 +1,1 @@
+"""Trained networks as SavedModels that need TensorFlow alone, and the way back."""

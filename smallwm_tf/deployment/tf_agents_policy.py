@@ -1,0 +1,54 @@
+"""The agent by the conventions of TF-Agents' PolicySaver."""
+
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tf_agents.policies import policy_saver, tf_policy
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
+
+from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.models.vqvae import SCREEN_SIZE
+from smallwm_tf.trained_agent import TrainedAgent
+
+
+class FramesPolicy(tf_policy.TFPolicy):
+    """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy.
+
+    Args:
+      saved: what acts.
+      num_stacked_frames: F.
+      num_actions: M.
+      temperature: divides the logits.
+    """
+
+    def __init__(
+        self, saved: SavedAgent, num_stacked_frames: int, num_actions: int, temperature: float
+    ):
+        observation = tensor_spec.BoundedTensorSpec(
+            [SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames], tf.uint8, 0, 255, "observation"
+        )
+        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, num_actions - 1, "action")
+        super().__init__(ts.time_step_spec(observation), action)
+        self._saved = saved
+        self._temperature = temperature
+
+    def _distribution(self, time_step, policy_state):
+        logits = self._saved.serve(time_step.observation)["logits"]
+        drawn = tfp.distributions.Categorical(logits / self._temperature, dtype=tf.int32)
+        return policy_step.PolicyStep(drawn, policy_state)
+
+
+def save_tf_agents_policy(saved: SavedAgent, agent: TrainedAgent, path: Path) -> None:
+    """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
+    config = agent.config
+    policy = FramesPolicy(
+        saved,
+        config.game.num_stacked_frames,
+        len(agent.action_meanings),
+        config.evaluation.temperature,
+    )
+    step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)
+    policy_saver.PolicySaver(policy, batch_size=None, train_step=step).save(str(path))

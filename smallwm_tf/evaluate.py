@@ -1,0 +1,121 @@
+"""Scores a trained agent in the real game: ``python -m smallwm_tf.evaluate --run_dir=…``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from smallwm_tf.command_line import refuse
+from smallwm_tf.command_parser import (
+    CommandParser,
+    one_line_errors,
+    positive_number,
+    whole_number,
+    writable_path,
+)
+from smallwm_tf.quiet_start import without_start_up_notices
+
+_COMMAND = "smallwm_tf.evaluate"
+_EXAMPLES = """
+examples:
+  python -m smallwm_tf.evaluate --run_dir=runs/Pong-quick-seed0
+  python -m smallwm_tf.evaluate --run_dir=runs/Pong-quick-seed0 --greedy --video=pong.gif
+  python -m smallwm_tf.evaluate --export=exports/Pong --episodes=100 --seed=7 --json
+
+With the run's own seed, which is the default, it repeats the evaluation at the end of the training.
+"""
+
+
+def main() -> None:
+    """Reads the command line and evaluates."""
+    flags = _parse(sys.argv[1:])
+    with without_start_up_notices():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+    with one_line_errors(_COMMAND):
+        from smallwm_tf.agent_playing import film_episode, score
+        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.runs.files import write_json
+
+        agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        temperature = 0.0 if flags.greedy else flags.temperature
+        agent = agent.with_settings(
+            flags.seed,
+            evaluation__num_episodes=flags.episodes,
+            evaluation__temperature=temperature,
+        )
+        result = score(agent, with_random_policy=not flags.norandom)
+        out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
+        if out:
+            write_json(out, result)
+        if flags.video:
+            film_episode(agent, flags.video, flags.video_steps)
+    if flags.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(table(result)))
+        for place in filter(None, (out, flags.video)):
+            print(f"written: {place}")
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """A result of `score` as lines of text."""
+    actions = "most probable actions" if result["greedy"] else "drawn actions"
+    if not result["greedy"] and result["temperature"] != 1.0:
+        actions += f" at temperature {result['temperature']:g}"
+    lines = [
+        f"{result['game']} after {result['num_interactions']:,} interactions: "
+        f"{result['agent']['num_episodes']} episodes, {actions}, seed {result['seed']}",
+        f"{'':<16}{'mean':>11}{'std':>11}{'median':>11}{'min':>11}{'max':>11}{'human = 1':>11}",
+    ]
+    rows = [("agent", result["agent"])]
+    if result["random_policy"]:
+        rows.append(("random policy", result["random_policy"]))
+    for name, summary in rows:
+        figures = [summary[key] for key in ("mean", "std", "median", "min", "max")]
+        normalised = summary["human_normalised_mean"]
+        last = "" if normalised is None else f"{normalised:.3f}"
+        lines.append(f"{name:<16}" + "".join(f"{x:>11,.1f}" for x in figures) + f"{last:>11}")
+    if result["paper"]:
+        lines.append(
+            f"{'paper':<16}{result['paper']['mean']:>11,.1f}{result['paper']['std']:>11,.1f}"
+            "   (102,400 interactions; std over training runs)"
+        )
+    return lines
+
+
+def _parse(words: list[str]):
+    parser = CommandParser("evaluate", "Scores a trained agent in the real game.", _EXAMPLES)
+    parser.add_agent_flags()
+    parser.add_argument("--game", help="refuse an agent of another game")
+    parser.add_argument(
+        "--episodes", type=whole_number(1, 100_000), help="episodes (default: the run's, 32)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**31 - 1), help="of games and draws (default: the run's)"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--greedy", action="store_true", help="always the most probable action")
+    how.add_argument(
+        "--temperature", type=positive_number(100.0), help="divides the logits (default: the run's)"
+    )
+    parser.add_argument("--norandom", action="store_true", help="do not score the random policy")
+    parser.add_argument("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
+    parser.add_argument("--video", type=Path, help="film an episode into a .gif or .mp4 file")
+    parser.add_argument(
+        "--video_steps", type=whole_number(1, 27_000), default=500, help="at most (default 500)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    flags = parser.parse_args(words)
+    if flags.video and flags.video.suffix not in (".gif", ".mp4"):
+        refuse(f"--video={flags.video}: must end with .gif or .mp4", _COMMAND)
+    for name in ("out", "video"):
+        if getattr(flags, name):
+            writable_path(name, getattr(flags, name), _COMMAND)
+    return flags
+
+
+if __name__ == "__main__":
+    main()
