@@ -94,7 +94,8 @@ def judge_world_model(
     for horizon in _LOGGED_HORIZONS:
         if horizon <= config.inspection.horizon:
             for name, curve in curves._asdict().items():
-                measures[f"open_loop_{name}_{horizon}"] = _number(curve[horizon - 1])
+                if curve.ndim == 1:
+                    measures[f"open_loop_{name}_{horizon}"] = _number(curve[horizon - 1])
     return measures, curves
 
 

@@ -97,11 +97,13 @@ def save_dream_strip(
     shown = np.unique(
         np.linspace(0, num_steps - 1, min(num_steps, max_columns)).round().astype(int)
     )
+    difference = absolute_difference(arrays["real"], arrays["dreamed"])
     rows = [
         ("real", _grey(arrays["real"][shown], scale=1)),
         ("real codes", _squares(arrays["real_codes"][shown], scale=1)),
         ("reconstruction", _grey(arrays["reconstructed"][shown], scale=1)),
         ("dream", _grey(arrays["dreamed"][shown], scale=1)),
+        ("difference", _grey(difference[shown], scale=1)),
         ("dream codes", _squares(arrays["dreamed_codes"][shown], scale=1)),
     ]
     reward_rows = [
@@ -109,6 +111,11 @@ def save_dream_strip(
         ("dream reward", arrays["dreamed_rewards"]),
     ]
     _save(path, _draw_rows(rows, [f"t={step}" for step in shown], reward_rows))
+
+
+def absolute_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """|one − other| of uint8 pictures of one shape; black where they agree."""
+    return np.abs(one.astype(np.int16) - other).astype(np.uint8)
 
 
 def save_curve(
@@ -153,19 +160,23 @@ def save_horizon_figure(
     code_accuracy: Mapping[str, np.ndarray],
     pixel_error: Mapping[str, np.ndarray],
     title: str,
+    rewards: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Open-loop predictions by horizon: code accuracy on the left, pixel error on the right.
+    """Open-loop predictions by horizon: code accuracy, pixel error, and perhaps rewards.
 
     Args:
       path: PNG file to write; complete or absent.
       code_accuracy: label to shares [H] at the horizons 1 ... H; NaN leaves a gap.
       pixel_error: label to mean absolute errors [H] in grey levels of 255.
       title: heading.
+      rewards: label to precision or recall [H]; a third panel.
     """
-    figure = _new_figure(9, 3.4)
+    panels = [("share of right codes", code_accuracy), ("pixel error, grey levels", pixel_error)]
+    if rewards is not None:
+        panels.append(("rewards, precision and recall", rewards))
+    figure = _new_figure(4.5 * len(panels), 3.4)
     figure.suptitle(title)
-    panels = (("share of right codes", code_accuracy), ("pixel error, grey levels", pixel_error))
-    for axes, (label, curves) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name, values in curves.items():
             is_baseline = name.startswith(("copy", "reconstruction"))
             style = {"linestyle": "--", "linewidth": 1} if is_baseline else {}
@@ -173,7 +184,8 @@ def save_horizon_figure(
         axes.set(xlabel="steps ahead", ylabel=label)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        if curves:
+            axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 

@@ -20,7 +20,8 @@ import tensorflow as tf
 from smallwm_tf.envs.dream import warm_state
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.unrolling import unroll
+from smallwm_tf.learning.unrolling import Unrolled, unroll
+from smallwm_tf.models.dynamics import reward_classes
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
@@ -41,7 +42,7 @@ class OneStep(NamedTuple):
 
 
 class OpenLoopCurves(NamedTuple):
-    """Means over the starts whose episode lasts that long; [H] each, NaN where none does."""
+    """Means over the starts whose episode lasts that long; [H], NaN where none does."""
 
     code_accuracy: np.ndarray  # feeding back the most probable codes
     sampled_accuracy: np.ndarray  # feeding back sampled codes, as dreams do
@@ -49,6 +50,7 @@ class OpenLoopCurves(NamedTuple):
     pixel_error: np.ndarray  # mean |decoded prediction − frame|, grey levels of 255
     copy_pixel_error: np.ndarray  # the same for the decoded code of the start
     reconstruction_pixel_error: np.ndarray  # the same for the decoded true code: the least possible
+    reward_confusion: np.ndarray  # [H, 3, 3] counts: true × most probable class of r_{h-1}
 
 
 class Autoencoding(NamedTuple):
@@ -164,10 +166,9 @@ def open_loop_curves(
     past = replay.past(tf.constant(starts, tf.int32), context_steps, vqvae.num_stacked_frames)
     state = warm_state(world_model, past, world_model.dynamics.prepare("fewest_products"))
 
-    def dream(pair: np.ndarray | None) -> np.ndarray:
-        """Codes at the horizons 1 … H: [S, H, 6, 6]."""
+    def dream(pair: np.ndarray | None) -> Unrolled:
         first, actions = tf.constant(codes[:, 0]), windows.actions[:, :horizon]
-        return unroll(world_model, first, actions, state, pair, temperature).codes
+        return unroll(world_model, first, actions, state, pair, temperature)
 
     def curve(values: np.ndarray) -> np.ndarray:
         """Mean over valid starts: [S, H] → [H]."""
@@ -187,11 +188,18 @@ def open_loop_curves(
 
     likeliest = dream(None)
     copied = np.repeat(codes[:, :1], horizon, axis=1)
+    confusion = np.zeros([horizon, 3, 3], int)
+    true_classes = reward_classes(windows.rewards[:, :horizon]).numpy()
+    predicted_classes = likeliest.rewards.astype(int) + 1
+    starts_left, steps = np.nonzero(windows.valid.numpy()[:, :horizon])
+    rewarded = (true_classes[starts_left, steps], predicted_classes[starts_left, steps])
+    np.add.at(confusion, (steps, *rewarded), 1)
     return OpenLoopCurves(
-        code_accuracy=accuracy(likeliest),
-        sampled_accuracy=accuracy(dream(seed)),
+        code_accuracy=accuracy(likeliest.codes),
+        sampled_accuracy=accuracy(dream(seed).codes),
         copy_accuracy=accuracy(copied),
-        pixel_error=error(likeliest),
+        pixel_error=error(likeliest.codes),
         copy_pixel_error=error(copied),
         reconstruction_pixel_error=error(codes[:, 1:]),
+        reward_confusion=confusion,
     )
