@@ -15,8 +15,10 @@ __all__ = ["RequirementsError", "__version__"]
 try:
     _requirements.check()
 except RequirementsError as _error:
-    if not _requirements.started_as_command():
+    _command = _requirements.started_as_command()
+    if not _command:
         raise
-    print(f"smallwm_tf: error: {_error}", file=_sys.stderr)
-    raise SystemExit(2) from None
+    if _command != "smallwm_tf.doctor":  # which is there to tell what else is wrong
+        print(f"smallwm_tf: error: {_error}", file=_sys.stderr)
+        raise SystemExit(2) from None
 _requirements.choose_keras_2()

@@ -99,14 +99,15 @@ def choose_keras_2() -> None:
     notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
 
 
-def started_as_command() -> bool:
-    """Whether this import happens because of `python -m smallwm_tf.<command>`.
+def started_as_command() -> str | None:
+    """The module's name if this import happens because of `python -m smallwm_tf.<command>`.
 
     While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m".
     """
     if sys.argv[:1] != ["-m"]:
-        return False
-    return any(part.removeprefix("-m").split(".")[0] == "smallwm_tf" for part in sys.orig_argv[1:])
+        return None
+    names = (part.removeprefix("-m") for part in sys.orig_argv[1:])
+    return next((name for name in names if name.split(".")[0] == "smallwm_tf"), None)
 
 
 def _check_keras_generation() -> None:

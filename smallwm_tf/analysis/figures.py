@@ -182,7 +182,7 @@ def save_horizon_figure(
             style = {"linestyle": "--", "linewidth": 1} if is_baseline else {}
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
         axes.set(xlabel="steps ahead", ylabel=label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=1.05 if curves is rewards else None)
         axes.grid(alpha=0.3)
         if curves:
             axes.legend(fontsize="small")
