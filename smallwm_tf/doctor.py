@@ -100,7 +100,7 @@ def _examine_tensorflow() -> Iterator[Finding]:
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-    if tf.keras.__name__.startswith("tf_keras"):
+    if tf.keras.Model.__module__.startswith("tf_keras"):
         version = importlib.metadata.version("tf-keras")
         yield Finding(OK, "keras", f"tf.keras is Keras 2 (tf-keras {version})")
     else:

@@ -1,0 +1,85 @@
+"""A finished run of Catch at a tiny size, trained once, and an export of it."""
+
+import shutil
+import sys
+
+import pytest
+
+from smallwm_tf.command_line import read_train_arguments
+
+SETTINGS = {
+    "game.num_stacked_frames": 2,
+    "collection.num_iterations": 1,
+    "collection.first_iteration_steps": 60,
+    "vqvae.warmup_epochs": 1,
+    "vqvae.batch_size": 5,
+    "dynamics.channels": 8,
+    "dynamics.window_length": 4,
+    "dynamics.context_steps": 2,
+    "dynamics.epochs": "(1,)",
+    "dream.num_dreams": 4,
+    "dream.horizon": 3,
+    "dream.context_steps": 2,
+    "ppo.num_updates": "(1,)",
+    "ppo.minibatch_size": 8,
+    "evaluation.num_episodes": 3,
+    "inspection.held_out_steps": 20,
+    "inspection.num_starts": 3,
+    "inspection.horizon": 5,
+    "checkpoints.keep": 10,
+}
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory):
+    """The run's directory."""
+    from smallwm_tf.train import train
+
+    path = tmp_path_factory.mktemp("commands") / "a run"  # a path with a space
+    words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    train(
+        read_train_arguments(
+            ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
+        )
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def unfinished_run_dir(run_dir, tmp_path_factory):
+    """The same run as it was before its policy was trained."""
+    path = tmp_path_factory.mktemp("unfinished") / "run"
+    shutil.copytree(run_dir, path)
+    for checkpoint in (path / "checkpoints").iterdir():
+        if int(checkpoint.name) > 2:
+            shutil.rmtree(checkpoint)
+    return path
+
+
+@pytest.fixture(scope="session")
+def export_dir(run_dir, tmp_path_factory):
+    """An export of the run with all its parts."""
+    from smallwm_tf.deployment.export_directory import write_export
+    from smallwm_tf.trained_agent import load_run
+
+    path = tmp_path_factory.mktemp("export") / "Catch"
+    agent = load_run(run_dir, convolution="direct")
+    write_export(agent, path, with_world_model=True, with_tf_agents_policy=True)
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a command's `main` in this process: exit code, stdout, stderr."""
+
+    def run(module, *words):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+        code = 0
+        try:
+            module.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run

@@ -1,0 +1,120 @@
+"""Scoring a finished run: by table, JSON and film."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from smallwm_tf import evaluate
+from smallwm_tf.agent_playing import play_steps
+from smallwm_tf.analysis import videos
+from smallwm_tf.trained_agent import load_run
+
+
+def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
+    out = tmp_path / "result.json"
+    code, printed, err = command(
+        evaluate, f"--run_dir={run_dir}", "--json", "--norandom", f"--out={out}"
+    )
+    assert code == 0, err
+    result = json.loads(printed.splitlines()[-1])
+    assert result == json.loads(out.read_text())
+    last = json.loads((run_dir / "scores.json").read_text())[-1]
+    assert result["agent"]["returns"] == last["returns"]
+    assert result["agent"]["lengths"] == last["lengths"]
+    assert result["random_policy"] is None and result["num_interactions"] == 60
+
+
+def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
+    last = json.loads((run_dir / "scores.json").read_text())[-1]
+    code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--norandom")
+    assert code == 0
+    assert json.loads(printed.splitlines()[-1])["agent"]["returns"] == last["returns"]
+
+
+def test_table_film_and_random_policy(command, run_dir, tmp_path):
+    video = tmp_path / "films" / "episode.gif"
+    code, printed, err = command(
+        evaluate, f"--run_dir={run_dir}", "--episodes=4", "--seed=9", "--greedy",
+        f"--video={video}", "--video_steps=6",
+    )  # fmt: skip
+    assert code == 0, err
+    result = json.loads((run_dir / "evaluation.json").read_text())
+    assert result["greedy"] and result["seed"] == 9
+    assert len(result["agent"]["returns"]) == len(result["random_policy"]["returns"]) == 4
+    assert f"{result['agent']['mean']:,.1f}" in printed
+    assert "4 episodes, most probable actions, seed 9" in printed
+    assert "random policy" in printed and "paper" not in printed  # it has no figure for Catch
+    assert Image.open(video).n_frames == 6
+
+
+def test_an_episode_as_the_agent_sees_it(run_dir):
+    agent = load_run(run_dir)
+    steps = list(play_steps(agent.with_settings(evaluation__temperature=0.0), most_steps=100))
+    assert len(steps) < 100  # an episode of Catch is over by then
+    assert all(step.action == step.probabilities.argmax() for step in steps)
+    assert steps[-1].episode_return == sum(step.reward for step in steps) != 0
+    for step in steps:
+        assert step.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
+    assert len({step.frame.tobytes() for step in steps}) > 5  # the ball falls
+
+
+def test_a_step_is_drawn_with_its_codes_and_probabilities():
+    step = videos.PlayedStep(
+        frame=np.full([96, 96], 77, np.uint8),
+        codes=np.full([6, 6], 3),
+        probabilities=np.array([0.25, 0.75]),
+        action=1,
+        value=1.5,
+        reward=0.0,
+        episode_return=2.0,
+    )
+    picture = videos.draw_played_step(step, 4, ["LEFT", "RIGHT"])
+    assert (picture[10:394, 10:394] == 77).all()
+    taken = (picture == videos._TAKEN).all(-1).sum(axis=1).max()  # widths of the bars
+    other = (picture == videos._BAR).all(-1).sum(axis=1).max()
+    assert 2.5 < taken / other < 3.5
+
+
+def test_an_mp4_has_every_picture(tmp_path):
+    import cv2
+
+    pictures = [np.full([64, 96, 3], level, np.uint8) for level in (10, 120, 240)]
+    videos.save_video(tmp_path / "v.mp4", pictures, 10.0)
+    film = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+    levels = [film.read()[1].mean() for _ in range(3)]
+    np.testing.assert_allclose(levels, [10, 120, 240], atol=6)
+    assert not film.read()[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, export_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    run = f"--run_dir={run_dir}"
+    cases = {
+        "no such directory; write one": (f"--export={tmp_path / 'none'}",),
+        "holds no export": (f"--export={tmp_path}",),
+        "unfinished (2 of 4": (f"--run_dir={unfinished_run_dir}",),
+        "one of the arguments --run_dir --export is required": (),
+        "not allowed with": (run, f"--export={export_dir}"),
+        "--episodes: '0' must be": (run, "--episodes=0"),
+        "--episodes: 'many' must be": (run, "--episodes=many"),
+        "--seed: '-1' must be": (run, "--seed=-1"),
+        "--temperature: 'nan' must be": (run, "--temperature=nan"),
+        "must end with .gif or .mp4": (run, "--video=film.avi"),
+        "file is not a directory": (run, f"--out={tmp_path / 'file' / 'x.json'}"),
+        "game='Pomg' is not known": (run, "--game=Pomg"),
+        "holds an agent of Catch": (run, "--game=Pong"),
+        "--epis": (run, "--epis=3"),
+    }
+    for expected, words in cases.items():
+        code, out, err = command(evaluate, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1), (expected, err)
+        assert expected in err and err.startswith("smallwm_tf.evaluate: error: ")
+
+
+def test_help_is_for_newcomers(command):
+    code, printed, _ = command(evaluate, "--help")
+    assert code == 0
+    assert "Scores a trained agent" in printed and "--run_dir" in printed and "examples:" in printed

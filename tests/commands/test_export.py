@@ -1,0 +1,292 @@
+"""SavedModels beside the live agent they were made of, and in a process with TensorFlow alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.policies import py_tf_eager_policy
+from tf_agents.trajectories import time_step as ts
+
+from smallwm_tf import export
+from smallwm_tf.deployment import export_directory
+from smallwm_tf.deployment.export_directory import load_export, open_agent, write_export
+from smallwm_tf.envs.game_batch import GameBatch
+from smallwm_tf.runs import RunError
+from smallwm_tf.trained_agent import load_run
+
+NUM_FRAMES = 256
+
+
+@pytest.fixture(scope="module")
+def agent(run_dir):
+    """The live agent, with the convolutions that it was trained with."""
+    return load_run(run_dir)
+
+
+@pytest.fixture(scope="module")
+def varied(run_dir, frames, tmp_path_factory):
+    """Live agent and SavedModel with one bias changed, so that greedy actions differ.
+
+    A policy after one update prefers the same action everywhere, which would prove nothing.
+    """
+    live, direct = load_run(run_dir), load_run(run_dir, convolution="direct")
+    excess = live.look(live.encode(frames)).logits.mean(axis=0)
+    for changed in (live, direct):
+        changed.networks[1].logits.bias.assign_sub(excess)
+    live.actor.refresh()
+    path = tmp_path_factory.mktemp("varied") / "export"
+    write_export(direct, path)
+    return live, tf.saved_model.load(str(path / "agent"))
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Observations of the real game under random actions, uint8 [256, 96, 96, 2]."""
+    games, random = GameBatch("Catch", 16, 2, seed=1), np.random.default_rng(2)
+    seen = []
+    while len(seen) < NUM_FRAMES:
+        seen.extend(games.reset())
+        while not games.episode_over.all():
+            seen.extend(games.step(random.integers(3, size=16)).observations)
+    return np.stack(seen[:NUM_FRAMES])
+
+
+@pytest.fixture(scope="module")
+def saved(export_dir):
+    return tf.saved_model.load(str(export_dir / "agent"))
+
+
+@pytest.fixture(scope="module")
+def saved_world_model(export_dir):
+    return tf.saved_model.load(str(export_dir / "world_model"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_greedy_actions_equal_the_live_agents(varied, frames, batch_size):
+    agent, saved = varied
+    pair = tf.constant([0, 0])
+    live = agent.actor.act(frames, temperature=0.0, seed=pair, step=0)
+    assert np.bincount(live).max() < 0.9 * NUM_FRAMES
+    for first in range(0, NUM_FRAMES, batch_size):
+        batch = frames[first : first + batch_size]
+        greedy = saved.serve(tf.constant(batch))["greedy_action"].numpy()
+        np.testing.assert_array_equal(greedy, live[first : first + batch_size])
+
+
+def test_a_fresh_process_needs_tensorflow_alone(agent, frames, export_dir, tmp_path):
+    np.savez(tmp_path / "frames.npz", frames=frames)
+    script = f"""
+import sys
+for name in ("smallwm_tf", "tf_agents", "tensorflow_probability", "tf_keras", "gymnasium"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np, tensorflow as tf
+agent = tf.saved_model.load({str(export_dir / "agent")!r})
+frames = np.load("frames.npz")["frames"]
+outputs = agent.signatures["serving_default"](frames=tf.constant(frames))
+world = tf.saved_model.load({str(export_dir / "world_model")!r})
+state = world.initial_state(tf.constant(256))
+codes = outputs["codes"]
+decoded = world.decode(codes)["frames"]
+step = world.dream_step(codes, outputs["greedy_action"], **state, temperature=tf.constant(1e-4),
+                        seed=tf.constant([1, 2]))
+np.savez("outputs.npz", decoded=decoded, dreamed=step["codes"],
+         **{{key: value.numpy() for key, value in outputs.items()}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = np.load(tmp_path / "outputs.npz")
+    codes = agent.encode(frames)
+    logits, values = agent.look(codes)
+    np.testing.assert_array_equal(outputs["codes"], codes)
+    np.testing.assert_allclose(outputs["logits"], logits, atol=1e-4)
+    np.testing.assert_allclose(outputs["value"], values, atol=1e-4)
+    np.testing.assert_array_equal(outputs["greedy_action"], logits.argmax(axis=1))
+    assert set(outputs["action"].tolist()) <= {0, 1, 2}
+    pixels = 255.0 * agent.world_model.vqvae.mean_pixels(tf.constant(codes)).numpy()
+    np.testing.assert_allclose(outputs["decoded"], pixels, atol=0.51)
+    # At so low a temperature almost every drawn code is the most probable one.
+    state = agent.world_model.dynamics.initial_state(NUM_FRAMES)
+    latent, _, _ = agent.world_model.step(tf.constant(codes), logits.argmax(axis=1), state)
+    assert (outputs["dreamed"] == latent.numpy().argmax(axis=-1)).mean() > 0.95
+
+
+def test_drawn_actions_follow_the_probabilities(frames, saved):
+    batch = tf.constant(np.repeat(frames[40:41], 3000, axis=0))
+    codes = tf.repeat(saved.encode(batch[:1])["codes"], 3000, axis=0)
+    outputs = saved.act_on_codes(codes)
+    expected = tf.nn.softmax(outputs["logits"][0]).numpy()
+    frequencies = np.bincount(outputs["action"].numpy(), minlength=3) / 3000
+    np.testing.assert_allclose(frequencies, expected, atol=0.04)
+
+
+def test_reset_and_act_keep_the_stack(saved, frames):
+    single = frames[:48, ..., -1].reshape(3, 16, 96, 96)  # three steps of 16 games
+    stacks = [
+        np.stack([single[0], single[0]], axis=-1),
+        np.stack([single[0], single[1]], axis=-1),
+        np.stack([single[1], single[2]], axis=-1),
+    ]
+    answers = [saved.reset(single[0]), saved.act(single[1]), saved.act(single[2])]
+    for answer, stack in zip(answers, stacks, strict=True):
+        expected = saved.serve(tf.constant(stack))
+        np.testing.assert_array_equal(answer["codes"], expected["codes"])
+        np.testing.assert_allclose(answer["logits"], expected["logits"], atol=1e-5)
+    alone = saved.reset(single[0, :1])  # another number of games
+    np.testing.assert_allclose(alone["logits"], answers[0]["logits"][:1], atol=1e-4)
+
+
+def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_world_model):
+    codes, actions = agent.encode(frames[:6]), np.array([0, 1, 2, 0, 1, 2], np.int32)
+    live_state = agent.world_model.dynamics.initial_state(6)
+    state = saved_world_model.initial_state(tf.constant(6))
+    seed, temperature = tf.constant([3, 4]), tf.constant(0.7)
+    for _ in range(3):
+        latent, reward, live_state = agent.world_model.step(
+            tf.constant(codes), tf.constant(actions), live_state
+        )
+        arguments = {**state, "temperature": temperature, "seed": seed}
+        outputs = saved_world_model.dream_step(codes, actions, **arguments)
+        again = saved_world_model.dream_step(codes, actions, **arguments)
+        np.testing.assert_array_equal(outputs["codes"], again["codes"])
+        np.testing.assert_array_equal(outputs["reward"], again["reward"])
+        weights = np.exp(reward.numpy().astype(np.float64))
+        expected = weights / weights.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(outputs["reward_probabilities"], expected, atol=1e-4)
+        scaled = latent.numpy().astype(np.float64) / 0.7
+        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        shares = weights / weights.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(
+            outputs["entropy"], -(shares * np.log(shares)).sum(-1), atol=1e-3
+        )
+        codes = outputs["codes"].numpy()
+        state = {name: outputs[name] for name in state}
+    np.testing.assert_allclose(state["hidden_2"], live_state.cell_2.hidden, atol=1e-4)
+
+
+def test_an_export_dreams_like_its_run(agent, export_dir, frames):
+    exported = load_export(export_dir)
+    codes = exported.encode(frames[:4])
+    np.testing.assert_array_equal(codes, agent.encode(frames[:4]))
+    assert exported.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist() == (
+        agent.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist()
+    )
+    assert exported.arguments.game == agent.arguments.game
+    assert exported.scores["mean"] == agent.scores["mean"]
+    assert exported.num_interactions == agent.num_interactions == 60
+    assert exported.world_model.vqvae.num_stacked_frames == 2
+
+
+def test_tf_agents_loads_the_policy(agent, export_dir, frames):
+    policy = py_tf_eager_policy.SavedModelPyTFEagerPolicy(
+        str(export_dir / "tf_agents_policy"), load_specs_from_pbtxt=True
+    )
+    assert policy.action_spec.maximum == 2
+    assert policy.time_step_spec.observation.shape == (96, 96, 2)
+    step = ts.restart(frames[40])  # this class adds and removes the batch's axis
+    drawn = np.array([policy.action(step).action for _ in range(200)])
+    assert drawn.dtype == np.int32 and drawn.shape == (200,)
+    logits, _ = agent.look(agent.encode(frames[40:41]))
+    frequencies = np.bincount(drawn, minlength=3) / 200
+    np.testing.assert_allclose(frequencies, tf.nn.softmax(logits[0]), atol=0.15)
+    assert policy.get_train_step() == 1
+
+
+def test_float16_halves_the_bytes_and_keeps_the_answers(run_dir, saved, frames, tmp_path):
+    write_export(load_run(run_dir, convolution="direct"), tmp_path / "half", half_precision=True)
+    loaded = load_export(tmp_path / "half")
+    assert loaded.world_model is None
+    codes = saved.encode(frames)["codes"].numpy()
+    assert (loaded.encode(frames) == codes).mean() > 0.97
+    logits = saved.act_on_codes(codes)["logits"].numpy()
+    np.testing.assert_allclose(loaded.look(codes).logits, logits, atol=0.02)
+    size = sum(f.stat().st_size for f in (tmp_path / "half" / "agent").rglob("*"))
+    assert 6e6 < size < 8e6  # 3.3 million weights, two bytes each
+
+
+def test_a_wrong_frame_size_is_told_with_the_expected_shape(saved):
+    with pytest.raises((TypeError, ValueError), match=r"96, 96, 2"):
+        saved.serve(tf.zeros([1, 84, 84, 2], tf.uint8))
+
+
+def test_metadata_says_what_was_exported(export_dir, run_dir):
+    metadata = json.loads((export_dir / "metadata.json").read_text())
+    last = json.loads((run_dir / "scores.json").read_text())[-1]
+    assert metadata["game"] == "Catch" and len(metadata["action_meanings"]) == 3
+    assert metadata["preprocessing"]["num_stacked_frames"] == 2
+    assert metadata["preprocessing"]["frame_skip"] == 1  # Catch skips none
+    assert metadata["scores"]["returns"] == last["returns"]
+    assert metadata["versions"]["packages"]["tensorflow"] == tf.__version__
+    assert "host" not in metadata["versions"]["machine"]
+    assert metadata["weights"] == "float32"
+
+
+def test_command_writes_and_tells(command, run_dir, tmp_path):
+    code, out, err = command(export, f"--run_dir={run_dir}", f"--out={tmp_path / 'new' / 'e'}")
+    assert code == 0, err
+    assert "agent/" in out and "world_model" not in out
+    assert sorted(p.name for p in (tmp_path / "new" / "e").iterdir()) == ["agent", "metadata.json"]
+
+
+def test_commands_refuse_with_one_line(command, run_dir, unfinished_run_dir, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    (tmp_path / "file").write_text("")
+    cases = {
+        "no such directory": (f"--run_dir={tmp_path / 'none'}", f"--out={tmp_path / 'a'}"),
+        "holds no run": (f"--run_dir={tmp_path}", f"--out={tmp_path / 'a'}"),
+        "unfinished (2 of 4": (f"--run_dir={unfinished_run_dir}", f"--out={tmp_path / 'a'}"),
+        "is not empty": (f"--run_dir={run_dir}", f"--out={tmp_path / 'full'}"),
+        "not a directory": (f"--run_dir={run_dir}", f"--out={tmp_path / 'file' / 'x'}"),
+        "--out": (f"--run_dir={run_dir}",),
+        "--oout": (f"--run_dir={run_dir}", "--oout=x", f"--out={tmp_path / 'a'}"),
+    }
+    for expected, words in cases.items():
+        code, out, err = command(export, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1), (expected, err)
+        assert expected in err and err.startswith("smallwm_tf.export: error: ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "full"]
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_parts_of_different_exports_are_refused(export_dir, run_dir, tmp_path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(export_dir, mixed)
+    assert load_export(mixed).world_model is not None
+    with open(mixed / "world_model" / "saved_model.pb", "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(RunError, match=r"saved_model.pb: does not match its SHA-256"):
+        load_export(mixed)
+    shutil.rmtree(mixed / "world_model")
+    assert load_export(mixed).world_model is None  # the agent alone is whole
+    shutil.copytree(export_dir / "world_model" / "assets", mixed / "world_model")
+    (mixed / "world_model" / "more").write_text("")
+    with pytest.raises(RunError, match="more: belongs to another export"):
+        load_export(mixed)
+    shutil.rmtree(mixed / "agent")
+    with pytest.raises(RunError, match="agent/.* is missing"):
+        load_export(mixed)
+
+
+def test_an_agent_of_another_game_is_refused(export_dir):
+    with pytest.raises(RunError, match=r"game=Pong: .* holds an agent of Catch"):
+        open_agent(None, export_dir, game="pong")
+    assert open_agent(None, export_dir, game="catch").arguments.game.name == "Catch"
+
+
+def test_a_failed_export_leaves_nothing(run_dir, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export_directory, "write_json", fail)
+    with pytest.raises(OSError):
+        write_export(load_run(run_dir, convolution="direct"), tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
