@@ -19,11 +19,22 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
-    package_data={"smallwm_tf.data": ["*.csv", "*.md"]},
+    package_data={
+        "smallwm_tf.data": ["*.csv", "*.md"],
+        "smallwm_tf.dream_play": ["*.html"],
+    },
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "packaging", "ruff>=0.17,<0.18"],
+        "play": ["flask>=3.0"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "packaging",
+            "ruff>=0.17,<0.18",
+            "flask>=3.0",
+            "selenium>=4.20",
+        ],
         "bench": ["torch==2.13.0"],
     },
 )

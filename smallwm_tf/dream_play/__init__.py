@@ -1,0 +1,1 @@
+"""Playing inside the dream of a trained agent, by hand, in a web page of this machine."""

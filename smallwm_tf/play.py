@@ -1,0 +1,121 @@
+"""Plays inside the dream of a trained agent: ``python -m smallwm_tf.play --run_dir=…``."""
+
+import contextlib
+import errno
+import importlib
+import importlib.util
+import logging
+import socket
+import sys
+import webbrowser
+
+from smallwm_tf.command_line import refuse
+from smallwm_tf.command_parser import (
+    CommandParser,
+    one_line_errors,
+    positive_number,
+    whole_number,
+)
+from smallwm_tf.quiet_start import without_start_up_notices
+
+_COMMAND = "smallwm_tf.play"
+_ADDRESS = "127.0.0.1"
+_EXAMPLES = """
+examples:
+  python -m smallwm_tf.play --run_dir=runs/Pong-quick-seed0
+  python -m smallwm_tf.play --export=exports/Pong --port=0 --nobrowser
+
+An export needs its world model: smallwm_tf.export … --world_model. Only programs of this machine
+can connect. In Colab, run this in a cell first, then the command in the next one:
+  from google.colab import output; output.serve_kernel_port_as_iframe(8600, height=800)
+"""
+
+
+def main() -> None:
+    """Reads the command line and serves until Ctrl-C."""
+    flags = _parse(sys.argv[1:])
+    missing = [name for name in ("flask", "werkzeug") if not _is_installed(name)]
+    if missing:
+        refuse(
+            f"{' and '.join(missing)}: not installed; run: "
+            "python -m pip install -e '.[play]' (or: pip install 'flask>=3.0')",
+            _COMMAND,
+        )
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(contextlib.closing(_listen(flags.port)))
+        with without_start_up_notices():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+
+        with one_line_errors(_COMMAND):
+            from smallwm_tf.deployment.export_directory import open_agent
+            from smallwm_tf.dream_play.dream_session import DreamSession
+
+            agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+            session = DreamSession(agent.with_settings(flags.seed), flags.temperature)
+            opened.enter_context(contextlib.closing(session))
+        _serve(session, listening, not flags.nobrowser)
+
+
+def _serve(session, listening: socket.socket, open_browser: bool) -> None:
+    """Answers requests until Ctrl-C."""
+    from smallwm_tf.dream_play.server import make_app
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    make_server = importlib.import_module("werkzeug.serving").make_server
+    port = listening.getsockname()[1]
+    app = make_app(session)
+    server = make_server(_ADDRESS, port, app, threaded=True, fd=listening.fileno())
+    url = f"http://{_ADDRESS}:{port}"
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(server.socket):
+        print(f"playing {session.game_name} at {url} — stop with Ctrl-C", flush=True)
+        if open_browser:
+            with contextlib.suppress(Exception):
+                webbrowser.open(url)
+        server.serve_forever()
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket, taken before anything heavy is loaded."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_ADDRESS, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        in_use = error.errno == errno.EADDRINUSE
+        problem = "is in use" if in_use else f"cannot be used ({error.strerror or error})"
+        refuse(f"--port={port}: {problem}; name another one, or 0 for any free one", _COMMAND)
+    return listening
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _parse(words: list[str]):
+    parser = CommandParser("play", "Plays inside the dream of a trained agent.", _EXAMPLES)
+    parser.add_agent_flags()
+    parser.add_argument("--game", help="refuse an agent of another game")
+    parser.add_argument(
+        "--port", type=whole_number(0, 65_535), default=8600, help="default 8600; 0: any free one"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**31 - 1), help="of starts and draws (default: the run's)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=positive_number(100.0),
+        help="divides the logits of dreamed codes (default: the run's)",
+    )
+    parser.add_argument("--nobrowser", action="store_true", help="open no web browser")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    main()
