@@ -33,7 +33,11 @@ setup(
             "packaging",
             "ruff>=0.17,<0.18",
             "flask>=3.0",
-            "selenium>=4.20",
+            "nbclient>=0.8",
+            "ipykernel>=6.20",
+            # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.
+            "ipython>=8.10,<8.23",
+            "selenium>=4.8,<4.17",
         ],
         "bench": ["torch==2.13.0"],
     },

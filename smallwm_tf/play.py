@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import importlib
 import importlib.util
 import logging
 import socket
@@ -60,10 +59,11 @@ def main() -> None:
 
 def _serve(session, listening: socket.socket, open_browser: bool) -> None:
     """Answers requests until Ctrl-C."""
+    from werkzeug.serving import make_server
+
     from smallwm_tf.dream_play.server import make_app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    make_server = importlib.import_module("werkzeug.serving").make_server
     port = listening.getsockname()[1]
     app = make_app(session)
     server = make_server(_ADDRESS, port, app, threaded=True, fd=listening.fileno())

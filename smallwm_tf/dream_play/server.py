@@ -13,7 +13,6 @@ rebinding), ``Origin`` this page's. Nothing from a request is ever used as a pat
 
 import base64
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -22,12 +21,11 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import flask
+from werkzeug.exceptions import HTTPException
+
 from smallwm_tf.dream_play.dream_session import MODES, DreamSession
 from smallwm_tf.models.grid_convolution import GRID_SIZE
-
-# By name: Flask is what the extra "play" installs, not a requirement of the package.
-flask = importlib.import_module("flask")
-HTTPException = importlib.import_module("werkzeug.exceptions").HTTPException
 
 _MOST_BYTES = 4096
 _COLAB_HOSTS = (".googleusercontent.com", ".colab.dev", "colab.research.google.com")
