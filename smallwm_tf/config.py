@@ -179,6 +179,8 @@ FIELDS = (
           "steps of these predictions, and of the comparison of dream and game"),
     Field("checkpoints.keep", 3, "[1, 100000]", "checkpoints", "ours",
           "newest checkpoints that are kept"),
+    Field("checkpoints.interval", 10.0, "(0, 1000000]", "minutes", "ours",
+          "longest time between two checkpoints while a world model or a policy learns"),
     Field("logging.interval", 50, "[1, 10000000]", "updates", "ours",
           "gradient steps between two lines of metrics"),
     Field("deterministic", False, "", "", "ours",

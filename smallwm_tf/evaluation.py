@@ -22,7 +22,8 @@ def evaluate(
       arguments: game, configuration and seed of the run.
       actor: draws the actions, at ``evaluation.temperature``.
       iteration: keeps the random numbers of evaluations apart.
-      on_episodes: called with the number of episodes finished since its last call.
+      on_episodes: called at every step, with the number of episodes finished by it; may raise
+        to stop.
     """
     config = arguments.config
     games = GameBatch(

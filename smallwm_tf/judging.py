@@ -4,6 +4,8 @@ The world model after every training of it: predictions of held-out steps. The p
 training of it: what the dream promised it and what the real game pays.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,13 +29,19 @@ _LAST_LOOK = -1
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
 
 
-def play_held_out(arguments: TrainArguments, actor: Actor, iteration: int) -> Replay:
+def play_held_out(
+    arguments: TrainArguments,
+    actor: Actor,
+    iteration: int,
+    before_step: Callable[[], None] = lambda: None,
+) -> Replay:
     """Real steps as the iteration's collection plays them, in a game and with numbers of its own.
 
     Args:
       arguments: game, configuration and seed of the run.
       actor: plays, at ``collection.temperature``; the first iteration plays at random.
       iteration: counted from 1.
+      before_step: called again and again; may raise to stop.
     """
     config = arguments.config
     num_steps = config.inspection.held_out_steps
@@ -44,7 +52,7 @@ def play_held_out(arguments: TrainArguments, actor: Actor, iteration: int) -> Re
         temperature,
         arguments.seed,
         iteration,
-        lambda count: None,
+        lambda count: before_step(),
         _PURPOSE,
         config.collection.repeat_probability,
     )

@@ -3,20 +3,26 @@
 The loop below is the paper's algorithm (section 3.4, "Iterative Training").
 """
 
+import contextlib
 import json
 import sys
 
 from smallwm_tf.command_line import TrainArguments, parse_train_arguments, refuse
+from smallwm_tf.progress import say
 from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.stopping import Stopped, StopRequest
 
 
-def train(arguments: TrainArguments) -> None:
+def train(arguments: TrainArguments, stop: StopRequest | None = None) -> None:
     """Runs or continues a training run.
 
     Args:
       arguments: what the command line asked for.
+      stop: says when to stop; never, if not given.
+
+    Raises:
+      Stopped: it was asked to; the checkpoint is written.
     """
-    from smallwm_tf.progress import say
     from smallwm_tf.report import describe
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.session import Session
@@ -29,18 +35,23 @@ def train(arguments: TrainArguments) -> None:
             say(line)
         for change in run.changes:
             say(f"note: {change}")
-        session = Session(arguments, run)
-        for iteration in range(1, arguments.config.collection.num_iterations + 1):
-            session.collect(iteration)
-            session.learn_world_model(iteration)
-            session.learn_policy(iteration)
-            session.evaluate(iteration)
-        session.close()
+        session = Session(arguments, run, stop)
+        with contextlib.closing(session):
+            for iteration in range(1, arguments.config.collection.num_iterations + 1):
+                session.collect(iteration)
+                session.learn_world_model(iteration)
+                session.learn_policy(iteration)
+                session.evaluate(iteration)
 
 
 def main() -> None:
     """Reads the command line and trains."""
     arguments = parse_train_arguments(sys.argv)
+    with StopRequest() as stop:
+        _run(arguments, stop)
+
+
+def _run(arguments: TrainArguments, stop: StopRequest) -> None:
     with without_start_up_notices():
         import tensorflow as tf  # here, so that bad arguments are refused at once
 
@@ -56,14 +67,11 @@ def main() -> None:
             report = describe(arguments)
             print(json.dumps(report.as_json()) if arguments.json else "\n".join(report.lines()))
             return
-        train(arguments)
+        train(arguments, stop)
+    except Stopped as stopped:
+        say(f"{stopped}: stopped; the same command goes on, {arguments.run_dir} has everything")
     except (RunError, GameFaultError, UnsuitableGameError, FloatingPointError) as error:
         refuse(str(error))
-    except KeyboardInterrupt:
-        refuse(
-            f"interrupted; the same command continues {arguments.run_dir} "
-            "from the last finished phase"
-        )
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def play_episodes(
       num_episodes: how many episodes to finish.
       temperature: divides the policy's logits.
       seed: path of the random numbers, see ``randomness.seed_pair``.
-      on_episodes: called with the number of episodes finished since its last call.
+      on_episodes: called at every step, with the number of episodes finished by it; may raise
+        to stop.
     """
     pair = seed_pair(*seed)
     returns: list[float] = []
@@ -138,8 +139,7 @@ def play_episodes(
             finished = running & result.episode_over
             running = running & ~result.episode_over
             step += 1
-            if finished.any():
-                on_episodes(int(finished.sum()))
+            on_episodes(int(finished.sum()))
         returns.extend(float(value) for value in round_returns[:wanted])
         lengths.extend(int(value) for value in round_lengths[:wanted])
     return Episodes(returns, lengths)

@@ -102,6 +102,11 @@ class Replay(tf.Module):
                 variable.scatter_update(tf.IndexedSlices(values, new))
             self.size_variable.assign(first + count)
 
+    def as_arrays(self) -> dict[str, np.ndarray]:
+        """The arguments of an ``append`` that would fill an empty replay with the same steps."""
+        names = ("frames", "actions", "rewards", "ended")
+        return {name: getattr(self, name)[: self.size].numpy() for name in names}
+
     def _starts_of(self, first: int, ended: np.ndarray) -> np.ndarray:
         continues = first > 0 and not bool(self.ended[first - 1])
         start = int(self.episode_starts[first - 1]) if continues else first

@@ -12,13 +12,14 @@ class BestPolicy:
       policy: whose weights are looked at, and restored in the end.
 
     Attributes:
-      pay: what the best one earned; minus infinity before the first offer.
+      pay: what the best one earned; None before the first offer.
+      weights: its weights; none before the first offer.
     """
 
     def __init__(self, policy: PolicyAndValue):
         self._policy = policy
-        self._weights: list[np.ndarray] = []
-        self.pay = -np.inf
+        self.weights: list[np.ndarray] = []
+        self.pay: float | None = None
 
     def offer(self, pay: float) -> bool:
         """Keeps the present weights unless earlier ones earned more; returns whether it did.
@@ -26,13 +27,23 @@ class BestPolicy:
         Of two that earned the same the later one is kept: where the real game paid nothing, the
         dream's opinion counts.
         """
-        if pay < self.pay:
+        if self.pay is not None and pay < self.pay:
             return False
         self.pay = pay
-        self._weights = [variable.numpy() for variable in self._policy.variables]
+        self.weights = weights_of(self._policy)
         return True
 
     def restore(self) -> None:
         """Gives the policy the best weights back."""
-        for variable, value in zip(self._policy.variables, self._weights, strict=True):
-            variable.assign(value)
+        set_weights(self._policy, self.weights)
+
+
+def weights_of(policy: PolicyAndValue) -> list[np.ndarray]:
+    """Copies of a policy's weights."""
+    return [variable.numpy() for variable in policy.variables]
+
+
+def set_weights(policy: PolicyAndValue, weights: list[np.ndarray]) -> None:
+    """Gives a policy weights that ``weights_of`` returned."""
+    for variable, value in zip(policy.variables, weights, strict=True):
+        variable.assign(value)

@@ -1,0 +1,192 @@
+"""What a training run consists of, and how it is saved and restored."""
+
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.command_line import TrainArguments
+from smallwm_tf.envs.dream import DreamEnvironment
+from smallwm_tf.envs.real_game import RealGame
+from smallwm_tf.evaluation import game_seed, game_settings
+from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.collection import Collector
+from smallwm_tf.learning.ppo import PPOLearner, make_agent
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.schedule import total_steps
+from smallwm_tf.learning.world_model_learner import WorldModelLearner
+from smallwm_tf.models.build import build_models
+from smallwm_tf.runs.checkpoints import Checkpoints
+from smallwm_tf.runs.metrics import Metrics
+from smallwm_tf.runs.replay_files import Chunk, read_chunk
+from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.stopping import StopRequest
+
+_WITHIN = "within_"
+
+
+class RunState:
+    """Everything a run consists of, restored from its newest checkpoint if there is one.
+
+    Args:
+      arguments: what the command line asked for.
+      run: the open run directory.
+      stop: says when to stop; never, if not given.
+
+    Attributes:
+      phases_done: number of finished phases over all iterations.
+      within: where inside the phase that comes next the checkpoint was written; empty at its start.
+      within_arrays: what belongs to that.
+      is_restored: whether there was a checkpoint.
+      ppo_updates: number of policy updates over all iterations.
+      chunks: the replay's files.
+      phase_start: when the running phase began, in seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self, arguments: TrainArguments, run: RunDirectory, stop: StopRequest | None = None
+    ):
+        self.arguments = arguments
+        self.stop = stop or StopRequest()
+        self.config = config = arguments.config
+        self.seed = arguments.seed
+        self.run = run
+        tf.keras.utils.set_random_seed(self.seed)  # weights; all other numbers are counter-based
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.game = RealGame(
+            arguments.game,
+            config.game.num_stacked_frames,
+            seed=game_seed(self.seed, "collect"),
+            **game_settings(config),
+        )
+        self.world_model, self.policy = build_models(config, self.game.num_actions)
+        self.replay = Replay(total_steps(config))
+        self.learner = WorldModelLearner(self.world_model, self.replay, config)
+        self.dream = DreamEnvironment(
+            self.world_model,
+            self.replay,
+            num_dreams=config.dream.num_dreams,
+            horizon=config.dream.horizon,
+            bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
+            context_steps=config.dream.context_steps,
+            temperature=config.dynamics.temperature,
+            rewards=config.dream.rewards,
+        )
+        lookup = self.world_model.vqvae.quantizer.lookup
+        ppo_optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+        ppo_optimizer.build(self.policy.trainable_variables)
+        agent = make_agent(self.dream, self.policy, lookup, ppo_optimizer, config)
+        self.ppo = PPOLearner(self.dream, agent, config)
+        self.actor = Actor(self.world_model.vqvae, self.policy)
+        self.collector = Collector(self.game, self.actor)
+
+        self.phases_done = 0
+        self.within: dict[str, Any] = {}
+        self.within_arrays: dict[str, np.ndarray] = {}
+        self.phase_start = self._saved_at = time.monotonic()
+        self.ppo_updates = 0
+        self.chunks: list[Chunk] = []
+        self.metrics = Metrics(run)
+        self._checkpoints = Checkpoints(
+            run.checkpoints,
+            {
+                "vqvae": self.world_model.vqvae,
+                "dynamics": self.world_model.dynamics,
+                "policy": self.policy,
+                "vqvae_optimizer": self.learner.vqvae_optimizer,
+                "dynamics_optimizer": self.learner.dynamics_optimizer,
+                "reward_optimizer": self.learner.reward_optimizer,
+                "ppo_optimizer": ppo_optimizer,
+            },
+            keep=config.checkpoints.keep,
+        )
+        self._restore()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Updates since the run began: the x axes of the curves."""
+        return {
+            "vqvae_steps": int(self.learner.vqvae_optimizer.iterations),
+            "dynamics_steps": int(self.learner.dynamics_optimizer.iterations),
+            "ppo_updates": self.ppo_updates,
+        }
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that what follows depends on."""
+        chunks = list(self.chunks)
+        if "held_out" in self.within:
+            chunks.append(Chunk(**self.within["held_out"]))
+        progress = {
+            "phases_done": self.phases_done,
+            "ppo_updates": self.ppo_updates,
+            "episode_return": self.collector.episode_return,
+            "metric_lines": self.metrics.sync(),
+            "chunks": [chunk._asdict() for chunk in self.chunks],
+            "within": self.within,
+        }
+        state = {key.replace("/", "__"): value for key, value in self.game.get_state().items()}
+        within = {f"{_WITHIN}{name}": value for name, value in self.within_arrays.items()}
+        self._checkpoints.save(progress, state | within, chunks)
+        self._saved_at = time.monotonic()
+
+    def pause(self, within: dict[str, Any], **weights: list[np.ndarray]) -> None:
+        """Between two updates: saves if the last checkpoint is old or the run is to stop.
+
+        Args:
+          within: the place inside the phase.
+          **weights: arrays that belong to it.
+        """
+        age = time.monotonic() - self._saved_at
+        if age < 60.0 * self.config.checkpoints.interval and not self.stop.signal_name:
+            return
+        seconds = time.monotonic() - self.phase_start
+        self.within = within | {"seconds": round(seconds, 3)}
+        self.within_arrays = {
+            f"{name}_{number:03d}": array
+            for name, arrays in weights.items()
+            for number, array in enumerate(arrays)
+        }
+        self.save()
+        self.stop.check()
+
+    def within_weights(self, name: str) -> list[np.ndarray]:
+        arrays = self.within_arrays
+        return [arrays[key] for key in sorted(arrays) if key.startswith(f"{name}_")]
+
+    def close(self) -> None:
+        """Closes files and games; harmless when repeated."""
+        self.metrics.close()
+        self.game.close()
+
+    def _restore(self) -> None:
+        restored = self._checkpoints.restore_latest()
+        self.is_restored = restored is not None
+        if restored is None:
+            self.metrics.rewind(0)
+            self.game.reset()
+            return
+        progress = restored.progress
+        self.phases_done = progress["phases_done"]
+        self.ppo_updates = progress["ppo_updates"]
+        self.collector.episode_return = progress["episode_return"]
+        self.chunks = [Chunk(**chunk) for chunk in progress["chunks"]]
+        for chunk in self.chunks:
+            self.replay.append(**read_chunk(self.run.replay / chunk.name, sha256=chunk.sha256))
+        arrays = restored.arrays
+        self.within = progress.get("within", {})
+        self.within_arrays = {
+            key.removeprefix(_WITHIN): array
+            for key, array in arrays.items()
+            if key.startswith(_WITHIN)
+        }
+        self.game.set_state(
+            {
+                key.replace("__", "/"): array
+                for key, array in arrays.items()
+                if not key.startswith(_WITHIN)
+            }
+        )
+        self.metrics.rewind(progress["metric_lines"])
