@@ -18,5 +18,6 @@ def get_config() -> ml_collections.ConfigDict:
             "evaluation": {"num_episodes": 2},
             "inspection": {"held_out_steps": 100, "num_starts": 4},
             "logging": {"interval": 5},
+            "deterministic": True,
         }
     )

@@ -29,6 +29,7 @@ _FLAGS = {  # flag -> meaning; those without "=" take no value
     "config=": f"preset: a name or the path of a Python file (default {DEFAULT_PRESET})",
     "seed=": "source of all random numbers, 0 to 2147483647 (default 0)",
     "run_dir=": "where everything is kept (default runs/<game>-<preset>-seed<seed>)",
+    "deterministic": "let TensorFlow use only operations that repeat bit for bit (in smoke: yes)",
     "dry_run": "print sizes, memory and expected time, then stop",
     "json": "with --dry_run: print them as one line of JSON",
     "help": "print this text",
@@ -185,12 +186,16 @@ def _parse(
             flags.DEFINE_string(name[:-1], None, meaning, flag_values=values)
         elif name in ("dry_run", "json"):
             flags.DEFINE_boolean(name, False, meaning, flag_values=values)
+        elif name == "deterministic":  # None: as the preset has it
+            flags.DEFINE_boolean(name, None, meaning, flag_values=values)
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         values(arguments)
     except (flags.Error, ValueError, TypeError) as error:
         raise _explain(error, given) from error
     config.update(values.config)  # the flag holds a copy
+    if values.deterministic is not None:
+        config.deterministic = values.deterministic
     return values
 
 

@@ -115,7 +115,12 @@ class RunState:
         }
 
     def save(self) -> None:
-        """Writes a checkpoint of everything that what follows depends on."""
+        """Writes a checkpoint of everything that what follows depends on.
+
+        Raises:
+          FloatingPointError: a weight is not finite; the last checkpoint stays the newest.
+        """
+        self._check_weights()
         chunks = list(self.chunks)
         if "held_out" in self.within:
             chunks.append(Chunk(**self.within["held_out"]))
@@ -131,6 +136,20 @@ class RunState:
         within = {f"{_WITHIN}{name}": value for name, value in self.within_arrays.items()}
         self._checkpoints.save(progress, state | within, chunks)
         self._saved_at = time.monotonic()
+
+    def _check_weights(self) -> None:
+        modules = {
+            "vqvae": self.world_model.vqvae,
+            "dynamics": self.world_model.dynamics,
+            "policy": self.policy,
+        }
+        for name, module in modules.items():
+            for variable in module.variables:
+                if not bool(tf.reduce_all(tf.math.is_finite(variable))):
+                    raise FloatingPointError(
+                        f"{name}: {variable.name} is not finite; the last checkpoint in "
+                        f"{self.run.checkpoints} is good; try a smaller learning rate"
+                    )
 
     def pause(self, within: dict[str, Any], **weights: list[np.ndarray]) -> None:
         """Between two updates: saves if the last checkpoint is old or the run is to stop.

@@ -34,6 +34,7 @@ from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.stopping import StopRequest
 
+_COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to see
 PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
 
 
@@ -128,6 +129,12 @@ class Session(RunState):
             self.world_model, held_out, self.config, self.seed, iteration
         )
         self.metrics.write("held_out", iteration, self.counters["dynamics_steps"], **measures)
+        if measures["codebook_perplexity"] < _COLLAPSED:
+            say(
+                f"warning: the codebook has collapsed, its perplexity is "
+                f"{measures['codebook_perplexity']:.2f} of {self.config.vqvae.num_embeddings}: the "
+                "world model can hardly tell frames apart; try a smaller vqvae.learning_rate"
+            )
         pictures.draw_horizons(self.run.figures, curves, iteration)
         pictures.draw_world_model(
             self.run.figures, self.world_model, self.replay, self.config, self.seed, iteration
@@ -152,6 +159,9 @@ class Session(RunState):
         with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
             for number in range(done, num_updates):
                 values = self.ppo.update(pair, number).numpy()
+                if not np.isfinite(values).all():  # at once: a look would play with such weights
+                    named = dict(zip(PPO_METRICS, values, strict=True))
+                    self._log("ppo", iteration, self.ppo_updates + 1, named)
                 collected.append(values)
                 self.ppo_updates += 1
                 progress.update(1, dream_return=float(values[0]))

@@ -95,6 +95,10 @@ def test_switches():
     arguments = parse("--game=Pong", "--dry_run", "--json", "--noconfig.deterministic")
     assert arguments.dry_run and arguments.json and arguments.config.deterministic is False
     assert not parse("--game=Pong", "--nodry_run").dry_run
+    assert parse("--game=Pong", "--deterministic").config.deterministic is True
+    assert parse("--game=Pong", "--config=smoke").config.deterministic is True
+    switched_off = parse("--game=Pong", "--config=smoke", "--nodeterministic")
+    assert switched_off.config.deterministic is False
 
 
 def test_presets_are_found_from_anywhere():
@@ -129,7 +133,6 @@ BAD = [
     (["--game="], "game"),
     (["--game=Pongg"], "Pong"),
     (["--game=Jamesbnd"], "Jamesbond"),
-    (["--game=Pong", "--deterministic"], "--config.deterministic"),
     (["--game=Pong", "--ppo.discount=1"], "--config.ppo.discount"),
     (["--game=Pong", "--config=smok"], "smoke"),
     (["--game=Pong", "--config=/nowhere.py"], "/nowhere.py"),

@@ -1,0 +1,64 @@
+"""Long runs stay flat: memory, file handles, TensorBoard's files."""
+
+import gc
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from smallwm_tf.randomness import seed_pair
+
+pytestmark = pytest.mark.skipif(
+    not pathlib.Path("/proc/self/statm").exists(), reason="reads memory from /proc"
+)
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.slow
+def test_memory_and_files_stay_flat(opened):
+    session = opened(collection__first_iteration_steps=200)
+    session.collect(1)
+    pair = seed_pair(0, "long")
+    frames = np.zeros([20, 20], np.int32)
+    windows = np.zeros([20, 4], np.int32)
+    session.learner.encode_replay()
+
+    def train(count):
+        for start in range(0, count, 20):
+            session.learner.joint_steps(windows, frames, start, pair)
+            session.metrics.write("dynamics", 1, start, latent_loss=1.0)
+
+    def practise(count):
+        for number in range(count):
+            session.ppo.update(pair, number)
+            session.metrics.write("ppo", 1, number, dream_return=1.0)
+
+    for work, first, rest in ((train, 20, 2000), (practise, 20, 200)):
+        work(first)
+        memory, files = resident_bytes(), open_files()
+        work(rest)
+        assert resident_bytes() < 1.05 * memory, work.__name__
+        assert open_files() <= files, work.__name__
+
+
+def test_tensorboard_files_do_not_pile_up(opened):
+    session = opened()
+    for number in range(300):
+        session.metrics.write("ppo", 1, number, dream_return=1.0, entropy=0.5)
+    lines = session.metrics.sync()
+    for _ in range(5):  # as after five restarts that repeat what a kill has cut off
+        session.metrics.write("ppo", 1, lines, dream_return=2.0)
+        session.metrics.rewind(lines)
+    files = list(session.run.events.rglob("*tfevents*"))
+    assert len(files) == 1
+    assert files[0].stat().st_size < 300 * 2 * 200

@@ -1,0 +1,144 @@
+"""NaN, collapse, and games that give next to nothing to learn from."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from smallwm_tf.learning import promise
+
+
+class OddGame(gymnasium.Env):
+    """One action, one step per episode, no reward: whatever could be zero is zero."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, [16, 16, 3], np.uint8)
+    action_space = gymnasium.spaces.Discrete(1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._frame(), {}
+
+    def step(self, action):
+        return self._frame(), 0.0, True, False, {}
+
+    def _frame(self):
+        return self.np_random.integers(0, 256, [16, 16, 3]).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    gymnasium.register("Odd-v0", entry_point=OddGame)
+    yield
+    del gymnasium.registry["Odd-v0"]
+
+
+def run(session, *names):
+    for name in names:
+        getattr(session, name)(1)
+
+
+def newest(session):
+    return max(path.name for path in session.run.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
+    session = opened(
+        game="Odd-v0",
+        collection__num_iterations=1,
+        collection__first_iteration_steps=30,
+        dynamics__epochs="(1,)",
+        ppo__num_updates="(2,)",
+        game__num_stacked_frames=num_frames,
+        evaluation__num_episodes=3,
+        inspection__held_out_steps=12,
+    )
+    run(session, "collect", "learn_world_model", "learn_policy", "evaluate")
+    (entry,) = json.loads(session.run.scores.read_text())
+    assert entry["returns"] == [0.0] * 3 and entry["lengths"] == [1] * 3
+    lines = session.metrics.read()
+    assert not any("not_finite" in line for line in lines)
+    held_out = next(line for line in lines if line["event"] == "held_out")
+    assert held_out["reward_recall_positive"] is None  # there is none to recall
+    assert held_out["latent_loss"] == 0.0  # no step has a next one
+    # A stack never reaches across an episode's end, so it holds one frame several times.
+    stacks = session.replay.observations(tf.range(30), num_frames).numpy()
+    assert (stacks == stacks[..., :1]).all()
+    assert len(np.unique(stacks[..., 0].reshape(30, -1), axis=0)) == 30
+
+
+def test_a_nan_in_a_gradient_stops_the_run_before_a_checkpoint(opened, monkeypatch):
+    session = opened()
+    run(session, "collect")
+    before = newest(session)
+    joint_steps = session.learner.joint_steps
+
+    def spoiled(*arguments):
+        results = joint_steps(*arguments)
+        # What a NaN gradient of the last update leaves: its loss was still finite.
+        kernel = session.world_model.dynamics.latent_head.kernel
+        kernel.assign(tf.fill(kernel.shape, np.nan))
+        return results
+
+    monkeypatch.setattr(session.learner, "joint_steps", spoiled)
+    with pytest.raises(FloatingPointError, match=r"dynamics: kernel.* is not finite; .* is good"):
+        run(session, "learn_world_model")
+    after = newest(session)
+    reader = tf.train.load_checkpoint(str(session.run.checkpoints / after / "variables"))
+    for name in reader.get_variable_to_shape_map():
+        value = reader.get_tensor(name)
+        assert not isinstance(value, np.ndarray) or value.dtype.kind != "f" or (
+            np.isfinite(value).all()
+        ), name  # fmt: skip
+    assert after >= before
+
+
+def test_a_nan_loss_is_named_with_its_part(opened, monkeypatch):
+    session = opened()
+    run(session, "collect")
+    vqvae = session.world_model.vqvae
+    vqvae.decoder.deconvolutions[-1].bias.assign([np.nan] * 2)
+    with pytest.raises(FloatingPointError, match="vqvae: .*reconstruction_loss.* is not finite"):
+        run(session, "learn_world_model")
+    line = session.metrics.read()[-1]
+    assert line["event"] == "vqvae" and "reconstruction_loss" in line["not_finite"]
+
+
+def test_a_nan_policy_loss_stops_before_it_is_played(opened, monkeypatch):
+    session = opened(ppo__num_updates="(9,1)")
+    run(session, "collect", "learn_world_model")
+    session.policy.value.bias.assign([np.nan])
+    with pytest.raises(FloatingPointError, match=r"ppo: .*value.* is not finite"):
+        run(session, "learn_policy")
+    played = [line for line in session.metrics.read() if line["event"] == "check"]
+    assert len(played) == 1  # the look before the first update
+
+
+def test_a_collapsed_codebook_is_told(opened, capsys):
+    session = opened()
+    run(session, "collect")
+    embeddings = session.world_model.vqvae.quantizer.embeddings
+    far = np.full(embeddings.shape, 1e3, np.float32)
+    far[0] = 0.0  # the only one that anything is near to
+    warmup, joint = session.learner.warmup_steps, session.learner.joint_steps
+
+    def collapsed(function):
+        def call(*arguments):
+            results = function(*arguments)
+            embeddings.assign(far)
+            return results
+
+        return call
+
+    session.learner.warmup_steps, session.learner.joint_steps = collapsed(warmup), collapsed(joint)
+    run(session, "learn_world_model")
+    assert "warning: the codebook has collapsed, its perplexity is 1.00 of 128" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_gap_of_no_reward_at_all_has_no_error():
+    nothing = promise.Promise(np.zeros([4, 3]), np.zeros([4, 3]))
+    assert nothing.gap == nothing.gap_error == 0.0
