@@ -12,7 +12,7 @@ from smallwm_tf.command_parser import (
     whole_number,
     writable_path,
 )
-from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.quiet_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.dream"
 _EXAMPLES = """
@@ -40,10 +40,7 @@ _temperature.__name__ = "number"
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
     flags = _parse(sys.argv[1:])
-    with without_start_up_notices():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+    load_tensorflow()
 
     with one_line_errors(_COMMAND):
         from smallwm_tf import dream_viewing

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf import pictures
 from smallwm_tf.analysis import figures, videos
 from smallwm_tf.judging import play_held_out
 from smallwm_tf.learning import held_out, inspection
@@ -87,7 +88,7 @@ def save_film(path: Path, loop: inspection.OpenLoop) -> None:
     """The same as a GIF or MP4."""
     difference = figures.absolute_difference(loop.real.frames, loop.dreamed)
     labels = ("real", "reconstruction", "dream", "difference", "real codes", "dream codes")
-    pictures = []
+    drawn = []
     for step in range(len(loop.dreamed)):
         shown = (
             loop.real.frames[step],
@@ -102,8 +103,8 @@ def save_film(path: Path, loop: inspection.OpenLoop) -> None:
             f"step {step}    codes that agree {agreement:.0%}    reward: real "
             f"{loop.real_rewards[step]:+.0f}, dream {loop.dreamed_rewards[step]:+.0f}"
         )
-        pictures.append(videos.draw_comparison(labels, shown, caption, scale=1))
-    videos.save_video(path, pictures, _FRAMES_PER_SECOND)
+        drawn.append(videos.draw_comparison(labels, shown, caption, scale=1))
+    videos.save_video(path, drawn, _FRAMES_PER_SECOND)
 
 
 def measure(
@@ -160,21 +161,8 @@ def save_horizons(
         for key in rewards[0]
         if not key.endswith("zero") and rewards[-1][key] is not None
     }
-    figures.save_horizon_figure(
-        folder / "horizon.png",
-        code_accuracy={
-            "most probable codes": curves.code_accuracy,
-            "sampled codes": curves.sampled_accuracy,
-            "copy of the first code": curves.copy_accuracy,
-        },
-        pixel_error={
-            "most probable codes": curves.pixel_error,
-            "copy of the first code": curves.copy_pixel_error,
-            "reconstruction of the true code": curves.reconstruction_pixel_error,
-        },
-        title=f"{content['game']}: open-loop predictions of real steps",
-        rewards=occurring,
-    )
+    title = f"{content['game']}: open-loop predictions of real steps"
+    pictures.draw_horizons(folder / "horizon.png", curves, title, occurring)
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from smallwm_tf.command_parser import (
     whole_number,
     writable_path,
 )
-from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.quiet_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -29,10 +29,7 @@ With the run's own seed, which is the default, it repeats the evaluation at the 
 def main() -> None:
     """Reads the command line and evaluates."""
     flags = _parse(sys.argv[1:])
-    with without_start_up_notices():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+    load_tensorflow()
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.agent_playing import film_episode, score

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from smallwm_tf.command_parser import CommandParser, one_line_errors, writable_path
-from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.quiet_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.export"
 _EXAMPLES = """
@@ -43,10 +43,7 @@ def main() -> None:
     parser.add_argument("--unfinished", action="store_true", help="take a run that is not finished")
     flags = parser.parse_args()
     writable_path("out", flags.out, _COMMAND)
-    with without_start_up_notices():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+    load_tensorflow()
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.export_directory import write_export

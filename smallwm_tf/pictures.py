@@ -57,16 +57,22 @@ def draw_world_model(
     )
 
 
-def draw_horizons(folder: Path, curves: OpenLoopCurves, iteration: int) -> None:
-    """Open-loop predictions of held-out steps by horizon, ``horizon_<iteration>.png``.
+def draw_horizons(
+    path: Path,
+    curves: OpenLoopCurves,
+    title: str,
+    rewards: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Open-loop predictions of held-out steps by horizon.
 
     Args:
-      folder: where it goes.
+      path: PNG file to write.
       curves: what is drawn.
-      iteration: counted from 1.
+      title: heading.
+      rewards: label to precision or recall [H]; a third panel.
     """
     figures.save_horizon_figure(
-        folder / f"horizon_{iteration:03d}.png",
+        path,
         code_accuracy={
             "most probable codes": curves.code_accuracy,
             "sampled codes, as in dreams": curves.sampled_accuracy,
@@ -77,7 +83,8 @@ def draw_horizons(folder: Path, curves: OpenLoopCurves, iteration: int) -> None:
             "copy of the first code": curves.copy_pixel_error,
             "reconstruction of the true code": curves.reconstruction_pixel_error,
         },
-        title=f"Open-loop predictions on held-out steps, iteration {iteration}",
+        title=title,
+        rewards=rewards,
     )
 
 

@@ -15,7 +15,7 @@ from smallwm_tf.command_parser import (
     positive_number,
     whole_number,
 )
-from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.quiet_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -42,10 +42,7 @@ def main() -> None:
         )
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(contextlib.closing(_listen(flags.port)))
-        with without_start_up_notices():
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
+        load_tensorflow()
 
         with one_line_errors(_COMMAND):
             from smallwm_tf.deployment.export_directory import open_agent

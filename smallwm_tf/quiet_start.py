@@ -47,5 +47,13 @@ def without_start_up_notices() -> Iterator[None]:
                 os.write(2, b"".join(kept))
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices, which is when it talks; for commands only."""
+    with without_start_up_notices():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
 def _is_notice(line: bytes) -> bool:
     return line.startswith(_NOTICES) or _NO_CUDA_DRIVER in line

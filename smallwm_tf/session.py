@@ -135,7 +135,11 @@ class Session(RunState):
                 f"{measures['codebook_perplexity']:.2f} of {self.config.vqvae.num_embeddings}: the "
                 "world model can hardly tell frames apart; try a smaller vqvae.learning_rate"
             )
-        pictures.draw_horizons(self.run.figures, curves, iteration)
+        pictures.draw_horizons(
+            self.run.figures / f"horizon_{iteration:03d}.png",
+            curves,
+            f"Open-loop predictions on held-out steps, iteration {iteration}",
+        )
         pictures.draw_world_model(
             self.run.figures, self.world_model, self.replay, self.config, self.seed, iteration
         )

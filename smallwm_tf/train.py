@@ -9,7 +9,7 @@ import sys
 
 from smallwm_tf.command_line import TrainArguments, parse_train_arguments, refuse
 from smallwm_tf.progress import say
-from smallwm_tf.quiet_start import without_start_up_notices
+from smallwm_tf.quiet_start import load_tensorflow
 from smallwm_tf.stopping import Stopped, StopRequest
 
 
@@ -52,10 +52,7 @@ def main() -> None:
 
 
 def _run(arguments: TrainArguments, stop: StopRequest) -> None:
-    with without_start_up_notices():
-        import tensorflow as tf  # here, so that bad arguments are refused at once
-
-        tf.config.list_physical_devices()  # looks for GPUs, aloud
+    load_tensorflow()  # not before: bad arguments are refused at once
 
     from smallwm_tf.envs.frame_source import GameFaultError, UnsuitableGameError
     from smallwm_tf.runs import RunError
