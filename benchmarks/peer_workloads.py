@@ -39,5 +39,6 @@ def peer_workloads(ours: OurWorkloads, data: Data) -> list[Work]:
         lambda: peer.rollout(observations(starts), horizon),
         lambda: peer.ppo_update(observations(starts), horizon),
         lambda: peer.act(single),
+        lambda: peer.act(single),
     ]
     return [work._replace(call=call) for work, call in zip(ours.all(), calls, strict=True)]

@@ -3,12 +3,15 @@
 Shapes: B batch, T window length, F stacked frames, M actions.
 """
 
+import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.envs.dream import DreamEnvironment
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
@@ -97,6 +100,7 @@ class OurWorkloads:
         # A ready tensor, as the peer gets one.
         single = tf.constant(generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8))
         encode_steps = steps(windows * length)
+        saved_agent = self._load_saved_agent()
         return [
             Work(
                 f"VQ-VAE training step, batch {batch}",
@@ -134,4 +138,17 @@ class OurWorkloads:
                 "actions/s",
                 lambda: self.actor.act(single, 1.0, seed, 0),
             ),
+            Work(
+                "exported SavedModel, encode + act, batch 1",
+                1,
+                "actions/s",
+                lambda: saved_agent.serve(single)["action"].numpy(),
+            ),
         ]
+
+    def _load_saved_agent(self):
+        """Encoder and policy as whoever has an export loads them."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "agent")
+            SavedAgent(self.world_model.vqvae, self.policy, temperature=1.0).save(path)
+            return tf.saved_model.load(str(path))

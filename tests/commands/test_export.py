@@ -39,8 +39,8 @@ def varied(run_dir, frames, tmp_path_factory):
         changed.networks[1].logits.bias.assign_sub(excess)
     live.actor.refresh()
     path = tmp_path_factory.mktemp("varied") / "export"
-    write_export(direct, path)
-    return live, tf.saved_model.load(str(path / "agent"))
+    write_export(direct, path, with_world_model=True)
+    return live, path
 
 
 @pytest.fixture(scope="module")
@@ -65,42 +65,53 @@ def saved_world_model(export_dir):
     return tf.saved_model.load(str(export_dir / "world_model"))
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 256])
-def test_greedy_actions_equal_the_live_agents(varied, frames, batch_size):
-    agent, saved = varied
-    pair = tf.constant([0, 0])
-    live = agent.actor.act(frames, temperature=0.0, seed=pair, step=0)
-    assert np.bincount(live).max() < 0.9 * NUM_FRAMES
-    for first in range(0, NUM_FRAMES, batch_size):
-        batch = frames[first : first + batch_size]
-        greedy = saved.serve(tf.constant(batch))["greedy_action"].numpy()
-        np.testing.assert_array_equal(greedy, live[first : first + batch_size])
-
-
-def test_a_fresh_process_needs_tensorflow_alone(agent, frames, export_dir, tmp_path):
-    np.savez(tmp_path / "frames.npz", frames=frames)
+@pytest.fixture(scope="module")
+def fresh_process(varied, frames, tmp_path_factory):
+    """What a process that can import TensorFlow and NumPy alone computes with the SavedModels."""
+    _, export = varied
+    folder = tmp_path_factory.mktemp("fresh")
+    np.savez(folder / "frames.npz", frames=frames)
     script = f"""
 import sys
 for name in ("smallwm_tf", "tf_agents", "tensorflow_probability", "tf_keras", "gymnasium"):
     sys.modules[name] = None  # importing it fails
 import numpy as np, tensorflow as tf
-agent = tf.saved_model.load({str(export_dir / "agent")!r})
+agent = tf.saved_model.load({str(export / "agent")!r})
+serve = agent.signatures["serving_default"]
 frames = np.load("frames.npz")["frames"]
-outputs = agent.signatures["serving_default"](frames=tf.constant(frames))
-world = tf.saved_model.load({str(export_dir / "world_model")!r})
-state = world.initial_state(tf.constant(256))
+greedy = {{
+    f"greedy_{{size}}": np.concatenate([
+        serve(frames=tf.constant(frames[first : first + size]))["greedy_action"]
+        for first in range(0, len(frames), size)
+    ])
+    for size in (1, 7, 256)
+}}
+outputs = serve(frames=tf.constant(frames))
+world = tf.saved_model.load({str(export / "world_model")!r})
+state = world.initial_state(tf.constant(len(frames)))
 codes = outputs["codes"]
-decoded = world.decode(codes)["frames"]
 step = world.dream_step(codes, outputs["greedy_action"], **state, temperature=tf.constant(1e-4),
                         seed=tf.constant([1, 2]))
-np.savez("outputs.npz", decoded=decoded, dreamed=step["codes"],
+np.savez("outputs.npz", decoded=world.decode(codes)["frames"], dreamed=step["codes"], **greedy,
          **{{key: value.numpy() for key, value in outputs.items()}})
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    outputs = np.load(tmp_path / "outputs.npz")
+    return np.load(folder / "outputs.npz")
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_greedy_actions_equal_the_live_agents(varied, frames, fresh_process, batch_size):
+    agent, _ = varied
+    live = agent.actor.act(frames, temperature=0.0, seed=tf.constant([0, 0]), step=0)
+    assert np.bincount(live).max() < 0.9 * NUM_FRAMES
+    np.testing.assert_array_equal(fresh_process[f"greedy_{batch_size}"], live)
+
+
+def test_a_fresh_process_needs_tensorflow_alone(varied, frames, fresh_process):
+    agent, outputs = varied[0], fresh_process
     codes = agent.encode(frames)
     logits, values = agent.look(codes)
     np.testing.assert_array_equal(outputs["codes"], codes)
