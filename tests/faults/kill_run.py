@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
 SAVE = "save"
+_CONTINUING = "continuing with"
 #: Small, but with every part that a real run has.
 TINY = {
     "deterministic": "true",
@@ -81,6 +83,15 @@ def start(run_dir: pathlib.Path, words: list[str]) -> subprocess.Popen:
         return subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
 
 
+def opening(run_dir: pathlib.Path) -> Callable[[], bool]:
+    """Says whether a process that was just started has read what there is of its run."""
+    log = pathlib.Path(f"{run_dir}.log")
+    if newest_checkpoint(run_dir) is None:
+        return (run_dir / "metrics.jsonl").exists
+    before = log.read_text().count(_CONTINUING)
+    return lambda: log.read_text().count(_CONTINUING) > before
+
+
 def phases_done(run_dir: pathlib.Path) -> int:
     """Phases that the newest complete checkpoint has behind it."""
     newest = newest_checkpoint(run_dir)
@@ -120,7 +131,7 @@ def run_and_kill(
       words: its command.
       slot: phases that are to be done when it is killed.
       target: name of a phase, or "save": inside the next save after the slot was reached.
-      longest: seconds within the phase.
+      longest: seconds that the phase took in the reference.
       chance: draws the moment.
       number: the signal.
 
@@ -128,15 +139,14 @@ def run_and_kill(
       Where it was; None if it ended before.
     """
     began = time.monotonic()
-    process = start(run_dir, words)
-    wait = chance.uniform(0.0, longest)
+    process, is_open = start(run_dir, words), opening(run_dir)
+    wait = chance.uniform(0.0, 0.5 * longest)  # this run may be faster than the reference
     reached = None
     while process.poll() is None:
         done = phases_done(run_dir)
-        if done >= slot and reached is None and (run_dir / "metrics.jsonl").exists():
+        if done >= slot and reached is None and is_open():
             reached = time.monotonic()
         if reached is not None:
-            # A phase that a restart continues begins with seconds of tracing.
             due = is_saving(run_dir) if target == SAVE else time.monotonic() - reached >= wait
             if due or done > slot + 1:
                 break
