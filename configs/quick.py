@@ -43,7 +43,6 @@ def get_config() -> ml_collections.ConfigDict:
                 "context_steps": 8,
                 "epochs": (8, 2, 2),
                 "most_extra_epochs": 6,
-                "extra_epochs_learning_rate_factor": 0.1,
                 "learning_rate": 1e-3,
                 "reward_loss_weight": 10.0,
             },

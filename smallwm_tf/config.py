@@ -127,8 +127,6 @@ FIELDS = (
     Field("dynamics.most_extra_epochs", 0, "[0, 10000]", "epochs", "ours",
           "epochs added one by one while the most probable next code of held-out steps is right "
           "less often than a copy of the present one"),
-    Field("dynamics.extra_epochs_learning_rate_factor", 1.0, "(0, 1]", "", "ours",
-          "multiplies the dynamics' learning rates in these extra epochs"),
     Field("dream.num_dreams", 16, "[1, 65536]", "dreams", "paper",
           "dreams that run side by side in one policy update"),
     Field("dream.horizon", 50, "[1, 100000]", "steps", "paper",

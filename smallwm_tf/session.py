@@ -316,7 +316,6 @@ class Session(RunState):
 
     def _train_dynamics(self, iteration: int) -> None:
         config, extra = self.config.dynamics, self.within["extra"]
-        self.learner.use_extra_learning_rate(extra > 0)
         name = f"{iteration}: world model" + (f", extra epoch {extra}" if extra else "")
         purpose = ("world_model", iteration, *(["extra", extra] if extra else []))
         pair, order = seed_pair(self.seed, *purpose), generator(self.seed, *purpose)

@@ -78,13 +78,6 @@ class WorldModelLearner(tf.Module):
             config.warmup_learning_rate if warmup else config.learning_rate
         )
 
-    def use_extra_learning_rate(self, extra: bool) -> None:
-        """Chooses the dynamics' learning rates: of its epochs, or of extra ones."""
-        config = self._dynamics_config
-        factor = config.extra_epochs_learning_rate_factor if extra else 1.0
-        self.dynamics_optimizer.learning_rate.assign(factor * config.learning_rate)
-        self.reward_optimizer.learning_rate.assign(factor * config.reward_head_learning_rate)
-
     # ---- single steps, for use inside a graph -------------------------------------------------
 
     def vqvae_step(self, steps: tf.Tensor) -> list[tf.Tensor]:
