@@ -22,10 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "steps_per_iteration": defaults.collection.steps_per_iteration,
             },
             "vqvae": {"warmup_epochs": 12},
-            "dynamics": {
-                "epochs": (30, 12, 10, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4, 3, 3),
-                "most_extra_epochs": 2,
-            },
+            "dynamics": {"epochs": (30, 12, 10, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4, 3, 3)},
             "ppo": {
                 "num_updates": tuple(count // 2 for count in defaults.ppo.num_updates),
                 "check_interval": 0,
