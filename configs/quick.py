@@ -9,7 +9,6 @@ What departs from the paper, and why (docs/details.md has what each change bough
 - A young model draws too wild codes: it learns from eight true ones of eleven instead of four, the
   drawn ones are tempered, in training and in dreams, and a dream starts with four real steps of
   context and lasts 16 instead of 50 steps, with a bootstrap.
-- A model that does not yet beat copying the present code on held-out steps is trained on.
 - Rewards count in full in the model's loss, and dreams pay their mean instead of a draw.
 - PPO passes over each batch once: four passes learn the noise of a batch by heart.
 - Of three policies per iteration the one is kept that the real game paid best from 48 moments, over
@@ -42,7 +41,6 @@ def get_config() -> ml_collections.ConfigDict:
                 "windows_per_batch": 16,
                 "context_steps": 8,
                 "epochs": (8, 2, 2),
-                "most_extra_epochs": 6,
                 "learning_rate": 1e-3,
                 "reward_loss_weight": 10.0,
             },

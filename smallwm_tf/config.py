@@ -124,9 +124,6 @@ FIELDS = (
           "weight of the reward's cross-entropy in the loss"),
     Field("dynamics.epochs", _EPOCHS, "[0, 1000000]", "epochs", "authors",
           "training of the world model, one entry per iteration"),
-    Field("dynamics.most_extra_epochs", 0, "[0, 10000]", "epochs", "ours",
-          "epochs added one by one while the most probable next code of held-out steps is right "
-          "less often than a copy of the present one"),
     Field("dream.num_dreams", 16, "[1, 65536]", "dreams", "paper",
           "dreams that run side by side in one policy update"),
     Field("dream.horizon", 50, "[1, 100000]", "steps", "paper",

@@ -122,19 +122,13 @@ class Session(RunState):
         self.learner.find_background()
         if self.within["part"] == "vqvae":
             self._train_vqvae_alone(iteration)
-            self._begin_dynamics(extra=0)
+            self.within = self.within | {"part": "dynamics", "done": 0, "confusion": [[0] * 3] * 3}
         self.learner.encode_replay()
-        while True:
-            self._train_dynamics(iteration)
-            measures, curves = judge_world_model(
-                self.world_model, held_out, self.config, self.seed, iteration
-            )
-            self.metrics.write("held_out", iteration, self.counters["dynamics_steps"], **measures)
-            beats_copying = measures["code_accuracy"] > measures["copy_accuracy"]
-            extra = self.within["extra"]
-            if beats_copying or extra == self.config.dynamics.most_extra_epochs:
-                break
-            self._begin_dynamics(extra + 1)
+        self._train_dynamics(iteration)
+        measures, curves = judge_world_model(
+            self.world_model, held_out, self.config, self.seed, iteration
+        )
+        self.metrics.write("held_out", iteration, self.counters["dynamics_steps"], **measures)
         if measures["codebook_perplexity"] < _COLLAPSED:
             say(
                 f"warning: the codebook has collapsed, its perplexity is "
@@ -309,26 +303,20 @@ class Session(RunState):
                 self.pause(self.within | {"done": done})
         self.learner.use_warmup_learning_rate(False)
 
-    def _begin_dynamics(self, extra: int) -> None:
-        """The place before the first update of the dynamics, or of an extra epoch of it."""
-        place = {"part": "dynamics", "extra": extra, "done": 0, "confusion": [[0] * 3] * 3}
-        self.within = self.within | place
-
     def _train_dynamics(self, iteration: int) -> None:
-        config, extra = self.config.dynamics, self.within["extra"]
-        name = f"{iteration}: world model" + (f", extra epoch {extra}" if extra else "")
-        purpose = ("world_model", iteration, *(["extra", extra] if extra else []))
-        pair, order = seed_pair(self.seed, *purpose), generator(self.seed, *purpose)
+        config = self.config.dynamics
+        pair = seed_pair(self.seed, "world_model", iteration)
+        order = generator(self.seed, "world_model", iteration)
         epochs = [
             batches(
                 self.replay.window_starts(order, config.window_length), config.windows_per_batch
             )
-            for _ in range(1 if extra else config.epochs[iteration - 1])
+            for _ in range(config.epochs[iteration - 1])
         ]
         total, done = sum(len(rows) for rows in epochs), self.within["done"]
         confusion = np.array(self.within["confusion"], float)
         self._frame_batches(order, done)  # those that are used up
-        with Progress(total, name, "update", initial=done) as progress:
+        with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
             for group, is_last in self._groups(epochs, done):
                 vqvae, dynamics, group_confusion = self.learner.joint_steps(
                     group, self._frame_batches(order, len(group)), done, pair
