@@ -3,6 +3,7 @@
 import _thread
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def assert_refused(result, *parts):
 
 def test_ctrl_c_ends_the_game(run, agent, monkeypatch):
     pytest.importorskip("flask", reason="the extra [play] is not installed")
+    # A process started in the background of a shell ignores SIGINT, and so would this test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     seen = []
 
     def visit(url):
