@@ -3,6 +3,7 @@
 Shapes: B batch, T window length, F stacked frames, M actions.
 """
 
+import functools
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -100,7 +101,6 @@ class OurWorkloads:
         # A ready tensor, as the peer gets one.
         single = tf.constant(generator.integers(0, 256, (1, 96, 96, frames), dtype=np.uint8))
         encode_steps = steps(windows * length)
-        saved_agent = self._load_saved_agent()
         return [
             Work(
                 f"VQ-VAE training step, batch {batch}",
@@ -142,11 +142,12 @@ class OurWorkloads:
                 "exported SavedModel, encode + act, batch 1",
                 1,
                 "actions/s",
-                lambda: saved_agent.serve(single)["action"].numpy(),
+                lambda: self.saved_agent.serve(single)["action"].numpy(),
             ),
         ]
 
-    def _load_saved_agent(self):
+    @functools.cached_property
+    def saved_agent(self):
         """Encoder and policy as whoever has an export loads them."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "agent")

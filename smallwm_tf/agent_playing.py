@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.analysis import scores, videos
-from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.evaluation import evaluate, game_seed, game_settings, score_random_policy
+from smallwm_tf.evaluation import evaluate, open_game, score_random_policy
 from smallwm_tf.progress import Progress
 from smallwm_tf.randomness import seed_pair
 from smallwm_tf.trained_agent import TrainedAgent, draw_actions
@@ -62,12 +61,7 @@ def play_steps(agent: TrainedAgent, most_steps: int) -> Iterator[videos.PlayedSt
       most_steps: where to stop if the episode is longer.
     """
     arguments, config = agent.arguments, agent.config
-    game = RealGame(
-        arguments.game,
-        config.game.num_stacked_frames,
-        seed=game_seed(arguments.seed, "video"),
-        **game_settings(config),
-    )
+    game = open_game(arguments, "video")
     pair = tf.constant(seed_pair(arguments.seed, "video"))
     episode_return = 0.0
     with contextlib.closing(game):

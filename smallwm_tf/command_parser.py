@@ -34,7 +34,7 @@ class CommandParser(argparse.ArgumentParser):
         refuse(f"{message.removeprefix('argument ')}; see --help", self.command)
 
     def add_agent_flags(self) -> None:
-        """Adds `--run_dir` and `--export`, one of which names the agent."""
+        """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
         which = self.add_mutually_exclusive_group(required=True)
         which.add_argument(
             "--run_dir", type=Path, metavar="DIR", help="a finished training run, e.g. runs/Pong-…"
@@ -46,6 +46,12 @@ class CommandParser(argparse.ArgumentParser):
             "--unfinished",
             action="store_true",
             help="take the newest checkpoint of a run that is not finished",
+        )
+        self.add_argument("--game", help="refuse an agent of another game")
+        self.add_argument(
+            "--seed",
+            type=whole_number(0, 2**31 - 1),
+            help="of games and draws (default: the run's)",
         )
 
 
@@ -79,18 +85,17 @@ def positive_number(most: float) -> Callable[[str], float]:
     return read
 
 
-def writable_path(flag: str, path: Path, command: str) -> Path:
-    """A path at which a file or directory can be made; refuses another one before any work."""
+def check_writable(flag: str, path: Path, command: str) -> None:
+    """Refuses, before any work, a path at which no file or directory can be made."""
     existing = path.absolute()
-    if path.is_dir() or path.exists():
-        existing = path if path.is_dir() else path.parent
+    if path.exists() and not path.is_dir():
+        existing = path.parent
     while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
         refuse(f"--{flag}={path}: {existing} is not a directory; name another one", command)
     if not os.access(existing, os.W_OK | os.X_OK):
         refuse(f"--{flag}={path}: {existing} cannot be written to; name another one", command)
-    return path
 
 
 @contextlib.contextmanager

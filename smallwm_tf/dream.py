@@ -7,10 +7,10 @@ from pathlib import Path
 from smallwm_tf.command_line import refuse
 from smallwm_tf.command_parser import (
     CommandParser,
+    check_writable,
     one_line_errors,
     positive_number,
     whole_number,
-    writable_path,
 )
 from smallwm_tf.quiet_start import load_tensorflow
 
@@ -43,7 +43,7 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf import dream_viewing
+        from smallwm_tf import dream_viewing, pictures
         from smallwm_tf.deployment.export_directory import open_agent
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
@@ -66,7 +66,7 @@ def main() -> None:
                 )
                 out.mkdir(parents=True, exist_ok=True)
                 name = f"dream_{start}_{temperature:g}"
-                dream_viewing.save_strip(out / f"{name}.png", loop)
+                pictures.draw_dream(out / f"{name}.png", loop)
                 dream_viewing.save_film(out / f"{name}.gif", loop)
                 agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
                 print(
@@ -97,7 +97,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
         "dream", "Shows dreams of a world model beside what really happened.", _EXAMPLES
     )
     parser.add_agent_flags()
-    parser.add_argument("--game", help="refuse an agent of another game")
     parser.add_argument("--out", type=Path, help="directory (default: <run_dir>/dreams, or dreams)")
     parser.add_argument(
         "--start",
@@ -124,15 +123,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
         default=32,
         help="starts behind the figures by horizon (default 32)",
     )
-    parser.add_argument(
-        "--seed", type=whole_number(0, 2**31 - 1), help="of game and draws (default: the run's)"
-    )
     flags = parser.parse_args(words)
     for start in flags.start or ():
         if start >= flags.steps:
             refuse(f"--start={start}: must be below --steps={flags.steps}", _COMMAND)
     if flags.out:
-        writable_path("out", flags.out, _COMMAND)
+        check_writable("out", flags.out, _COMMAND)
     return flags
 
 

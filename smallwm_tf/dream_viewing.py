@@ -70,22 +70,8 @@ def dream_beside_reality(
     )
 
 
-def save_strip(path: Path, loop: inspection.OpenLoop) -> None:
-    """One picture: real, reconstruction, dream, difference, codes and rewards, step by step."""
-    figures.save_dream_strip(
-        path,
-        loop.real.frames,
-        loop.real.reconstructions,
-        loop.dreamed,
-        loop.real.codes,
-        loop.dreamed_codes,
-        loop.real_rewards,
-        loop.dreamed_rewards,
-    )
-
-
 def save_film(path: Path, loop: inspection.OpenLoop) -> None:
-    """The same as a GIF or MP4."""
+    """The dream of `pictures.draw_dream` as a GIF or MP4."""
     difference = figures.absolute_difference(loop.real.frames, loop.dreamed)
     labels = ("real", "reconstruction", "dream", "difference", "real codes", "dream codes")
     drawn = []

@@ -8,10 +8,10 @@ from typing import Any
 from smallwm_tf.command_line import refuse
 from smallwm_tf.command_parser import (
     CommandParser,
+    check_writable,
     one_line_errors,
     positive_number,
     whole_number,
-    writable_path,
 )
 from smallwm_tf.quiet_start import load_tensorflow
 
@@ -86,12 +86,8 @@ def table(result: dict[str, Any]) -> list[str]:
 def _parse(words: list[str]):
     parser = CommandParser("evaluate", "Scores a trained agent in the real game.", _EXAMPLES)
     parser.add_agent_flags()
-    parser.add_argument("--game", help="refuse an agent of another game")
     parser.add_argument(
         "--episodes", type=whole_number(1, 100_000), help="episodes (default: the run's, 32)"
-    )
-    parser.add_argument(
-        "--seed", type=whole_number(0, 2**31 - 1), help="of games and draws (default: the run's)"
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--greedy", action="store_true", help="always the most probable action")
@@ -110,7 +106,7 @@ def _parse(words: list[str]):
         refuse(f"--video={flags.video}: must end with .gif or .mp4", _COMMAND)
     for name in ("out", "video"):
         if getattr(flags, name):
-            writable_path(name, getattr(flags, name), _COMMAND)
+            check_writable(name, getattr(flags, name), _COMMAND)
     return flags
 
 

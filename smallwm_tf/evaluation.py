@@ -6,6 +6,7 @@ from typing import Any
 from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.game_batch import GameBatch, random_policy_returns
+from smallwm_tf.envs.real_game import RealGame
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.collection import Episodes, play_episodes
 from smallwm_tf.randomness import generator
@@ -55,6 +56,22 @@ def score_random_policy(arguments: TrainArguments) -> dict[str, Any]:
         **game_settings(arguments.config),
     )
     return scores.summarise(returns) | {"returns": returns}
+
+
+def open_game(arguments: TrainArguments, *purpose: int | str) -> RealGame:
+    """A copy of the run's game with random numbers of its own; not yet reset.
+
+    Args:
+      arguments: game, configuration and seed of the run.
+      purpose: keeps the random numbers of different copies apart.
+    """
+    config = arguments.config
+    return RealGame(
+        arguments.game,
+        config.game.num_stacked_frames,
+        seed=game_seed(arguments.seed, *purpose),
+        **game_settings(config),
+    )
 
 
 def game_settings(config) -> dict[str, int]:

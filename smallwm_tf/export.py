@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from smallwm_tf.command_parser import CommandParser, one_line_errors, writable_path
+from smallwm_tf.command_parser import CommandParser, check_writable, one_line_errors
 from smallwm_tf.quiet_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.export"
@@ -42,7 +42,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--unfinished", action="store_true", help="take a run that is not finished")
     flags = parser.parse_args()
-    writable_path("out", flags.out, _COMMAND)
+    check_writable("out", flags.out, _COMMAND)
     load_tensorflow()
 
     with one_line_errors(_COMMAND):

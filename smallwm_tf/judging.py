@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.evaluation import game_seed, game_settings
+from smallwm_tf.evaluation import open_game
 from smallwm_tf.learning import held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.collection import Collector
@@ -172,13 +172,7 @@ class RealityCheck:
 
 
 def _open_game(arguments: TrainArguments, purpose: str, iteration: int) -> RealGame:
-    config = arguments.config
-    game = RealGame(
-        arguments.game,
-        config.game.num_stacked_frames,
-        seed=game_seed(arguments.seed, purpose, iteration),
-        **game_settings(config),
-    )
+    game = open_game(arguments, purpose, iteration)
     game.reset()
     return game
 

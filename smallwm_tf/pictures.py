@@ -45,8 +45,18 @@ def draw_world_model(
     loop = inspection.open_loop(
         world_model, replay, start, length, pair, config.dream.context_steps
     )
+    draw_dream(folder / f"dream_{iteration:03d}.png", loop)
+
+
+def draw_dream(path: Path, loop: inspection.OpenLoop) -> None:
+    """Real, reconstruction, dream, difference, codes and rewards, step by step.
+
+    Args:
+      path: PNG file to write.
+      loop: what is drawn.
+    """
     figures.save_dream_strip(
-        folder / f"dream_{iteration:03d}.png",
+        path,
         loop.real.frames,
         loop.real.reconstructions,
         loop.dreamed,

@@ -98,12 +98,8 @@ def _is_installed(module: str) -> bool:
 def _parse(words: list[str]):
     parser = CommandParser("play", "Plays inside the dream of a trained agent.", _EXAMPLES)
     parser.add_agent_flags()
-    parser.add_argument("--game", help="refuse an agent of another game")
     parser.add_argument(
         "--port", type=whole_number(0, 65_535), default=8600, help="default 8600; 0: any free one"
-    )
-    parser.add_argument(
-        "--seed", type=whole_number(0, 2**31 - 1), help="of starts and draws (default: the run's)"
     )
     parser.add_argument(
         "--temperature",

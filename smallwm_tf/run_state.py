@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.dream import DreamEnvironment
-from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.evaluation import game_seed, game_settings
+from smallwm_tf.evaluation import open_game
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.collection import Collector
@@ -56,12 +55,7 @@ class RunState:
         tf.keras.utils.set_random_seed(self.seed)  # weights; all other numbers are counter-based
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.game = RealGame(
-            arguments.game,
-            config.game.num_stacked_frames,
-            seed=game_seed(self.seed, "collect"),
-            **game_settings(config),
-        )
+        self.game = open_game(arguments, "collect")
         self.world_model, self.policy = build_models(config, self.game.num_actions)
         self.replay = Replay(total_steps(config))
         self.learner = WorldModelLearner(self.world_model, self.replay, config)

@@ -18,7 +18,7 @@ from smallwm_tf.evaluation import evaluate, score_random_policy
 from smallwm_tf.judging import RealityCheck, judge_world_model, play_held_out
 from smallwm_tf.learning.ppo import METRICS as PPO_METRICS
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.schedule import collection_steps
+from smallwm_tf.learning.schedule import PHASES, collection_steps
 from smallwm_tf.learning.selection import BestPolicy, set_weights, weights_of
 from smallwm_tf.learning.world_model_learner import (
     DYNAMICS_METRICS,
@@ -35,7 +35,6 @@ from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.stopping import StopRequest
 
 _COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to see
-PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
 
 
 def phase(method: Callable) -> Callable:
@@ -268,13 +267,15 @@ class Session(RunState):
         return played
 
     def _open_check(self, iteration: int, weights: list[np.ndarray]) -> RealityCheck:
-        """Finds the moments of the real game that a policy with these weights comes to."""
+        """Finds the moments of the real game that a policy with these weights comes to.
+
+        The actor is left with these weights.
+        """
         present = weights_of(self.policy)
         set_weights(self.policy, weights)
         self.actor.refresh()
         check = RealityCheck(self.arguments, self.actor, iteration)
         set_weights(self.policy, present)
-        self.actor.refresh()
         return check
 
     def _look(self, check: RealityCheck, best: BestPolicy, iteration: int) -> None:

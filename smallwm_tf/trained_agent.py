@@ -19,9 +19,9 @@ from smallwm_tf import config as settings
 from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.games import resolve_game
-from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.evaluation import game_settings
+from smallwm_tf.evaluation import open_game
 from smallwm_tf.learning.acting import Actor
+from smallwm_tf.learning.schedule import PHASES, total_steps
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.models.parameter_counts import parameter_counts
@@ -30,8 +30,6 @@ from smallwm_tf.models.world_model import WorldModel
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.checkpoints import Checkpoints
 from smallwm_tf.runs.files import read_json
-
-_PHASES_PER_ITERATION = 4  # of session.PHASES; the policy is learned in the third
 
 
 class Look(NamedTuple):
@@ -124,8 +122,9 @@ def load_run(
     )
     restored = checkpoints.restore_latest()
     done = restored.progress["phases_done"] if restored else 0
-    total = config.collection.num_iterations * _PHASES_PER_ITERATION
-    trained = (done + 1) // _PHASES_PER_ITERATION
+    total = config.collection.num_iterations * len(PHASES)
+    trained, more = divmod(done, len(PHASES))
+    trained += more > PHASES.index("learn_policy")
     if not trained or (done < total and not unfinished):
         remedy = ", or add --unfinished to take it as it is" if trained else ""
         raise RunError(
@@ -141,7 +140,6 @@ def load_run(
     def look(codes):
         return policy(to_grid_major(world_model.vqvae.quantizer.lookup(codes)))
 
-    collection = config.collection
     return TrainedAgent(
         arguments=arguments,
         action_meanings=meanings,
@@ -150,8 +148,7 @@ def load_run(
         look=lambda codes: Look(*(tensor.numpy() for tensor in look(tf.constant(codes)))),
         actor=Actor(world_model.vqvae, policy),
         iteration=trained,
-        num_interactions=collection.first_iteration_steps
-        + (trained - 1) * collection.steps_per_iteration,
+        num_interactions=total_steps(config, trained),
         parameters=parameter_counts(world_model, policy),
         scores=entries[-1] if entries else None,
         networks=(world_model, policy),
@@ -184,9 +181,7 @@ def read_arguments(record: Mapping[str, Any], path: Path, source: Path) -> Train
 
 def action_meanings(arguments: TrainArguments) -> tuple[str, ...]:
     """Names of the game's actions; opens it for a moment."""
-    config = arguments.config
-    game = RealGame(arguments.game, config.game.num_stacked_frames, seed=0, **game_settings(config))
-    with contextlib.closing(game):
+    with contextlib.closing(open_game(arguments, "actions")) as game:
         return tuple(game.action_meanings)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.frozen_functions import freeze
 from smallwm_tf.models.conv_lstm import ConvLSTMState
-from smallwm_tf.models.dynamics import DynamicsState
+from smallwm_tf.models.dynamics import DynamicsState, draw_step
 from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.world_model import WorldModel
 
@@ -66,20 +66,19 @@ class SavedWorldModel(tf.Module):
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
             outputs = named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            logits = outputs.pop("latent_logits") / temperature
-            log_probabilities = tf.nn.log_softmax(logits)
-            probabilities = tf.nn.softmax(outputs.pop("reward_logits"))
             fold_in = tf.random.experimental.stateless_fold_in
-            flat = tf.reshape(logits, [-1, logits.shape[-1]])
-            drawn = tf.random.stateless_categorical(flat, 1, fold_in(seed, 1), tf.int32)
-            rewards = tf.random.stateless_categorical(
-                tf.math.log(probabilities), 1, fold_in(seed, 2), tf.int32
+            drawn = draw_step(
+                outputs.pop("latent_logits"),
+                outputs.pop("reward_logits"),
+                temperature,
+                fold_in(seed, 1),
+                fold_in(seed, 2),
             )
             return {
-                "codes": tf.reshape(drawn, tf.shape(codes)),
-                "reward": tf.cast(rewards[:, 0], tf.float32) - 1.0,
-                "reward_probabilities": probabilities,
-                "entropy": -tf.reduce_sum(tf.exp(log_probabilities) * log_probabilities, axis=-1),
+                "codes": drawn.codes,
+                "reward": drawn.rewards,
+                "reward_probabilities": drawn.reward_probabilities,
+                "entropy": drawn.entropies,
                 **outputs,
             }
 

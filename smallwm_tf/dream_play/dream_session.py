@@ -26,10 +26,9 @@ from PIL import Image
 from smallwm_tf.analysis.code_colours import colours_of_codes
 from smallwm_tf.dream_play.real_beside import RealBeside, difference_picture
 from smallwm_tf.envs.dream import warm_state
-from smallwm_tf.envs.real_game import RealGame
-from smallwm_tf.evaluation import game_seed, game_settings
+from smallwm_tf.evaluation import open_game
 from smallwm_tf.learning.promise import find_starts
-from smallwm_tf.models.dynamics import class_rewards, expected_rewards
+from smallwm_tf.models.dynamics import DrawnStep, draw_step, expected_rewards
 from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.randomness import seed_pair
 from smallwm_tf.runs import RunError
@@ -72,12 +71,7 @@ class DreamSession:
         self.action_meanings = agent.action_meanings
         self.num_embeddings = config.vqvae.num_embeddings
         self.num_starts = num_starts
-        self._game = RealGame(
-            arguments.game,
-            config.game.num_stacked_frames,
-            seed=game_seed(self._seed, "play"),
-            **game_settings(config),
-        )
+        self._game = open_game(arguments, "play")
         self._game.reset()
         self._starts = find_starts(
             self._game,
@@ -94,7 +88,8 @@ class DreamSession:
             lambda *inputs: world_model.step(*inputs), reduce_retracing=True, autograph=False
         )
         self._decode = tf.function(world_model.vqvae.mean_pixels, autograph=False)
-        self._draw = _drawing(config.dynamics.temperature if temperature is None else temperature)
+        self._temperature = config.dynamics.temperature if temperature is None else temperature
+        self._draw = tf.function(draw_step, reduce_retracing=True, autograph=False)
         self._real = RealBeside(self._game, agent.encode)
         palette = colours_of_codes(np.arange(min(self.num_embeddings, _MOST_COLOURS)))
         self._palette = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in palette]
@@ -119,7 +114,8 @@ class DreamSession:
         self._state = warm_state(self._agent.world_model, past, self._kernels, self._predict)
         self._codes = np.array(self._agent.encode(self._starts.observations[start : start + 1]))
         self._last_action: int | None = None
-        self._drawn: dict[str, Any] | None = None
+        self._drawn: DrawnStep | None = None
+        self._expected_reward = 0.0
         self._reward_sum = 0.0
         self._overwritten: set[tuple[int, int]] = set()
         self._real.start(self._starts.states[start], self._codes[0])
@@ -142,10 +138,13 @@ class DreamSession:
             seed_pair(self._seed, "play", self._start, self._step, purpose)
             for purpose in ("codes", "reward")
         ]
-        drawn = self._draw(latent_logits, reward_logits, *map(tf.constant, pairs))
-        self._drawn = {name: tensor.numpy()[0] for name, tensor in drawn.items()}
-        self._codes = self._drawn["codes"][np.newaxis].copy()
-        self._reward_sum += float(self._drawn["reward"])
+        drawn = self._draw(
+            latent_logits, reward_logits, tf.constant(self._temperature), *map(tf.constant, pairs)
+        )
+        self._drawn = DrawnStep(*(tensor.numpy()[0] for tensor in drawn))
+        self._expected_reward = float(expected_rewards(reward_logits)[0])
+        self._codes = self._drawn.codes[np.newaxis].copy()
+        self._reward_sum += float(self._drawn.rewards)
         self._last_action = action
         self._overwritten = set()
         self._step += 1
@@ -183,7 +182,6 @@ class DreamSession:
         pixels = self._decode(tf.constant(self._codes)).numpy()[0, ..., -1]
         frame = np.round(255.0 * pixels).astype(np.uint8)  # [96, 96]
         codes, drawn = self._codes[0], self._drawn
-        count = len(self._palette)
         return {
             "game": self.game_name,
             "step": self._step,
@@ -194,16 +192,16 @@ class DreamSession:
             "last_action": self._last_action,
             "frame": _png(frame),
             "codes": codes.tolist(),
-            "colours": [[self._palette[index % count] for index in row] for row in codes],
+            "colours": self._colours(codes),
             "overwritten": sorted(map(list, self._overwritten)),
             "palette": self._palette,
             "num_embeddings": self.num_embeddings,
-            "entropies": None if drawn is None else drawn["entropies"].tolist(),
+            "entropies": None if drawn is None else drawn.entropies.tolist(),
             "max_entropy": math.log(self.num_embeddings),
             "reward": {
-                "drawn": None if drawn is None else float(drawn["reward"]),
-                "expected": None if drawn is None else float(drawn["expected_reward"]),
-                "probabilities": None if drawn is None else drawn["reward_probabilities"].tolist(),
+                "drawn": None if drawn is None else float(drawn.rewards),
+                "expected": None if drawn is None else self._expected_reward,
+                "probabilities": None if drawn is None else drawn.reward_probabilities.tolist(),
                 "sum": self._reward_sum,
             },
             "policy": {
@@ -217,39 +215,20 @@ class DreamSession:
 
     def _view_real(self, dreamed: np.ndarray) -> dict[str, Any]:
         real = self._real
-        count = len(self._palette)
         return real.view() | {
             "frame": _png(real.frame),
             "difference": _png(difference_picture(dreamed, real.frame)),
-            "colours": [[self._palette[index % count] for index in row] for row in real.codes],
+            "colours": self._colours(real.codes),
         }
+
+    def _colours(self, codes: np.ndarray) -> list[list[str]]:
+        count = len(self._palette)
+        return [[self._palette[index % count] for index in row] for row in codes]
 
     @staticmethod
     def _check(name: str, value: int, count: int) -> None:
         if not 0 <= value < count:
             raise ValueError(f"{name}={value} must be from 0 to {count - 1}")
-
-
-def _drawing(temperature: float):
-    """A graph that draws codes and reward of one step and says what they were drawn from."""
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def draw(latent_logits, reward_logits, codes_pair, reward_pair):
-        logits = latent_logits / temperature  # [1, 6, 6, K]
-        flat = tf.reshape(logits, [-1, logits.shape[-1]])
-        codes = tf.random.stateless_categorical(flat, 1, codes_pair, tf.int32)
-        log_probabilities = tf.nn.log_softmax(logits)
-        products = tf.math.multiply_no_nan(log_probabilities, tf.exp(log_probabilities))
-        classes = tf.random.stateless_categorical(reward_logits, 1, reward_pair, tf.int32)
-        return {
-            "codes": tf.reshape(codes, [-1, GRID_SIZE, GRID_SIZE]),
-            "entropies": -tf.reduce_sum(products, axis=-1),
-            "reward": class_rewards(classes[:, 0]),
-            "expected_reward": expected_rewards(reward_logits),
-            "reward_probabilities": tf.nn.softmax(reward_logits),
-        }
-
-    return draw
 
 
 def _png(picture: np.ndarray) -> str:

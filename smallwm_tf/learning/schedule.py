@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+#: What an iteration consists of, in the order in which it runs.
+PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
+
 
 class Work(NamedTuple):
     """Amounts of work of a whole run."""
@@ -20,9 +23,9 @@ def collection_steps(config, iteration: int) -> int:
     return collection.first_iteration_steps if iteration == 1 else collection.steps_per_iteration
 
 
-def total_steps(config) -> int:
-    """Real steps of a whole run: the replay's capacity."""
-    iterations = range(1, config.collection.num_iterations + 1)
+def total_steps(config, num_iterations: int | None = None) -> int:
+    """Real steps of the first iterations; without a number of the whole run, the replay's size."""
+    iterations = range(1, (num_iterations or config.collection.num_iterations) + 1)
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 

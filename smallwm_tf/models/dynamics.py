@@ -208,3 +208,42 @@ def expected_rewards(logits: tf.Tensor) -> tf.Tensor:
     """Mean of p(r_t | y_t): logits [B, 3] → [B] in [−1, 1]."""
     probabilities = tf.nn.softmax(logits)
     return probabilities[:, 2] - probabilities[:, 0]
+
+
+class DrawnStep(NamedTuple):
+    """One step of a dream, and what it was drawn from; B dreams."""
+
+    codes: tf.Tensor  # z_{t+1}, int32 [B, 6, 6]
+    entropies: tf.Tensor  # of its distribution, nats [B, 6, 6]
+    rewards: tf.Tensor  # r_t, −1, 0 or 1, float32 [B]
+    reward_probabilities: tf.Tensor  # of −1, 0, 1, [B, 3]
+
+
+def draw_step(
+    latent_logits: tf.Tensor,
+    reward_logits: tf.Tensor,
+    temperature: tf.Tensor | float,
+    codes_pair: tf.Tensor,
+    reward_pair: tf.Tensor,
+) -> DrawnStep:
+    """Draws the next code and the reward, with TensorFlow's own operations alone.
+
+    Args:
+      latent_logits: [B, 6, 6, K].
+      reward_logits: [B, 3].
+      temperature: divides the latent logits.
+      codes_pair: int32 pair for the codes.
+      reward_pair: int32 pair for the rewards.
+    """
+    logits = latent_logits / temperature
+    flat = tf.reshape(logits, [-1, logits.shape[-1]])
+    codes = tf.random.stateless_categorical(flat, 1, codes_pair, tf.int32)
+    classes = tf.random.stateless_categorical(reward_logits, 1, reward_pair, tf.int32)
+    log_probabilities = tf.nn.log_softmax(logits)
+    products = tf.math.multiply_no_nan(log_probabilities, tf.exp(log_probabilities))
+    return DrawnStep(
+        codes=tf.reshape(codes, [-1, GRID_SIZE, GRID_SIZE]),
+        entropies=-tf.reduce_sum(products, axis=-1),
+        rewards=class_rewards(classes[:, 0]),
+        reward_probabilities=tf.nn.softmax(reward_logits),
+    )
