@@ -43,6 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "epochs": (8, 2, 2),
                 "learning_rate": 1e-3,
                 "reward_loss_weight": 10.0,
+                "epoch_fallback": True,
             },
             "dream": {
                 "num_dreams": 64,

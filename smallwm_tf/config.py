@@ -124,6 +124,8 @@ FIELDS = (
           "weight of the reward's cross-entropy in the loss"),
     Field("dynamics.epochs", _EPOCHS, "[0, 1000000]", "epochs", "authors",
           "training of the world model, one entry per iteration"),
+    Field("dynamics.epoch_fallback", False, "", "", "ours",
+          "go back to the best epoch if the last one predicts held-out codes worse than copying"),
     Field("dream.num_dreams", 16, "[1, 65536]", "dreams", "paper",
           "dreams that run side by side in one policy update"),
     Field("dream.horizon", 50, "[1, 100000]", "steps", "paper",

@@ -16,10 +16,11 @@ from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.evaluation import evaluate, score_random_policy
 from smallwm_tf.judging import RealityCheck, judge_world_model, play_held_out
+from smallwm_tf.learning.held_out import OneStep, one_step_measure
 from smallwm_tf.learning.ppo import METRICS as PPO_METRICS
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.schedule import PHASES, collection_steps
-from smallwm_tf.learning.selection import BestPolicy, set_weights, weights_of
+from smallwm_tf.learning.selection import BestWeights, set_weights, weights_of
 from smallwm_tf.learning.world_model_learner import (
     DYNAMICS_METRICS,
     VQVAE_METRICS,
@@ -123,7 +124,7 @@ class Session(RunState):
             self._train_vqvae_alone(iteration)
             self.within = self.within | {"part": "dynamics", "done": 0, "confusion": [[0] * 3] * 3}
         self.learner.encode_replay()
-        self._train_dynamics(iteration)
+        self._train_dynamics(iteration, held_out)
         measures, curves = judge_world_model(
             self.world_model, held_out, self.config, self.seed, iteration
         )
@@ -150,12 +151,12 @@ class Session(RunState):
         interval = self.config.ppo.check_interval
         pair = seed_pair(self.seed, "ppo", iteration)
         begun = weights_of(self.policy)
-        done, collected, best = 0, [], BestPolicy(self.policy)
+        done, collected, best = 0, [], BestWeights(self.policy)
         if self.within:
             done = self.within["done"]
             collected = [np.array(values, np.float32) for values in self.within["collected"]]
             begun = self.within_weights("begun")
-            best.pay, best.weights = self.within["best_pay"], self.within_weights("best")
+            best.score, best.weights = self.within["best_score"], self.within_weights("best")
         check = self._open_check(iteration, begun) if interval else None
         if check and not self.within:
             self._look(check, best, iteration)
@@ -179,7 +180,7 @@ class Session(RunState):
                     {
                         "done": number + 1,
                         "collected": [values.tolist() for values in collected],
-                        "best_pay": best.pay,
+                        "best_score": best.score,
                     },
                     begun=begun,
                     best=best.weights,
@@ -278,7 +279,7 @@ class Session(RunState):
         set_weights(self.policy, present)
         return check
 
-    def _look(self, check: RealityCheck, best: BestPolicy, iteration: int) -> None:
+    def _look(self, check: RealityCheck, best: BestWeights, iteration: int) -> None:
         """Lets the present policy play the real game; the best one so far is kept."""
         self.actor.refresh()
         pay = float(check.real_rewards(self.ppo_updates).sum(axis=1).mean())
@@ -304,7 +305,7 @@ class Session(RunState):
                 self.pause(self.within | {"done": done})
         self.learner.use_warmup_learning_rate(False)
 
-    def _train_dynamics(self, iteration: int) -> None:
+    def _train_dynamics(self, iteration: int, held_out: Replay) -> None:
         config = self.config.dynamics
         pair = seed_pair(self.seed, "world_model", iteration)
         order = generator(self.seed, "world_model", iteration)
@@ -317,6 +318,9 @@ class Session(RunState):
         total, done = sum(len(rows) for rows in epochs), self.within["done"]
         confusion = np.array(self.within["confusion"], float)
         self._frame_batches(order, done)  # those that are used up
+        measure = one_step_measure(self.world_model, held_out, config.window_length)
+        last, best = self.within.get("last_epoch"), BestWeights(self.world_model)
+        best.score, best.weights = self.within.get("best_score"), self.within_weights("best")
         with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
             for group, is_last in self._groups(epochs, done):
                 vqvae, dynamics, group_confusion = self.learner.joint_steps(
@@ -336,7 +340,25 @@ class Session(RunState):
                         **reward_precision_and_recall(confusion),
                     )
                     confusion = np.zeros([3, 3])
-                self.pause(self.within | {"done": done, "confusion": confusion.tolist()})
+                    if config.epoch_fallback:
+                        last = self._log_epoch(iteration, measure())
+                        best.offer(last["code_accuracy"])
+                place = {"done": done, "confusion": confusion.tolist()}
+                place |= {"last_epoch": last, "best_score": best.score}
+                self.pause(self.within | place, best=best.weights)
+        if last and last["code_accuracy"] <= last["copy_accuracy"]:
+            say("the last epoch predicts no better than copying: back to the best epoch")
+            best.restore()
+
+    def _log_epoch(self, iteration: int, found: OneStep) -> dict[str, float]:
+        measures = {
+            "latent_loss": found.latent_loss,
+            "reward_loss": found.reward_loss,
+            "code_accuracy": found.code_accuracy,
+            "copy_accuracy": found.copy_accuracy,
+        }
+        self.metrics.write("epoch", iteration, self.counters["dynamics_steps"], **measures)
+        return measures
 
     def _groups(self, epochs: list[np.ndarray], done: int) -> Iterator[tuple[np.ndarray, bool]]:
         """Updates in groups of ``logging.interval``, without the first ``done`` of them.

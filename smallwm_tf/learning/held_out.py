@@ -12,6 +12,7 @@ compare with what really happened h steps later:
 Shapes: S starts, H horizon, F stacked frames.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,13 @@ def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> One
       replay: held-out steps.
       window_length: steps of a window; every transition is in one.
     """
+    return one_step_measure(world_model, replay, window_length)()
+
+
+def one_step_measure(
+    world_model: WorldModel, replay: Replay, window_length: int
+) -> Callable[[], OneStep]:
+    """``one_step`` as a function that is compiled once, for measuring again and again."""
     vqvae = world_model.vqvae
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
@@ -111,28 +119,32 @@ def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> One
         return losses, num_transitions, num_next
 
     starts = replay.window_starts(np.random.default_rng(0), window_length)
-    sums = np.zeros(3)
-    reward_loss = transitions = nexts = 0.0
-    confusion, predicted = np.zeros([3, 3]), np.zeros(3)
-    for first in range(0, len(starts), _WINDOWS_AT_ONCE):
-        losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
-        measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
-        sums += np.array([float(measure) for measure in measures]) * float(next_count)
-        reward_loss += float(losses.reward) * float(count)
-        transitions, nexts = transitions + float(count), nexts + float(next_count)
-        confusion += losses.reward_confusion.numpy()
-        predicted += losses.reward_probabilities.numpy() * float(count)
-    true = confusion.sum(axis=1)
-    calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
-    latent, accuracy, copies = sums / max(nexts, 1.0)
-    return OneStep(
-        float(latent),
-        float(accuracy),
-        float(copies),
-        reward_loss / max(transitions, 1.0),
-        confusion,
-        calibration,
-    )
+
+    def measure() -> OneStep:
+        sums = np.zeros(3)
+        reward_loss = transitions = nexts = 0.0
+        confusion, predicted = np.zeros([3, 3]), np.zeros(3)
+        for first in range(0, len(starts), _WINDOWS_AT_ONCE):
+            losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
+            measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
+            sums += np.array([float(value) for value in measures]) * float(next_count)
+            reward_loss += float(losses.reward) * float(count)
+            transitions, nexts = transitions + float(count), nexts + float(next_count)
+            confusion += losses.reward_confusion.numpy()
+            predicted += losses.reward_probabilities.numpy() * float(count)
+        true = confusion.sum(axis=1)
+        calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
+        latent, accuracy, copies = sums / max(nexts, 1.0)
+        return OneStep(
+            float(latent),
+            float(accuracy),
+            float(copies),
+            reward_loss / max(transitions, 1.0),
+            confusion,
+            calibration,
+        )
+
+    return measure
 
 
 def open_loop_curves(

@@ -1,49 +1,48 @@
-"""Keeps the policy that earned most in the real game, of several moments of its training."""
+"""Keeps the best weights of several moments of a training, by a measure on real steps."""
 
 import numpy as np
+import tensorflow as tf
 
-from smallwm_tf.models.policy import PolicyAndValue
 
-
-class BestPolicy:
-    """Remembers the weights of the best policy offered so far.
+class BestWeights:
+    """Remembers the weights of the best moment offered so far.
 
     Args:
-      policy: whose weights are looked at, and restored in the end.
+      network: whose weights are looked at, and restored in the end.
 
     Attributes:
-      pay: what the best one earned; None before the first offer.
+      score: of the best moment; None before the first offer.
       weights: its weights; none before the first offer.
     """
 
-    def __init__(self, policy: PolicyAndValue):
-        self._policy = policy
+    def __init__(self, network: tf.Module):
+        self._network = network
         self.weights: list[np.ndarray] = []
-        self.pay: float | None = None
+        self.score: float | None = None
 
-    def offer(self, pay: float) -> bool:
-        """Keeps the present weights unless earlier ones earned more; returns whether it did.
+    def offer(self, score: float) -> bool:
+        """Keeps the present weights unless earlier ones scored higher; returns whether it did.
 
-        Of two that earned the same the later one is kept: where the real game paid nothing, the
-        dream's opinion counts.
+        Of two that scored the same the later one is kept: where the real game paid a policy
+        nothing, the dream's opinion counts.
         """
-        if self.pay is not None and pay < self.pay:
+        if self.score is not None and score < self.score:
             return False
-        self.pay = pay
-        self.weights = weights_of(self._policy)
+        self.score = score
+        self.weights = weights_of(self._network)
         return True
 
     def restore(self) -> None:
-        """Gives the policy the best weights back."""
-        set_weights(self._policy, self.weights)
+        """Gives the network the best weights back."""
+        set_weights(self._network, self.weights)
 
 
-def weights_of(policy: PolicyAndValue) -> list[np.ndarray]:
-    """Copies of a policy's weights."""
-    return [variable.numpy() for variable in policy.variables]
+def weights_of(network: tf.Module) -> list[np.ndarray]:
+    """Copies of a network's weights."""
+    return [variable.numpy() for variable in network.variables]
 
 
-def set_weights(policy: PolicyAndValue, weights: list[np.ndarray]) -> None:
-    """Gives a policy weights that ``weights_of`` returned."""
-    for variable, value in zip(policy.variables, weights, strict=True):
+def set_weights(network: tf.Module, weights: list[np.ndarray]) -> None:
+    """Gives a network weights that ``weights_of`` returned."""
+    for variable, value in zip(network.variables, weights, strict=True):
         variable.assign(value)

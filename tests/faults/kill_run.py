@@ -87,7 +87,8 @@ def opening(run_dir: pathlib.Path) -> Callable[[], bool]:
     """Says whether a process that was just started has read what there is of its run."""
     log = pathlib.Path(f"{run_dir}.log")
     if newest_checkpoint(run_dir) is None:
-        return (run_dir / "metrics.jsonl").exists
+        began, metrics = time.time(), run_dir / "metrics.jsonl"
+        return lambda: metrics.exists() and metrics.stat().st_mtime >= began
     before = log.read_text().count(_CONTINUING)
     return lambda: log.read_text().count(_CONTINUING) > before
 
@@ -108,11 +109,14 @@ def newest_checkpoint(run_dir: pathlib.Path) -> pathlib.Path | None:
     return folder / max(names) if names else None
 
 
-def is_saving(run_dir: pathlib.Path) -> bool:
-    """Whether a checkpoint is half-written."""
-    folder = run_dir / "checkpoints"
-    names = os.listdir(folder) if folder.is_dir() else ()
-    return any(name.startswith(".saving-0") for name in names)
+def is_saving(run_dir: pathlib.Path, since: float) -> bool:
+    """Whether a checkpoint is half-written that was begun since then (seconds of the epoch)."""
+    try:
+        return any(
+            path.stat().st_ctime >= since for path in (run_dir / "checkpoints").glob(".saving-0*")
+        )
+    except FileNotFoundError:  # it has just been renamed
+        return False
 
 
 def run_and_kill(
@@ -138,7 +142,7 @@ def run_and_kill(
     Returns:
       Where it was; None if it ended before.
     """
-    began = time.monotonic()
+    began = time.time()
     process, is_open = start(run_dir, words), opening(run_dir)
     wait = chance.uniform(0.0, 0.5 * longest)  # this run may be faster than the reference
     reached = None
@@ -147,7 +151,8 @@ def run_and_kill(
         if done >= slot and reached is None and is_open():
             reached = time.monotonic()
         if reached is not None:
-            due = is_saving(run_dir) if target == SAVE else time.monotonic() - reached >= wait
+            waited = time.monotonic() - reached >= wait
+            due = is_saving(run_dir, began) if target == SAVE else waited
             if due or done > slot + 1:
                 break
         time.sleep(0.0005 if target == SAVE else 0.005)
@@ -161,8 +166,8 @@ def run_and_kill(
         return None  # it had just finished
     done = phases_done(run_dir)
     name = PHASES[done % len(PHASES)]
-    elapsed = time.monotonic() - began
-    return Kill(name, done // len(PHASES) + 1, is_saving(run_dir), elapsed)
+    inside_save = is_saving(run_dir, began)
+    return Kill(name, done // len(PHASES) + 1, inside_save, time.time() - began)
 
 
 def finish(run_dir: pathlib.Path, words: list[str]) -> None:

@@ -1,10 +1,10 @@
-"""The best of several policies, kept and given back to the last bit."""
+"""The best of several weights, kept and given back to the last bit."""
 
 import numpy as np
 import pytest
 
 from smallwm_tf.config import build_config
-from smallwm_tf.learning.selection import BestPolicy
+from smallwm_tf.learning.selection import BestWeights
 from smallwm_tf.models.build import build_models
 
 SETTINGS = {"game.num_stacked_frames": 1, "vqvae.num_embeddings": 8, "dynamics.channels": 4}
@@ -34,13 +34,13 @@ def change(policy, seed: int) -> list[np.ndarray]:
     ],
 )
 def test_the_best_policy_comes_back_and_of_equal_ones_the_later(policy, pays, kept):
-    best = BestPolicy(policy)
-    assert best.pay is None
+    best = BestWeights(policy)
+    assert best.score is None
     weights = []
     for number, (pay, is_kept) in enumerate(zip(pays, kept, strict=True)):
         weights.append(change(policy, number))
         assert best.offer(pay) is is_kept
-        assert best.pay == max(pays[: number + 1])
+        assert best.score == max(pays[: number + 1])
     change(policy, 99)  # training goes on
     best.restore()
     last_kept = max(number for number, is_kept in enumerate(kept) if is_kept)
@@ -50,7 +50,7 @@ def test_the_best_policy_comes_back_and_of_equal_ones_the_later(policy, pays, ke
 
 
 def test_an_offer_changes_nothing_in_the_policy(policy):
-    best = BestPolicy(policy)
+    best = BestWeights(policy)
     for number, pay in enumerate((1.0, 0.0)):
         weights = change(policy, number)
         best.offer(pay)
