@@ -1,6 +1,7 @@
 """What a training run consists of, and how it is saved and restored."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,21 @@ class RunState:
         within = {f"{_WITHIN}{name}": value for name, value in self.within_arrays.items()}
         self._checkpoints.save(progress, state | within, chunks)
         self._saved_at = time.monotonic()
+
+    def log(self, event: str, iteration: int, step: int, named: Mapping[str, float]) -> None:
+        """Writes a line of metrics.
+
+        Raises:
+          FloatingPointError: a value is not finite; it is named, and the line is written.
+        """
+        plain = {name: float(value) for name, value in named.items()}
+        bad = [name for name, value in plain.items() if not np.isfinite(value)]
+        self.metrics.write(event, iteration, step, **plain)
+        if bad:
+            raise FloatingPointError(
+                f"{event}: {', '.join(bad)} is not finite in iteration {iteration}; the last "
+                f"checkpoint in {self.run.checkpoints} is good; try a smaller learning rate"
+            )
 
     def _check_weights(self) -> None:
         modules = {

@@ -7,7 +7,7 @@ result as a run that was never interrupted.
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,25 +15,16 @@ from smallwm_tf import pictures
 from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.evaluation import evaluate, score_random_policy
-from smallwm_tf.judging import RealityCheck, judge_world_model, play_held_out
-from smallwm_tf.learning.held_out import OneStep, one_step_measure
-from smallwm_tf.learning.ppo import METRICS as PPO_METRICS
-from smallwm_tf.learning.replay import Replay
+from smallwm_tf.judging import judge_world_model
 from smallwm_tf.learning.schedule import PHASES, collection_steps
-from smallwm_tf.learning.selection import BestWeights, set_weights, weights_of
-from smallwm_tf.learning.world_model_learner import (
-    DYNAMICS_METRICS,
-    VQVAE_METRICS,
-    batches,
-    reward_precision_and_recall,
-)
+from smallwm_tf.policy_training import train_policy
 from smallwm_tf.progress import Progress, say
-from smallwm_tf.randomness import generator, seed_pair
 from smallwm_tf.run_state import RunState
 from smallwm_tf.runs.files import read_json, write_json
-from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
+from smallwm_tf.runs.replay_files import write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.stopping import StopRequest
+from smallwm_tf.world_model_training import train_world_model
 
 _COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to see
 
@@ -117,14 +108,8 @@ class Session(RunState):
 
     @phase
     def learn_world_model(self, iteration: int) -> None:
-        """Trains the VQ-VAE alone, then jointly with the dynamics."""
-        held_out = self._held_out(iteration)
-        self.learner.find_background()
-        if self.within["part"] == "vqvae":
-            self._train_vqvae_alone(iteration)
-            self.within = self.within | {"part": "dynamics", "done": 0, "confusion": [[0] * 3] * 3}
-        self.learner.encode_replay()
-        self._train_dynamics(iteration, held_out)
+        """Trains the world model, and judges it by steps that it was not trained on."""
+        held_out = train_world_model(self, iteration)
         measures, curves = judge_world_model(
             self.world_model, held_out, self.config, self.seed, iteration
         )
@@ -146,52 +131,8 @@ class Session(RunState):
 
     @phase
     def learn_policy(self, iteration: int) -> None:
-        """Improves the policy inside the dream."""
-        num_updates = self.config.ppo.num_updates[iteration - 1]
-        interval = self.config.ppo.check_interval
-        pair = seed_pair(self.seed, "ppo", iteration)
-        begun = weights_of(self.policy)
-        done, collected, best = 0, [], BestWeights(self.policy)
-        if self.within:
-            done = self.within["done"]
-            collected = [np.array(values, np.float32) for values in self.within["collected"]]
-            begun = self.within_weights("begun")
-            best.score, best.weights = self.within["best_score"], self.within_weights("best")
-        check = self._open_check(iteration, begun) if interval else None
-        if check and not self.within:
-            self._look(check, best, iteration)
-        with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
-            for number in range(done, num_updates):
-                values = self.ppo.update(pair, number).numpy()
-                if not np.isfinite(values).all():  # at once: a look would play with such weights
-                    named = dict(zip(PPO_METRICS, values, strict=True))
-                    self._log("ppo", iteration, self.ppo_updates + 1, named)
-                collected.append(values)
-                self.ppo_updates += 1
-                progress.update(1, dream_return=float(values[0]))
-                last = number + 1 == num_updates
-                if last or len(collected) == self.config.logging.interval:
-                    named = dict(zip(PPO_METRICS, np.mean(collected, axis=0), strict=True))
-                    self._log("ppo", iteration, self.ppo_updates, named)
-                    collected = []
-                if check and (last or (number + 1) % interval == 0):
-                    self._look(check, best, iteration)
-                self.pause(
-                    {
-                        "done": number + 1,
-                        "collected": [values.tolist() for values in collected],
-                        "best_score": best.score,
-                    },
-                    begun=begun,
-                    best=best.weights,
-                )
-        if check:
-            best.restore()
-            self.actor.refresh()
-        else:
-            check = self._open_check(iteration, weights_of(self.policy))
-        promise = check.promise(self.world_model, self.policy)
-        check.close()
+        """Trains the policy in the dream, and compares what it promises with the real game."""
+        promise = train_policy(self, iteration)
         self.metrics.write(
             "promise",
             iteration,
@@ -247,147 +188,3 @@ class Session(RunState):
             update(count)
 
         return check_and_update
-
-    def _held_out(self, iteration: int) -> Replay:
-        """Held-out steps, played with the codes and the policy from before this training."""
-        if not self.within:
-            self.actor.refresh()
-            played = play_held_out(self.arguments, self.actor, iteration, self.stop.check)
-            chunk = write_chunk(
-                self.run.replay / f"held_out_{iteration:06d}.npz", **played.as_arrays()
-            )
-            self.within = {"part": "vqvae", "done": 0, "held_out": chunk._asdict()}
-            # The last iteration's stays: a checkpoint that is fallen back to may need it.
-            old = self.run.replay / f"held_out_{iteration - 2:06d}.npz"
-            old.unlink(missing_ok=True)
-            return played
-        chunk = Chunk(**self.within["held_out"])
-        arrays = read_chunk(self.run.replay / chunk.name, sha256=chunk.sha256)
-        played = Replay(len(arrays["frames"]))
-        played.append(**arrays)
-        return played
-
-    def _open_check(self, iteration: int, weights: list[np.ndarray]) -> RealityCheck:
-        """Finds the moments of the real game that a policy with these weights comes to.
-
-        The actor is left with these weights.
-        """
-        present = weights_of(self.policy)
-        set_weights(self.policy, weights)
-        self.actor.refresh()
-        check = RealityCheck(self.arguments, self.actor, iteration)
-        set_weights(self.policy, present)
-        return check
-
-    def _look(self, check: RealityCheck, best: BestWeights, iteration: int) -> None:
-        """Lets the present policy play the real game; the best one so far is kept."""
-        self.actor.refresh()
-        pay = float(check.real_rewards(self.ppo_updates).sum(axis=1).mean())
-        kept = best.offer(pay)
-        self.metrics.write("check", iteration, self.ppo_updates, real=pay, kept=kept)
-
-    def _train_vqvae_alone(self, iteration: int) -> None:
-        config = self.config.vqvae
-        first = iteration == 1
-        self.learner.use_warmup_learning_rate(first)
-        order = generator(self.seed, "warm_up", *([] if first else [iteration]))
-        epochs = [
-            batches(self.replay.frame_order(order), config.batch_size)
-            for _ in range(config.warmup_epochs if first else config.later_epochs)
-        ]
-        total, done = sum(len(rows) for rows in epochs), self.within["done"]
-        with Progress(total, f"{iteration}: VQ-VAE alone", "update", initial=done) as progress:
-            for group, _ in self._groups(epochs, done):
-                values = self.learner.warmup_steps(group).numpy()
-                self._log_vqvae(iteration, values)
-                progress.update(len(group), elbo=float(values[2]))
-                done += len(group)
-                self.pause(self.within | {"done": done})
-        self.learner.use_warmup_learning_rate(False)
-
-    def _train_dynamics(self, iteration: int, held_out: Replay) -> None:
-        config = self.config.dynamics
-        pair = seed_pair(self.seed, "world_model", iteration)
-        order = generator(self.seed, "world_model", iteration)
-        epochs = [
-            batches(
-                self.replay.window_starts(order, config.window_length), config.windows_per_batch
-            )
-            for _ in range(config.epochs[iteration - 1])
-        ]
-        total, done = sum(len(rows) for rows in epochs), self.within["done"]
-        confusion = np.array(self.within["confusion"], float)
-        self._frame_batches(order, done)  # those that are used up
-        measure = one_step_measure(self.world_model, held_out, config.window_length)
-        last, best = self.within.get("last_epoch"), BestWeights(self.world_model)
-        best.score, best.weights = self.within.get("best_score"), self.within_weights("best")
-        with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
-            for group, is_last in self._groups(epochs, done):
-                vqvae, dynamics, group_confusion = self.learner.joint_steps(
-                    group, self._frame_batches(order, len(group)), done, pair
-                )
-                done += len(group)
-                confusion += group_confusion.numpy()
-                named = dict(zip(DYNAMICS_METRICS, dynamics.numpy(), strict=True))
-                self._log_vqvae(iteration, vqvae.numpy())
-                self._log("dynamics", iteration, self.counters["dynamics_steps"], named)
-                progress.update(len(group), latent_loss=float(named["latent_loss"]))
-                if is_last:
-                    self.metrics.write(
-                        "reward_prediction",
-                        iteration,
-                        self.counters["dynamics_steps"],
-                        **reward_precision_and_recall(confusion),
-                    )
-                    confusion = np.zeros([3, 3])
-                    if config.epoch_fallback:
-                        last = self._log_epoch(iteration, measure())
-                        best.offer(last["code_accuracy"])
-                place = {"done": done, "confusion": confusion.tolist()}
-                place |= {"last_epoch": last, "best_score": best.score}
-                self.pause(self.within | place, best=best.weights)
-        if last and last["code_accuracy"] <= last["copy_accuracy"]:
-            say("the last epoch predicts no better than copying: back to the best epoch")
-            best.restore()
-
-    def _log_epoch(self, iteration: int, found: OneStep) -> dict[str, float]:
-        measures = {
-            "latent_loss": found.latent_loss,
-            "reward_loss": found.reward_loss,
-            "code_accuracy": found.code_accuracy,
-            "copy_accuracy": found.copy_accuracy,
-        }
-        self.metrics.write("epoch", iteration, self.counters["dynamics_steps"], **measures)
-        return measures
-
-    def _groups(self, epochs: list[np.ndarray], done: int) -> Iterator[tuple[np.ndarray, bool]]:
-        """Updates in groups of ``logging.interval``, without the first ``done`` of them.
-
-        Yields:
-          Rows of one group, and whether its epoch ends with it.
-        """
-        interval = self.config.logging.interval
-        for rows in epochs:
-            skipped = min(done, len(rows))
-            done -= skipped
-            for start in range(skipped, len(rows), interval):
-                yield rows[start : start + interval], start + interval >= len(rows)
-
-    def _frame_batches(self, order: np.random.Generator, count: int) -> np.ndarray:
-        shape = [count, self.config.vqvae.batch_size]
-        return order.integers(self.replay.size, size=shape).astype(np.int32)
-
-    def _log_vqvae(self, iteration: int, values: np.ndarray) -> None:
-        named = dict(zip(VQVAE_METRICS, values, strict=True))
-        if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
-            self._log("vqvae", iteration, self.counters["vqvae_steps"], named)
-
-    def _log(self, event: str, iteration: int, step: int, named: Mapping[str, float]) -> None:
-        plain = {name: float(value) for name, value in named.items()}
-        bad = [name for name, value in plain.items() if not np.isfinite(value)]
-        self.metrics.write(event, iteration, step, **plain)
-        if bad:
-            raise FloatingPointError(
-                f"{event}: {', '.join(bad)} is not finite in iteration {iteration}; the last "
-                f"checkpoint in {self.run.checkpoints} is good; try a smaller learning rate"
-            )

@@ -30,7 +30,7 @@ def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
             accuracy = accuracies[number]
             return OneStep(1.0, accuracy, COPYING, 1.0, np.zeros([3, 3]), np.zeros(3))
 
-        monkeypatch.setattr("smallwm_tf.session.one_step_measure", lambda *_: measure)
+        monkeypatch.setattr("smallwm_tf.world_model_training.one_step_measure", lambda *_: measure)
         session.collect(1)
         session.learn_world_model(1)
         final = [variable.numpy() for variable in session.world_model.variables]

@@ -317,7 +317,7 @@ def test_a_value_that_is_not_finite_stops_the_run_and_is_recorded(tmp_path):
     with open_run(arguments) as run:
         session = Session(arguments, run)
         with pytest.raises(FloatingPointError, match="ppo: policy_loss is not finite in iterat"):
-            session._log("ppo", 1, 1, {"policy_loss": float("nan"), "value_loss": 1.0})
+            session.log("ppo", 1, 1, {"policy_loss": float("nan"), "value_loss": 1.0})
         lines = session.metrics.read()
         session.close()
     assert lines[-1]["policy_loss"] is None and lines[-1]["value_loss"] == 1.0

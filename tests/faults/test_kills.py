@@ -10,7 +10,7 @@ from tests.faults import kill_run
 
 SETTINGS = kill_run.TINY | {
     "collection.num_iterations": 1,
-    "dynamics.epochs": "(1,)",
+    "dynamics.epochs": "(2,)",
     "ppo.num_updates": "(30,)",
     "dynamics.convolution": "direct",  # less to compile
 }

@@ -1,0 +1,35 @@
+"""The setting reaches TensorFlow: with it, what may differ from run to run is refused.
+
+In a process of its own, since TensorFlow cannot be told otherwise afterwards.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import pathlib, sys
+from tests.faults.conftest import tiny_arguments
+from smallwm_tf.run_state import RunState
+from smallwm_tf.runs.run_directory import RunDirectory
+import tensorflow as tf
+
+path, deterministic = pathlib.Path(sys.argv[1]), sys.argv[2]
+arguments = tiny_arguments(path, deterministic=deterministic)
+with RunDirectory.open(path, arguments.game, arguments.config, 3, "catch") as run:
+    RunState(arguments, run).close()
+tf.random.set_seed(None)
+try:
+    tf.random.uniform([1])  # numbers that no seed repeats
+    print("allowed")
+except RuntimeError as error:
+    print("refused" if "determinism is enabled" in str(error) else error)
+"""
+
+
+@pytest.mark.parametrize(("deterministic", "outcome"), [("true", "refused"), ("false", "allowed")])
+def test_what_may_differ_is_refused(tmp_path, deterministic, outcome):
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), deterministic]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[-1:] == [outcome], done.stderr[-2000:]
