@@ -9,6 +9,8 @@ What departs from the paper, and why (docs/details.md has what each change bough
 - A young model draws too wild codes: it learns from eight true ones of eleven instead of four, the
   drawn ones are tempered, in training and in dreams, and a dream starts with four real steps of
   context and lasts 16 instead of 50 steps, with a bootstrap.
+- Where the last epoch of the dynamics predicts held-out codes no better than copying them does, the
+  best epoch is kept: some games are learned by heart in eight.
 - Rewards count in full in the model's loss, and dreams pay their mean instead of a draw.
 - PPO passes over each batch once: four passes learn the noise of a batch by heart.
 - Of three policies per iteration the one is kept that the real game paid best from 48 moments, over

@@ -6,7 +6,7 @@ import pytest
 from smallwm_tf.learning.held_out import OneStep
 from smallwm_tf.session import Session
 from smallwm_tf.stopping import Stopped
-from tests.test_session import arguments_for, open_run
+from tests.tiny_runs import arguments_for, open_run
 
 COPYING = 0.5
 SETTINGS = {"dynamics.epochs": "(3,1)", "dynamics.epoch_fallback": "true"}
