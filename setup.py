@@ -29,7 +29,7 @@ setup(
         "play": ["flask>=3.0"],
         "test": [
             "pytest>=8",
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "packaging",
             "ruff>=0.17,<0.18",
