@@ -166,6 +166,12 @@ def test_more_than_deflate_can_hold_is_refused_before_allocation(path):
     assert peak < 5_000_000 and "more bytes than it can hold" in message
 
 
+def test_a_shape_larger_than_the_file_is_refused_before_allocation(path):
+    zip_of(path, ("a.npy", header_only((10**9,), payload=b"x")))
+    peak, message = peak_of_refusal(path)
+    assert peak < 5_000_000 and "declares shape (1000000000,)" in message
+
+
 def test_duplicate_names_are_refused(path):
     with pytest.warns(UserWarning, match="Duplicate"):
         zip_of(path, ("a.npy", npy_bytes(np.zeros(2))), ("a.npy", npy_bytes(np.ones(2))))
