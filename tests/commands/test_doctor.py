@@ -52,6 +52,18 @@ def test_a_missing_package_does_not_stop_the_other_checks(tmp_path):
     assert any(line.startswith("ok     keras") for line in lines)
 
 
+def test_a_check_that_fails_does_not_hide_the_others(tmp_path, monkeypatch):
+    def broken():
+        raise RuntimeError("libcuda.so is\nbroken")
+        yield
+
+    monkeypatch.setattr(doctor, "_examine_tensorflow", broken)
+    findings = {finding.topic: finding for finding in doctor.examine("Catch", tmp_path)}
+    assert findings["tensorflow"].state == doctor.WRONG and findings["tensorflow"].remedy
+    assert findings["tensorflow"].text == "RuntimeError: libcuda.so is broken"
+    assert {"python", "packages", "memory", "game", "disk"} < set(findings)
+
+
 def test_little_memory_is_told(monkeypatch):
     monkeypatch.setattr(doctor, "_available_memory", lambda: 1e9)
     (finding,) = doctor._examine_memory()

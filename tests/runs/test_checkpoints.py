@@ -281,6 +281,17 @@ def test_odd_manifests_are_refused(with_chunks, text):
     assert checkpoints.restore_latest().progress["number"] == 1
 
 
+@pytest.mark.parametrize("file", ["variables.index", "arrays.npz", "progress.json"])
+def test_a_manifest_that_passes_over_a_damaged_file_is_refused(saved, file):
+    path = saved / "000003" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"][file]
+    path.write_text(json.dumps(manifest))
+    DAMAGE["emptied"](saved / "000003" / file)
+    (line,) = restore(saved, 2).set_aside
+    assert "lists too few files" in line
+
+
 def test_progress_must_be_json(saved):
     checkpoints = Checkpoints(saved, make_objects())
     with pytest.raises(TypeError):
