@@ -23,7 +23,7 @@ from smallwm_tf.envs.games import Game, UnknownGameError, resolve_game
 from smallwm_tf.presets import DEFAULT_PRESET, load_preset, preset_names
 
 _LARGEST_SEED = 2**31 - 1
-_TRAIN = "smallwm_tf.train"
+PROGRAM = "smallwm_tf.train"
 _FLAGS = {  # flag -> meaning; those without "=" take no value
     "game=": "what to play: a game of the paper's Table 4, Catch, or a Gymnasium id (required)",
     "config=": f"preset: a name or the path of a Python file (default {DEFAULT_PRESET})",
@@ -80,7 +80,7 @@ def parse_train_arguments(argv: list[str]) -> TrainArguments:
         refuse(str(error))
 
 
-def refuse(message: str, program: str = _TRAIN) -> NoReturn:
+def refuse(message: str, program: str = PROGRAM) -> NoReturn:
     """Ends the program with one line on stderr and exit code 2."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr is closed
         print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)

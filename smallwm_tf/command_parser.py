@@ -100,12 +100,16 @@ def check_writable(flag: str, path: Path, command: str) -> None:
 
 @contextlib.contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
-    """Turns the errors that a user can mend into one line and exit code 2."""
+    """Turns the errors that a user can mend into one line and exit code 2.
+
+    Once TensorFlow is loaded: bad arguments are refused before.
+    """
     from smallwm_tf.analysis.scores import ScoresError
     from smallwm_tf.config import ConfigError
     from smallwm_tf.envs.frame_source import GameFaultError, UnsuitableGameError
     from smallwm_tf.envs.games import UnknownGameError
     from smallwm_tf.runs import RunError
+    from smallwm_tf.runs.files import reason_and_remedy
 
     try:
         yield
@@ -116,10 +120,12 @@ def one_line_errors(command: str) -> Iterator[None]:
         UnknownGameError,
         GameFaultError,
         UnsuitableGameError,
+        FloatingPointError,
     ) as error:
         refuse(str(error), command)
     except OSError as error:
+        reason, remedy = reason_and_remedy(error, error.filename or "")
         place = f"{error.filename}: " if error.filename else ""
-        refuse(f"{place}{error.strerror or error}", command)
+        refuse(f"{place}{reason}{'; ' if remedy else ''}{remedy}", command)
     except KeyboardInterrupt:
         refuse("interrupted", command)

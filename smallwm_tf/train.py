@@ -7,7 +7,8 @@ import contextlib
 import json
 import sys
 
-from smallwm_tf.command_line import TrainArguments, parse_train_arguments, refuse
+from smallwm_tf.command_line import PROGRAM, TrainArguments, parse_train_arguments
+from smallwm_tf.command_parser import one_line_errors
 from smallwm_tf.progress import say
 from smallwm_tf.quiet_start import load_tensorflow
 from smallwm_tf.stopping import Stopped, StopRequest
@@ -54,21 +55,17 @@ def main() -> None:
 def _run(arguments: TrainArguments, stop: StopRequest) -> None:
     load_tensorflow()  # not before: bad arguments are refused at once
 
-    from smallwm_tf.envs.frame_source import GameFaultError, UnsuitableGameError
-    from smallwm_tf.runs import RunError
-
-    try:
+    with one_line_errors(PROGRAM):
         if arguments.dry_run:
             from smallwm_tf.report import describe
 
             report = describe(arguments)
             print(json.dumps(report.as_json()) if arguments.json else "\n".join(report.lines()))
             return
-        train(arguments, stop)
-    except Stopped as stopped:
-        say(f"{stopped}: stopped; the same command goes on, {arguments.run_dir} has everything")
-    except (RunError, GameFaultError, UnsuitableGameError, FloatingPointError) as error:
-        refuse(str(error))
+        try:
+            train(arguments, stop)
+        except Stopped as stopped:
+            say(f"{stopped}: stopped; the same command goes on, {arguments.run_dir} has everything")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,11 @@ import sys
 
 import pytest
 
+from smallwm_tf import train
+from smallwm_tf.analysis.scores import ScoresError
+from smallwm_tf.envs.frame_source import GameFaultError
+from smallwm_tf.runs import RunError
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -53,3 +58,27 @@ def test_the_dry_run_as_text(tmp_path, game):
     assert run.returncode == 0, run.stderr
     assert "world model" in run.stdout and "real steps" in run.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RunError("run_dir=x: no"), "run_dir=x: no"),
+        (ScoresError("scores.json: not JSON"), "scores.json: not JSON"),
+        (GameFaultError("game x: reward"), "game x: reward"),
+        (FloatingPointError("ppo: value_loss"), "ppo: value_loss"),
+        (PermissionError(13, "Permission denied", "a/b"), "a/b: Permission denied; make the dir"),
+        (FileNotFoundError(2, "No such file", "a/b"), "a/b: No such file or directory"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_code_2(monkeypatch, capsys, tmp_path, error, line):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(train, "train", fail)
+    monkeypatch.setattr(sys, "argv", ["train", "--game=Catch", f"--run_dir={tmp_path}/run"])
+    with pytest.raises(SystemExit) as caught:
+        train.main()
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2 and printed.count("\n") == 1
+    assert printed.startswith(f"smallwm_tf.train: error: {line}")

@@ -12,7 +12,6 @@ starts over silently when its index cannot be read and never tries an older chec
 """
 
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -24,7 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import read_json, sha256_of, sync_directory, write_json
+from smallwm_tf.runs.files import (
+    read_json,
+    reason_and_remedy,
+    sha256_of,
+    sync_directory,
+    write_json,
+)
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 
 _FORMAT = 1
@@ -44,10 +49,12 @@ class Restored(NamedTuple):
     Attributes:
         progress: The dictionary given to `save`.
         arrays: The arrays given to `save`.
+        chunks: The replay chunks given to `save`, by name.
     """
 
     progress: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    chunks: dict[str, Chunk]
 
 
 class Checkpoints:
@@ -233,6 +240,10 @@ class Checkpoints:
 
         progress = read_json(directory / "progress.json")
         arrays = read_chunk(directory / "arrays.npz")
+        chunks = {
+            name: Chunk(name, described["bytes"], described["sha256"])
+            for name, described in read_json(directory / "manifest.json")["chunks"].items()
+        }
         try:
             status = tf.train.Checkpoint(**self._objects).read(str(directory / "variables"))
             if self._read_only:
@@ -245,7 +256,7 @@ class Checkpoints:
                 f"{directory}: is intact but does not fit this program's models ({reason}); "
                 "use the version that wrote it (versions.json), or another --run_dir"
             ) from error
-        return Restored(progress, arrays)
+        return Restored(progress, arrays, chunks)
 
     def _put_aside(self, damaged: Path, reason: str, used: Path) -> None:
         target, count = damaged.with_name(f"{damaged.name}.damaged"), 1
@@ -268,16 +279,10 @@ class Checkpoints:
         needed = sum(np.asarray(array).nbytes for array in arrays.values())
         for variable in _variables(self._objects):
             needed += int(np.prod(variable.shape)) * variable.dtype.size
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        room = ""
-        with contextlib.suppress(OSError):
-            room = f", {shutil.disk_usage(self.directory).free} are free"
-        remedy = "make room and run the same command again"
-        if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
-            remedy = "make the directory writable and run the same command again"
+        reason, remedy = reason_and_remedy(error, final)
         return CheckpointError(
-            f"{final}: could not be saved ({reason}; about {needed} bytes are needed{room}); "
-            f"older checkpoints are untouched; {remedy}"
+            f"{final}: could not be saved ({reason}, about {needed} bytes are needed); older "
+            f"checkpoints are untouched; {remedy or 'run the same command again'}"
         )
 
 

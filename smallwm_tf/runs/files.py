@@ -1,8 +1,11 @@
 """Files that are complete or absent: written under another name, flushed, then renamed."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,25 +13,59 @@ from typing import Any, BinaryIO
 from smallwm_tf.runs import RunError
 
 _MOST_JSON_BYTES = 64 * 2**20
+_HALF_WRITTEN = ".part"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then renames it; on failure nothing stays.
 
     Raises:
-        OSError: The disk is full or read-only; an older file at `path` is untouched.
+        OSError: The disk is full or read-only; it names `path`, where an older file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_HALF_WRITTEN}")
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
+
+
+def remove_half_written(directory: Path) -> None:
+    """Removes what processes that were killed inside `write_atomically` left in a directory."""
+    for path in directory.glob(f".*{_HALF_WRITTEN}"):
+        path.unlink(missing_ok=True)
+
+
+def reason_and_remedy(error: Exception, place: Path | str) -> tuple[str, str]:
+    """Why a file could not be written, and what to do about it; the remedy may be empty.
+
+    Args:
+        error: Of the operating system, or of TensorFlow, which hides the former's in a long text.
+        place: The file or directory; the room that is left there is told.
+    """
+    number, text = getattr(error, "errno", None), " ".join(str(error).split())
+    for known in (*_NO_ROOM, *_READ_ONLY):
+        if number is None and os.strerror(known) in text:
+            number = known
+    reason = os.strerror(number) if number else text[:200]
+    if number in _READ_ONLY:
+        return reason, "make the directory writable and run the same command again"
+    if number not in _NO_ROOM:
+        return reason, ""
+    with contextlib.suppress(OSError):
+        place = Path(place)
+        existing = next(path for path in (place, *place.parents) if path.exists())
+        reason += f", {shutil.disk_usage(existing).free} bytes are free"
+    return reason, "make room and run the same command again"
 
 
 def sync_directory(directory: Path) -> None:

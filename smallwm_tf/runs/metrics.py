@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smallwm_tf.runs import RunError
+from smallwm_tf.runs.files import reason_and_remedy
 
 if TYPE_CHECKING:
     from smallwm_tf.runs.run_directory import RunDirectory
@@ -62,6 +63,7 @@ class Metrics:
 
         Raises:
             TypeError: A value that is none of these, named.
+            OSError, RunError: The disk is full; the file is named.
         """
         line: dict[str, Any] = {"event": event, "iteration": int(iteration), "step": int(step)}
         not_finite: dict[str, str] = {}
@@ -73,8 +75,9 @@ class Metrics:
             line["not_finite"] = not_finite
         line["time"] = round(time.time(), 3)
         text = json.dumps(line, allow_nan=False)
-        self._file.write(text.encode("utf-8") + b"\n")
-        self._file.flush()
+        with self._named_errors():
+            self._file.write(text.encode("utf-8") + b"\n")
+            self._file.flush()
         self.num_lines += 1
         self._write_events(line)
 
@@ -84,10 +87,12 @@ class Metrics:
         Returns:
             The number of lines, for `rewind`.
         """
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named_errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self._writer is not None:
-            self._writer.flush()
+            with self._named_event_errors():
+                self._writer.flush()
         return self.num_lines
 
     def rewind(self, num_lines: int) -> int:
@@ -124,13 +129,15 @@ class Metrics:
         return list(read_metrics(self.path))
 
     def close(self) -> None:
-        """Flushes and closes; harmless when repeated."""
+        """Flushes and closes; harmless when repeated, and where the disk is full."""
         if not self._file.closed:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RunError):
                 self.sync()
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(RunError), self._named_event_errors():
+                self._writer.close()
             self._writer = None
 
     def __enter__(self) -> "Metrics":
@@ -154,12 +161,31 @@ class Metrics:
             return
         import tensorflow as tf
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._events))
-        with self._writer.as_default(step=line["step"]):
-            for name, value in line.items():
-                if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
-                    tf.summary.scalar(f"{line['event']}/{name}", float(value))
+        with self._named_event_errors():
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self._events))
+            with self._writer.as_default(step=line["step"]):
+                for name, value in line.items():
+                    if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
+                        tf.summary.scalar(f"{line['event']}/{name}", float(value))
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # of an open file, which does not tell its name
+            error.filename = str(self.path)
+            raise
+
+    @contextlib.contextmanager
+    def _named_event_errors(self) -> Iterator[None]:
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason, remedy = reason_and_remedy(error, self._events)
+            raise RunError(f"{self._events}: cannot be written ({reason}); {remedy}") from error
 
     def _rebuild_events(self) -> None:
         if self._writer is not None:
