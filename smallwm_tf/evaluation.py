@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
 from smallwm_tf.envs.game_batch import GameBatch, random_policy_returns
@@ -15,7 +17,11 @@ _GAMES_AT_ONCE = 32
 
 
 def evaluate(
-    arguments: TrainArguments, actor: Actor, iteration: int, on_episodes: Callable[[int], None]
+    arguments: TrainArguments,
+    actor: Actor,
+    iteration: int,
+    on_episodes: Callable[[int], None],
+    taken: list[np.ndarray] | None = None,
 ) -> Episodes:
     """Plays ``evaluation.num_episodes`` whole episodes, up to 32 side by side.
 
@@ -25,6 +31,7 @@ def evaluate(
       iteration: keeps the random numbers of evaluations apart.
       on_episodes: called at every step, with the number of episodes finished by it; may raise
         to stop.
+      taken: actions of the steps before an interruption, see ``play_episodes``.
     """
     config = arguments.config
     games = GameBatch(
@@ -42,6 +49,7 @@ def evaluate(
         config.evaluation.temperature,
         (arguments.seed, "evaluate", iteration),
         on_episodes,
+        taken,
     )
     games.close()
     return episodes

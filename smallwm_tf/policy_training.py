@@ -35,8 +35,8 @@ def train_policy(state: RunState, iteration: int) -> Promise:
     if state.within:
         done = state.within["done"]
         collected = [np.array(values, np.float32) for values in state.within["collected"]]
-        begun = state.within_weights("begun")
-        best.score, best.weights = state.within["best_score"], state.within_weights("best")
+        begun = state.arrays_of("begun")
+        best.score, best.weights = state.within["best_score"], state.arrays_of("best")
     check = _open_check(state, iteration, begun) if interval else None
     if check and not state.within:
         _look(state, check, best, iteration)

@@ -18,9 +18,9 @@ from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.schedule import total_steps
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
-from smallwm_tf.runs.checkpoints import Checkpoints
+from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
-from smallwm_tf.runs.replay_files import Chunk, read_chunk
+from smallwm_tf.runs.replay_files import Chunk, read_steps
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.stopping import StopRequest
 
@@ -41,7 +41,7 @@ class RunState:
       within_arrays: what belongs to that.
       is_restored: whether there was a checkpoint.
       ppo_updates: number of policy updates over all iterations.
-      chunks: the replay's files.
+      chunks: the replay's files; one more with held-out steps, where ``within`` names it.
       phase_start: when the running phase began, in seconds of a monotonic clock.
     """
 
@@ -83,7 +83,7 @@ class RunState:
         self.within_arrays: dict[str, np.ndarray] = {}
         self.phase_start = self._saved_at = time.monotonic()
         self.ppo_updates = 0
-        self.chunks: list[Chunk] = []
+        self.chunks: dict[str, Chunk] = {}
         self.metrics = Metrics(run)
         self._checkpoints = Checkpoints(
             run.checkpoints,
@@ -116,20 +116,17 @@ class RunState:
           FloatingPointError: a weight is not finite; the last checkpoint stays the newest.
         """
         self._check_weights()
-        chunks = list(self.chunks)
-        if "held_out" in self.within:
-            chunks.append(Chunk(**self.within["held_out"]))
         progress = {
             "phases_done": self.phases_done,
             "ppo_updates": self.ppo_updates,
             "episode_return": self.collector.episode_return,
             "metric_lines": self.metrics.sync(),
-            "chunks": [chunk._asdict() for chunk in self.chunks],
+            "replay": [name for name in self.chunks if name != self.within.get("held_out")],
             "within": self.within,
         }
         state = {key.replace("/", "__"): value for key, value in self.game.get_state().items()}
         within = {f"{_WITHIN}{name}": value for name, value in self.within_arrays.items()}
-        self._checkpoints.save(progress, state | within, chunks)
+        self._checkpoints.save(progress, state | within, self.chunks.values())
         self._saved_at = time.monotonic()
 
     def log(self, event: str, iteration: int, step: int, named: Mapping[str, float]) -> None:
@@ -161,27 +158,32 @@ class RunState:
                         f"{self.run.checkpoints} is good; try a smaller learning rate"
                     )
 
-    def pause(self, within: dict[str, Any], **weights: list[np.ndarray]) -> None:
-        """Between two updates: saves if the last checkpoint is old or the run is to stop.
+    def is_to_pause(self) -> bool:
+        """Whether the last checkpoint is old or the run is to stop."""
+        age = time.monotonic() - self._saved_at
+        return age >= 60.0 * self.config.checkpoints.interval or bool(self.stop.signal_name)
+
+    def pause(self, within: dict[str, Any], **arrays_within: list[np.ndarray]) -> None:
+        """Between two updates or steps: saves, if it ``is_to_pause``.
 
         Args:
           within: the place inside the phase.
-          **weights: arrays that belong to it.
+          **arrays_within: arrays that belong to it.
         """
-        age = time.monotonic() - self._saved_at
-        if age < 60.0 * self.config.checkpoints.interval and not self.stop.signal_name:
+        if not self.is_to_pause():
             return
         seconds = time.monotonic() - self.phase_start
         self.within = within | {"seconds": round(seconds, 3)}
         self.within_arrays = {
             f"{name}_{number:03d}": array
-            for name, arrays in weights.items()
+            for name, arrays in arrays_within.items()
             for number, array in enumerate(arrays)
         }
         self.save()
         self.stop.check()
 
-    def within_weights(self, name: str) -> list[np.ndarray]:
+    def arrays_of(self, name: str) -> list[np.ndarray]:
+        """The arrays within the phase that were given to ``pause`` under this name."""
         arrays = self.within_arrays
         return [arrays[key] for key in sorted(arrays) if key.startswith(f"{name}_")]
 
@@ -197,15 +199,24 @@ class RunState:
             self.metrics.rewind(0)
             self.game.reset()
             return
-        progress = restored.progress
-        self.phases_done = progress["phases_done"]
-        self.ppo_updates = progress["ppo_updates"]
-        self.collector.episode_return = progress["episode_return"]
-        self.chunks = [Chunk(**chunk) for chunk in progress["chunks"]]
-        for chunk in self.chunks:
-            self.replay.append(**read_chunk(self.run.replay / chunk.name, sha256=chunk.sha256))
-        arrays = restored.arrays
-        self.within = progress.get("within", {})
+        try:
+            self._take_over(restored)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(
+                f"{self.run.checkpoints}: the newest checkpoint is not one of this program "
+                f"({reason}); use the version that wrote it (versions.json), or another --run_dir"
+            ) from error
+
+    def _take_over(self, restored: Restored) -> None:
+        progress, arrays = restored.progress, restored.arrays
+        self.phases_done = int(progress["phases_done"])
+        self.ppo_updates = int(progress["ppo_updates"])
+        self.collector.episode_return = float(progress["episode_return"])
+        self.chunks = restored.chunks
+        for name in progress["replay"]:
+            self.replay.append(**read_steps(self.run.replay, self.chunks[name]))
+        self.within = dict(progress["within"])
         self.within_arrays = {
             key.removeprefix(_WITHIN): array
             for key, array in arrays.items()
@@ -218,4 +229,4 @@ class RunState:
                 if not key.startswith(_WITHIN)
             }
         )
-        self.metrics.rewind(progress["metric_lines"])
+        self.metrics.rewind(int(progress["metric_lines"]))

@@ -1,8 +1,8 @@
 """One training run: its parts, its phases, and what is kept of it on disk.
 
-Every phase ends with a checkpoint; the long ones, which learn, also save on a timer and when the
-run is asked to stop. The same command goes on from the newest checkpoint and comes to the same
-result as a run that was never interrupted.
+Every phase ends with a checkpoint; the long ones, which learn or evaluate, also save on a timer and
+when the run is asked to stop. The same command goes on from the newest checkpoint and comes to the
+same result as a run that was never interrupted.
 """
 
 import functools
@@ -14,13 +14,14 @@ import numpy as np
 from smallwm_tf import pictures
 from smallwm_tf.analysis import scores
 from smallwm_tf.command_line import TrainArguments
-from smallwm_tf.evaluation import evaluate, score_random_policy
+from smallwm_tf.evaluation import evaluate, game_settings, score_random_policy
 from smallwm_tf.judging import judge_world_model
+from smallwm_tf.learning.collection import Episodes
 from smallwm_tf.learning.schedule import PHASES, collection_steps
 from smallwm_tf.policy_training import train_policy
 from smallwm_tf.progress import Progress, say
 from smallwm_tf.run_state import RunState
-from smallwm_tf.runs.files import read_json, write_json
+from smallwm_tf.runs.files import write_json
 from smallwm_tf.runs.replay_files import write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.stopping import StopRequest
@@ -44,6 +45,7 @@ def phase(method: Callable) -> Callable:
             "phase", iteration, position, phase=method.__name__, seconds=round(seconds, 3)
         )
         session.phases_done = position + 1
+        session.chunks.pop(session.within.get("held_out"), None)
         session.within, session.within_arrays = {}, {}
         session.save()
         session.stop.check()
@@ -66,7 +68,8 @@ class Session(RunState):
         super().__init__(arguments, run, stop)
         iteration, number = divmod(self.phases_done, len(PHASES))
         if self.is_restored and iteration < self.config.collection.num_iterations:
-            place = f", {self.within['done']} updates on" if self.within else ""
+            unit = "steps" if PHASES[number] == "evaluate" else "updates"
+            place = f", {self.within['done']} {unit} on" if self.within else ""
             say(f"continuing with {PHASES[number]} of iteration {iteration + 1}{place}")
 
     # ---- phases, in the order in which they run -----------------------------------------------
@@ -79,12 +82,17 @@ class Session(RunState):
         temperature = None if iteration == 1 else config.temperature
         self.actor.refresh()
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
+
+            def check_and_update(count: int) -> None:
+                self.stop.check()  # what was collected so far is lost
+                progress.update(count)
+
             collected = self.collector.collect(
                 num_steps,
                 temperature,
                 self.seed,
                 iteration,
-                self._unless_stopped(progress.update),
+                check_and_update,
                 repeat_probability=config.repeat_probability,
             )
         arrays = {
@@ -94,7 +102,8 @@ class Session(RunState):
             "ended": collected.ended,
         }
         self.replay.append(**arrays)
-        self.chunks.append(write_chunk(self.run.replay / f"{iteration:06d}.npz", **arrays))
+        chunk = write_chunk(self.run.replay / f"{iteration:06d}.npz", **arrays)
+        self.chunks[chunk.name] = chunk
         returns = collected.episode_returns
         self.metrics.write(
             "collect",
@@ -155,10 +164,7 @@ class Session(RunState):
         random_policy = self.run.path / "random_policy.json"
         if not random_policy.exists():
             write_json(random_policy, score_random_policy(self.arguments))
-        with Progress(config.num_episodes, f"{iteration}: evaluate", "episode") as progress:
-            episodes = evaluate(
-                self.arguments, self.actor, iteration, self._unless_stopped(progress.update)
-            )
+        episodes = self._play_episodes(iteration)
         entry = scores.evaluation_entry(name, iteration, self.replay.size, episodes.returns)
         entries = [e for e in scores.read_scores(self.run.scores) if e["iteration"] < iteration]
         entries.append(entry | {"lengths": episodes.lengths})
@@ -171,20 +177,26 @@ class Session(RunState):
             std_return=entry["std"],
             mean_length=float(np.mean(episodes.lengths)),
         )
-        random_mean = read_json(random_policy)["mean"]
+        random_mean = scores.read_mean(random_policy)
         pictures.draw_scores(self.run.figures, name, entries, random_mean)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
             f"{entry['num_episodes']} episodes (random policy {random_mean:.1f})"
         )
 
-    # ---- parts of phases ----------------------------------------------------------------------
+    def _play_episodes(self, iteration: int) -> Episodes:
+        """Evaluation episodes, continued where they were interrupted."""
+        config = self.config.evaluation
+        # Actions belong to the games that they were taken in.
+        played_with = {**config.to_dict(), **game_settings(self.config)}
+        goes_on = self.within.get("played_with") == played_with
+        taken = list(self.arrays_of("taken")[0]) if goes_on else []
+        with Progress(config.num_episodes, f"{iteration}: evaluate", "episode") as progress:
 
-    def _unless_stopped(self, update: Callable[[int], None]) -> Callable[[int], None]:
-        """The same, but it looks for a signal first: for phases that start again if stopped."""
+            def update_and_pause(num_finished: int) -> None:
+                progress.update(num_finished)
+                if self.is_to_pause():
+                    place = {"done": len(taken), "played_with": played_with}
+                    self.pause(place, taken=[np.array(taken)])
 
-        def check_and_update(count: int) -> None:
-            self.stop.check()
-            update(count)
-
-        return check_and_update
+            return evaluate(self.arguments, self.actor, iteration, update_and_pause, taken)

@@ -22,7 +22,7 @@ from smallwm_tf.learning.world_model_learner import (
 from smallwm_tf.progress import Progress, say
 from smallwm_tf.randomness import generator, seed_pair
 from smallwm_tf.run_state import RunState
-from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
+from smallwm_tf.runs.replay_files import read_steps, write_chunk
 
 
 def train_world_model(state: RunState, iteration: int) -> Replay:
@@ -53,13 +53,13 @@ def _held_out(state: RunState, iteration: int) -> Replay:
         chunk = write_chunk(
             state.run.replay / f"held_out_{iteration:06d}.npz", **played.as_arrays()
         )
-        state.within = {"part": "vqvae", "done": 0, "held_out": chunk._asdict()}
+        state.chunks[chunk.name] = chunk
+        state.within = {"part": "vqvae", "done": 0, "held_out": chunk.name}
         # The last iteration's stays: a checkpoint that is fallen back to may need it.
         old = state.run.replay / f"held_out_{iteration - 2:06d}.npz"
         old.unlink(missing_ok=True)
         return played
-    chunk = Chunk(**state.within["held_out"])
-    arrays = read_chunk(state.run.replay / chunk.name, sha256=chunk.sha256)
+    arrays = read_steps(state.run.replay, state.chunks[state.within["held_out"]])
     played = Replay(len(arrays["frames"]))
     played.append(**arrays)
     return played
@@ -103,7 +103,7 @@ def _train_dynamics(state: RunState, iteration: int, held_out: Replay) -> None:
     _frame_batches(state, order, done)  # those that are used up
     measure = one_step_measure(state.world_model, held_out, config.window_length)
     last, best = state.within.get("last_epoch"), BestWeights(state.world_model)
-    best.score, best.weights = state.within.get("best_score"), state.within_weights("best")
+    best.score, best.weights = state.within.get("best_score"), state.arrays_of("best")
     with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
         for group, is_last in _groups(epochs, state.config.logging.interval, done):
             vqvae, dynamics, group_confusion = state.learner.joint_steps(

@@ -147,18 +147,35 @@ def read_scores(path: str | os.PathLike) -> list[dict[str, Any]]:
       ScoresError: the file is damaged, too large, or not a list of entries.
     """
     try:
-        size = os.path.getsize(path)
+        entries = _read_json(path)
     except FileNotFoundError:
         return []
+    _check_entries(entries, path)
+    return entries
+
+
+def read_mean(path: str | os.PathLike) -> float:
+    """The mean return out of a file that holds one summary, as `random_policy.json` does.
+
+    Raises:
+      ScoresError: the file is damaged, too large, or has no finite mean.
+    """
+    summary = _read_json(path)
+    mean = summary.get("mean") if isinstance(summary, Mapping) else None
+    if type(mean) not in (int, float) or not math.isfinite(mean):
+        raise ScoresError(f"{os.fspath(path)}: holds no finite mean; move it away")
+    return float(mean)
+
+
+def _read_json(path: str | os.PathLike) -> Any:
+    size = os.path.getsize(path)
     if size > _MAX_SCORES_BYTES:
         raise ScoresError(f"{os.fspath(path)}: {size} bytes is too large for a scores file")
     try:
         with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
+            return json.load(file)
     except (ValueError, RecursionError) as error:
         raise ScoresError(f"{os.fspath(path)}: not JSON ({error}); move it away") from None
-    _check_entries(entries, path)
-    return entries
 
 
 def _check_entries(entries: Any, path: str | os.PathLike) -> None:

@@ -18,6 +18,13 @@ from numpy.lib import format as npy
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
 
+#: What a chunk of real steps holds: name -> dtype and shape, None for any length.
+STEPS = {
+    "frames": ("uint8", (None, 96, 96)),
+    "actions": ("int32", (None,)),
+    "rewards": ("float32", (None,)),
+    "ended": ("bool", (None,)),
+}
 _KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
 _LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
 _MOST_ARRAYS = 10_000
@@ -119,6 +126,15 @@ def read_chunk(
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ChunkError(f"{path}: cannot be read ({reason})") from error
+
+
+def read_steps(folder: Path, chunk: Chunk) -> dict[str, np.ndarray]:
+    """Reads a chunk of real steps: the arguments of `Replay.append`.
+
+    Raises:
+        ChunkError: As for `read_chunk`; or it holds something else than real steps.
+    """
+    return read_chunk(folder / chunk.name, sha256=chunk.sha256, expected=STEPS)
 
 
 class _Header(NamedTuple):

@@ -40,11 +40,15 @@ def test_a_run_killed_six_times_equals_an_undisturbed_one(reference, tmp_path):
 def test_sigterm_saves_inside_a_phase_and_exits_with_0(reference, tmp_path):
     path = tmp_path / "stopped"
     words = kill_run.command(path, "Catch", "catch", SETTINGS | {"checkpoints.interval": 1000})
-    metrics = path / "metrics.jsonl"
-    for event, slot, number in (("vqvae", 1, signal.SIGTERM), ("ppo", 2, signal.SIGINT)):
+    metrics, random_policy = path / "metrics.jsonl", path / "random_policy.json"
+    inside = (
+        (1, signal.SIGTERM, lambda: metrics.exists() and '"vqvae"' in metrics.read_text()),
+        (2, signal.SIGINT, lambda: '"ppo"' in metrics.read_text()),
+        (3, signal.SIGTERM, random_policy.exists),  # the first thing that an evaluation does
+    )
+    for slot, number, begun in inside:
         process = kill_run.start(path, words)
-        begun = f'"event": "{event}"'
-        while process.poll() is None and not (metrics.exists() and begun in metrics.read_text()):
+        while process.poll() is None and not begun():
             time.sleep(0.01)
         process.send_signal(number)
         assert process.wait(timeout=120) == 0
@@ -52,7 +56,8 @@ def test_sigterm_saves_inside_a_phase_and_exits_with_0(reference, tmp_path):
         log = (tmp_path / "stopped.log").read_text()
         assert f"{signal.Signals(number).name}: stopped; the same command goes on" in log
     kill_run.finish(path, words)
-    assert (tmp_path / "stopped.log").read_text().count("updates on") == 2
+    log = (tmp_path / "stopped.log").read_text()
+    assert log.count("updates on") == 2 and log.count("steps on") == 1
     found = kill_run.fingerprint(path)
     different = kill_run.differences(kill_run.fingerprint(reference), found)
     assert different == []

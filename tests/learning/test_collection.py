@@ -133,6 +133,18 @@ def test_episodes_are_played_to_their_end_and_only_running_games_are_asked(num_e
     assert steps == list(range(len(steps)))  # no random number is used twice
 
 
+@pytest.mark.parametrize("num_known", [0, 1, 3, 4, 6])
+def test_known_steps_are_played_again_without_asking(num_known):
+    games, actor, taken = CountingGames(), ScriptedActor(), []
+    whole = play_episodes(games, actor, 5, 1.0, (1, "evaluate"), bool, taken)
+    assert len(taken) == 3 + 3  # two rounds
+    again, other, known = CountingGames(), ScriptedActor(), taken[:num_known]
+    assert play_episodes(again, other, 5, 1.0, (1, "evaluate"), bool, known) == whole
+    np.testing.assert_array_equal(known, taken)
+    np.testing.assert_array_equal(again.actions, games.actions)
+    assert [step for *_, step in other.asked] == list(range(num_known, 6))
+
+
 def test_random_actions_repeat_with_the_given_probability(game):
     def actions_of(probability):
         played = Collector(game, ScriptedActor()).collect(
