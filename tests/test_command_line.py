@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from smallwm_tf import command_line
+from smallwm_tf import command_line, train
 from smallwm_tf.command_line import parse_train_arguments
 from smallwm_tf.config import FIELDS
 
@@ -25,14 +26,16 @@ def parse(*arguments):
 
 
 def refused(*arguments):
-    """Returns the one line printed while ending with code 2."""
+    """Returns the one line printed while the command ends with code 2, before any TensorFlow."""
     printed, others = io.StringIO(), io.StringIO()
     with (
         contextlib.redirect_stderr(printed),
         contextlib.redirect_stdout(others),
+        mock.patch.object(sys, "argv", ["train", *arguments]),
+        mock.patch.object(train, "load_tensorflow", side_effect=AssertionError("was loaded")),
         pytest.raises(SystemExit) as caught,
     ):
-        parse(*arguments)
+        train.main()
     line = printed.getvalue()
     assert caught.value.code == 2
     assert line.startswith("smallwm_tf.train: error: ")
@@ -265,6 +268,21 @@ def test_fuzz_of_misspelt_keys(data):
         section, _, name = key.rpartition(".")
         if len(name) > 6 and place > len(section) + 1:  # one slip in the name: it is found
             assert key in line
+
+
+_WRONG = [True, -1, 10**400, "x", (), (0.5,), None, float("nan"), [[1]], b"1"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(field=st.sampled_from(FIELDS), value=st.sampled_from(_WRONG))
+def test_fuzz_of_bad_presets(field, value, tmp_path_factory):
+    assume(not (value is True and type(field.default) is bool))
+    path = tmp_path_factory.getbasetemp() / "bad_preset.py"
+    section, _, name = field.key.rpartition(".")
+    content = {section: {name: value}} if section else {name: value}
+    path.write_text(f"nan = float('nan')\ndef get_config(): return {content!r}\n")
+    line = refused("--game=Catch", f"--config={path}")
+    assert field.key in line
 
 
 _WORDS = st.text(max_size=12) | st.sampled_from(

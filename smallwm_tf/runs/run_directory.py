@@ -11,7 +11,7 @@ from typing import Any
 
 from smallwm_tf.config import FIELDS, ConfigError, flatten, show
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import read_json, write_json
+from smallwm_tf.runs.files import read_json, reason_and_remedy, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
 
 _PACKAGES = (
@@ -93,6 +93,8 @@ class RunDirectory:
             _record(path, wanted, changes)
             for folder in _FOLDERS:
                 (path / folder).mkdir(exist_ok=True)
+            for place in (path, *(path / folder for folder in _FOLDERS)):
+                remove_half_written(place)
             return run
         except BaseException as error:
             if lock is not None:
@@ -103,8 +105,9 @@ class RunDirectory:
                 except OSError:
                     break
             if isinstance(error, OSError):
-                reason = error.strerror or str(error)
-                raise RunError(f"run_dir={path}: cannot be written ({reason})") from error
+                reason, remedy = reason_and_remedy(error, path)
+                remedy = f"; {remedy}" if remedy else ""
+                raise RunError(f"run_dir={path}: cannot be written ({reason}){remedy}") from error
             raise
 
     def close(self) -> None:
@@ -144,6 +147,13 @@ def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> list[s
                 f"{key}: run_dir={path} was made with {show(old.get(key))}, this command has "
                 f"{show(new.get(key))}; repeat the first command or name another --run_dir"
             )
+    key = "collection.num_iterations"
+    begun = sum(1 for _ in (path / "replay").glob("[0-9]*.npz"))
+    if new[key] < begun:
+        raise RunError(
+            f"{key}: run_dir={path} has begun iteration {begun}, this command has {new[key]}; "
+            f"give at least {begun}, or name another --run_dir"
+        )
     return [f"{key}: {show(old.get(key))} -> {show(new.get(key))}" for key in differences]
 
 

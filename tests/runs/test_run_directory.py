@@ -102,6 +102,32 @@ def test_another_game_or_seed_is_refused(path):
         open_run(path, seed=1)
 
 
+def test_fewer_iterations_than_were_begun_are_refused(path):
+    with open_run(path, **{"collection.num_iterations": 5}) as run:
+        for iteration in (1, 2):
+            (run.replay / f"{iteration:06d}.npz").touch()
+        (run.replay / "held_out_000009.npz").touch()  # no collection
+    before = snapshot(path)
+    with pytest.raises(RunError, match=r"num_iterations: .* has begun iteration 2, .* has 1; "):
+        open_run(path, **{"collection.num_iterations": 1})
+    assert snapshot(path) == before
+    with open_run(path, **{"collection.num_iterations": 2}) as run:
+        assert run.changes == ["collection.num_iterations: 5 -> 2"]
+
+
+def test_what_killed_processes_left_half_written_is_removed_by_the_one_writer(path):
+    with open_run(path) as run:
+        leftovers = [path / ".scores.json.7.part", run.replay / ".000001.npz.7.part"]
+        for leftover in leftovers:
+            leftover.write_text("half")
+        with pytest.raises(LockedError):
+            open_run(path)
+        assert all(leftover.exists() for leftover in leftovers)  # another writer's
+        (run.replay / "000001.npz").touch()
+    open_run(path).close()
+    assert not list(path.rglob("*.part")) and (path / "replay" / "000001.npz").exists()
+
+
 def test_two_writers(path):
     with open_run(path), pytest.raises(LockedError, match=f"process {os.getpid()} "):
         open_run(path)
