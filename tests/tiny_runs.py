@@ -16,6 +16,7 @@ SETTINGS = {
     "vqvae.batch_size": 5,
     "vqvae.warmup_epochs": 1,
     "vqvae.later_epochs": 1,
+    "vqvae.update_interval": 8,
     "dynamics.channels": 8,
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,

@@ -39,6 +39,7 @@ TINY = {
     "collection.steps_per_iteration": 300,
     "vqvae.warmup_epochs": 1,
     "vqvae.later_epochs": 1,
+    "vqvae.update_interval": 3,
     "vqvae.foreground_weight": 5.0,
     "vqvae.batch_size": 20,
     "dynamics.channels": 8,
