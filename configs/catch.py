@@ -7,8 +7,7 @@ loss counts in full: a few minutes must suffice to learn it, and beside the 36 c
 the codes it stays small.
 
 Two things only save time: the VQ-VAE rests while the dynamics learn, so that every frame is encoded
-once, and the policy learns at twice the paper's rate in half of the updates that it took before (380
-in the second iteration).
+once, and the policy learns at twice the paper's rate, in half of the updates that it took before.
 """
 
 import ml_collections

@@ -12,7 +12,10 @@ SETTINGS = kill_run.TINY | {
     "collection.num_iterations": 1,
     "dynamics.epochs": "(2,)",
     "ppo.num_updates": "(30,)",
+    "collection.first_iteration_steps": 400,
+    "inspection.held_out_steps": 100,
     "dynamics.convolution": "direct",  # less to compile
+    "ppo.num_epochs": 1,  # less to trace
 }
 TARGETS = ["collect", "learn_world_model", "learn_world_model", "save", "learn_policy", "evaluate"]
 

@@ -34,6 +34,14 @@ def registered():
     del gymnasium.registry["Odd-v0"]
 
 
+SHORT = {
+    "collection__first_iteration_steps": 60,
+    "vqvae__batch_size": 5,
+    "dynamics__epochs": "(1,1)",
+    "inspection__held_out_steps": 30,
+}
+
+
 def run(session, *names):
     for name in names:
         getattr(session, name)(1)
@@ -70,7 +78,7 @@ def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
 
 
 def test_a_nan_in_a_gradient_stops_the_run_before_a_checkpoint(opened, monkeypatch):
-    session = opened()
+    session = opened(**SHORT)
     run(session, "collect")
     before = newest(session)
     joint_steps = session.learner.joint_steps
@@ -96,7 +104,7 @@ def test_a_nan_in_a_gradient_stops_the_run_before_a_checkpoint(opened, monkeypat
 
 
 def test_a_nan_loss_is_named_with_its_part(opened, monkeypatch):
-    session = opened()
+    session = opened(**SHORT)
     run(session, "collect")
     vqvae = session.world_model.vqvae
     vqvae.decoder.deconvolutions[-1].bias.assign([np.nan] * 2)
@@ -107,7 +115,7 @@ def test_a_nan_loss_is_named_with_its_part(opened, monkeypatch):
 
 
 def test_a_nan_policy_loss_stops_before_it_is_played(opened, monkeypatch):
-    session = opened(ppo__num_updates="(9,1)")
+    session = opened(**SHORT, ppo__num_updates="(9,1)")
     run(session, "collect", "learn_world_model")
     session.policy.value.bias.assign([np.nan])
     with pytest.raises(FloatingPointError, match=r"ppo: .*value.* is not finite"):
@@ -117,7 +125,7 @@ def test_a_nan_policy_loss_stops_before_it_is_played(opened, monkeypatch):
 
 
 def test_a_collapsed_codebook_is_told(opened, capsys):
-    session = opened()
+    session = opened(**SHORT)
     run(session, "collect")
     embeddings = session.world_model.vqvae.quantizer.embeddings
     far = np.full(embeddings.shape, 1e3, np.float32)
