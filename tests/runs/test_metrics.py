@@ -132,3 +132,18 @@ def test_a_damaged_line_is_named(tmp_path):
     with pytest.raises(RunError, match="line 2"):
         list(read_metrics(path))
     assert os.listdir(tmp_path) == ["metrics.jsonl"]
+
+
+def test_a_full_disk_under_tensorboards_files_is_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "{{node}} x; No space left on device\n\t"
+        )
+
+    metrics = Metrics(tmp_path)
+    monkeypatch.setattr(tf.summary, "scalar", full)
+    with pytest.raises(RunError, match=r"events: cannot be written \(No space left.*make room"):
+        metrics.write("ppo", 1, 1, loss=1.0)
+    monkeypatch.setattr(metrics._writer, "close", full)
+    metrics.close()  # also where nothing more can be written
+    assert len(strict_lines(tmp_path / "metrics.jsonl")) == 1
