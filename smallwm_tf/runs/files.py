@@ -68,6 +68,12 @@ def reason_and_remedy(error: Exception, place: Path | str) -> tuple[str, str]:
     return reason, "make room and run the same command again"
 
 
+def cannot_write(shown: str, error: Exception, place: Path | str) -> RunError:
+    """An error to raise for a place that cannot be written, which the user knows as `shown`."""
+    reason, remedy = reason_and_remedy(error, place)
+    return RunError(f"{shown}: cannot be written ({reason}){'; ' if remedy else ''}{remedy}")
+
+
 def sync_directory(directory: Path) -> None:
     """Makes renames inside a directory survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import reason_and_remedy
+from smallwm_tf.runs.files import cannot_write
 
 if TYPE_CHECKING:
     from smallwm_tf.runs.run_directory import RunDirectory
@@ -184,8 +184,7 @@ class Metrics:
         try:
             yield
         except tf.errors.OpError as error:
-            reason, remedy = reason_and_remedy(error, self._events)
-            raise RunError(f"{self._events}: cannot be written ({reason}); {remedy}") from error
+            raise cannot_write(str(self._events), error, self._events) from error
 
     def _rebuild_events(self) -> None:
         if self._writer is not None:

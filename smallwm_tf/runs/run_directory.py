@@ -11,7 +11,7 @@ from typing import Any
 
 from smallwm_tf.config import FIELDS, ConfigError, flatten, show
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import read_json, reason_and_remedy, remove_half_written, write_json
+from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
 
 _PACKAGES = (
@@ -105,9 +105,7 @@ class RunDirectory:
                 except OSError:
                     break
             if isinstance(error, OSError):
-                reason, remedy = reason_and_remedy(error, path)
-                remedy = f"; {remedy}" if remedy else ""
-                raise RunError(f"run_dir={path}: cannot be written ({reason}){remedy}") from error
+                raise cannot_write(f"run_dir={path}", error, path) from error
             raise
 
     def close(self) -> None:
