@@ -159,6 +159,8 @@ FIELDS = (
           "weight of the entropy bonus"),
     Field("ppo.learning_rate", 2.5e-4, "(0, 1]", "", "authors",
           "Adam's learning rate for policy and value"),
+    Field("ppo.final_learning_rate_share", 1.0, "[0, 1]", "", "ours",
+          "what is left of it at the end of an iteration; it falls in a straight line"),
     Field("ppo.max_gradient_norm", 0.5, "(0, 1000000]", "", "authors",
           "global norm to which gradients are clipped"),
     Field("adam.epsilon", 1e-8, "(0, 1]", "", "authors",

@@ -8,6 +8,7 @@ import numpy as np
 from smallwm_tf.judging import RealityCheck
 from smallwm_tf.learning.ppo import METRICS
 from smallwm_tf.learning.promise import Promise
+from smallwm_tf.learning.schedule import policy_learning_rate
 from smallwm_tf.learning.selection import BestWeights, set_weights, weights_of
 from smallwm_tf.progress import Progress
 from smallwm_tf.randomness import seed_pair
@@ -42,6 +43,8 @@ def train_policy(state: RunState, iteration: int) -> Promise:
         _look(state, check, best, iteration)
     with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
         for number in range(done, num_updates):
+            rate = policy_learning_rate(state.config, number, num_updates)
+            state.ppo_optimizer.learning_rate.assign(rate)
             values = state.ppo.update(pair, number).numpy()
             if not np.isfinite(values).all():  # at once: a look would play with such weights
                 named = dict(zip(METRICS, values, strict=True))

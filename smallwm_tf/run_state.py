@@ -71,9 +71,9 @@ class RunState:
             rewards=config.dream.rewards,
         )
         lookup = self.world_model.vqvae.quantizer.lookup
-        ppo_optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
-        ppo_optimizer.build(self.policy.trainable_variables)
-        agent = make_agent(self.dream, self.policy, lookup, ppo_optimizer, config)
+        self.ppo_optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+        self.ppo_optimizer.build(self.policy.trainable_variables)
+        agent = make_agent(self.dream, self.policy, lookup, self.ppo_optimizer, config)
         self.ppo = PPOLearner(self.dream, agent, config)
         self.actor = Actor(self.world_model.vqvae, self.policy)
         self.collector = Collector(self.game, self.actor)
@@ -94,7 +94,7 @@ class RunState:
                 "vqvae_optimizer": self.learner.vqvae_optimizer,
                 "dynamics_optimizer": self.learner.dynamics_optimizer,
                 "reward_optimizer": self.learner.reward_optimizer,
-                "ppo_optimizer": ppo_optimizer,
+                "ppo_optimizer": self.ppo_optimizer,
             },
             keep=config.checkpoints.keep,
         )

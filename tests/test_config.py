@@ -56,6 +56,7 @@ PAPER = {
     "ppo.value_loss_weight": 0.5,
     "ppo.entropy_weight": 0.01,
     "ppo.learning_rate": 0.00025,
+    "ppo.final_learning_rate_share": 1.0,
     "ppo.max_gradient_norm": 0.5,
     "adam.epsilon": 1e-8,
     "evaluation.num_episodes": 32,

@@ -18,6 +18,8 @@ DEPARTURES = {
     "dream.context_steps": 2,
     "dynamics.temperature": 0.5,
     "dream.rewards": "expected",
+    "ppo.learning_rate": 1e-3,
+    "ppo.final_learning_rate_share": 0.5,
     "evaluation.interval": 3,
     "inspection.num_starts": 12,
 }
@@ -29,7 +31,7 @@ STAY, LEFT, RIGHT = range(3)
 def departures(tmp_path_factory):
     """One iteration up to its policy, which is replaced by a certain one before every look."""
     arguments = arguments_for(tmp_path_factory.mktemp("departures") / "run", DEPARTURES)
-    seen = SimpleNamespace(policies=[], rates=[], actor_is_fresh=[])
+    seen = SimpleNamespace(policies=[], rates=[], policy_rates=[], actor_is_fresh=[])
 
     def be_certain(session, action: int) -> None:
         layer = session.policy.logits
@@ -56,6 +58,7 @@ def departures(tmp_path_factory):
         update = session.ppo.update
 
         def update_and_replace(pair, number):
+            seen.policy_rates.append(float(session.ppo_optimizer.learning_rate))
             values = update(pair, number)
             be_certain(session, (STAY, RIGHT, LEFT)[number])
             return values
@@ -99,6 +102,10 @@ def test_models_and_dreams_are_built_as_configured(departures):
     assert max(np.abs(part).max() for part in departures.first_state) > 0
     assert np.all(np.abs(departures.dream_rewards) < 1)
     assert np.all(departures.dream_rewards != 0)
+
+
+def test_the_policys_learning_rate_falls_in_a_line(departures):
+    np.testing.assert_allclose(departures.policy_rates, [1e-3, 0.75e-3, 0.5e-3], rtol=1e-6)
 
 
 def test_a_policy_that_earned_less_in_the_end_is_not_the_one_kept(departures):

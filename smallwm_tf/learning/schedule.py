@@ -53,6 +53,19 @@ def expected_work(config) -> Work:
     )
 
 
+def policy_learning_rate(config, number: int, num_updates: int) -> float:
+    """Learning rate of one policy update; it falls in a straight line and starts anew every iteration.
+
+    Args:
+      config: the run's configuration; reads ``ppo``.
+      number: of the update within the iteration, counted from 0.
+      num_updates: of the iteration.
+    """
+    final = config.ppo.final_learning_rate_share
+    share = 1.0 - (1.0 - final) * number / max(1, num_updates - 1)
+    return config.ppo.learning_rate * share
+
+
 def _choosing_steps(config) -> int:
     """A policy plays to be chosen before each policy phase and after every interval of it."""
     interval = config.ppo.check_interval

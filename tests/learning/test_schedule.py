@@ -3,7 +3,12 @@
 import pytest
 
 from smallwm_tf.config import build_config, default_config
-from smallwm_tf.learning.schedule import collection_steps, expected_work, total_steps
+from smallwm_tf.learning.schedule import (
+    collection_steps,
+    expected_work,
+    policy_learning_rate,
+    total_steps,
+)
 
 
 def test_the_papers_interactions():
@@ -70,3 +75,18 @@ def test_the_steps_for_choosing_policies():
     looked = {"ppo.check_interval": 2, "inspection.num_starts": 3, "inspection.horizon": 10}
     # Five updates are looked at before them, after 2, 4 and 5; no updates before them only.
     assert expected_work(build_config(TINY | looked)).choosing_steps == (4 + 1) * 3 * 10
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "rates"),
+    [
+        (1.0, 3, [2.5e-4] * 3),
+        (0.0, 3, [2.5e-4, 1.25e-4, 0.0]),
+        (0.1, 4, [2.5e-4, 1.75e-4, 1e-4, 0.25e-4]),
+        (0.1, 1, [2.5e-4]),
+    ],
+)
+def test_learning_rates_of_the_policys_updates(share, count, rates):
+    config = build_config({"ppo.final_learning_rate_share": share})
+    got = [policy_learning_rate(config, number, count) for number in range(count)]
+    assert got == pytest.approx(rates)
