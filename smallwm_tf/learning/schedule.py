@@ -54,7 +54,7 @@ def expected_work(config) -> Work:
 
 
 def policy_learning_rate(config, number: int, num_updates: int) -> float:
-    """Learning rate of one policy update; it falls in a straight line and starts anew every iteration.
+    """Learning rate of one policy update: falls in a line, starts anew with every iteration.
 
     Args:
       config: the run's configuration; reads ``ppo``.
