@@ -30,13 +30,13 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "dream": {"num_dreams": 64, "horizon": 8},
             "ppo": {
-                "num_updates": (30, 80),
+                "num_updates": (30, 70),
                 "minibatch_size": 128,
                 "entropy_weight": 0.003,
                 "learning_rate": 5e-4,
                 "final_learning_rate_share": 0.05,
             },
-            "inspection": {"held_out_steps": 600, "horizon": 12},
+            "inspection": {"held_out_steps": 500, "horizon": 12},
             "logging": {"interval": 20},
         }
     )

@@ -40,6 +40,8 @@ def _silence(stream: Any) -> None:
 class Progress:
     """Counts work; a tqdm bar on a terminal, else one line every 30 seconds and one at the end.
 
+    Says nothing about no work at all.
+
     Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`.
     """
 
@@ -63,7 +65,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._bar = None
         self._closed = False
-        if _is_terminal(sys.stderr):
+        if total != 0 and _is_terminal(sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 self._bar = tqdm(
                     total=total,
@@ -96,7 +98,7 @@ class Progress:
         if self._bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._bar.close()
-        else:
+        elif self.total != 0:
             self._print_line()
 
     def __enter__(self) -> "Progress":

@@ -53,6 +53,16 @@ def test_a_continued_phase_counts_its_rate_from_here(clock):
     assert bar.line() == "learn 95/100 update (95 %), 4 s/update, 00:20 left"
 
 
+def test_no_work_is_not_worth_a_line(capsys):
+    for total in (0, None, 5):
+        with Progress(total, f"of {total}"):
+            pass
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "of None 0 step",
+        "of 5 0/5 step (0 %)",
+    ]
+
+
 def test_nothing_to_do_and_unknown_totals():
     for total in (0, None):
         bar = Progress(total, "evaluate")

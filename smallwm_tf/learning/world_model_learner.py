@@ -12,6 +12,7 @@ import tensorflow as tf
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.selection import weights_of
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.models.vector_quantizer import perplexity
@@ -46,6 +47,7 @@ class WorldModelLearner(tf.Module):
             shape = [replay.capacity, GRID_SIZE, GRID_SIZE]
             with tf.device("/CPU:0"):
                 self._codes = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="codes")
+            self._num_encoded, self._encoded_with = 0, []
 
         def adam(learning_rate: float, variables: list[tf.Variable]) -> Adam:
             optimizer = Adam(learning_rate, **dict(config.adam))
@@ -157,10 +159,19 @@ class WorldModelLearner(tf.Module):
         return codes, windows.actions, windows.rewards, windows.valid
 
     def encode_replay(self) -> None:
-        """Encodes every observation once, for dynamics steps beside a resting VQ-VAE."""
-        if self._vqvae_rests:
-            for first in range(0, self._replay.size, _FRAMES_AT_ONCE):
-                self._encode(tf.range(first, min(first + _FRAMES_AT_ONCE, self._replay.size)))
+        """Encodes every observation once, for dynamics steps beside a resting VQ-VAE.
+
+        What this VQ-VAE has encoded before is left as it is.
+        """
+        if not self._vqvae_rests:
+            return
+        weights, size = weights_of(self.world_model.vqvae), self._replay.size
+        is_same = bool(self._encoded_with) and all(map(np.array_equal, weights, self._encoded_with))
+        # Whole groups only: codes then do not depend on how often this was called.
+        num_kept = self._num_encoded // _FRAMES_AT_ONCE * _FRAMES_AT_ONCE if is_same else 0
+        for first in range(num_kept, size, _FRAMES_AT_ONCE):
+            self._encode(tf.range(first, min(first + _FRAMES_AT_ONCE, size)))
+        self._num_encoded, self._encoded_with = size, weights
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
     def _encode(self, steps: tf.Tensor) -> None:

@@ -234,6 +234,23 @@ def test_the_codes_held_are_those_of_every_observation_now(monkeypatch):
     assert not np.array_equal(codes, vqvae.encode(observations))  # so the second time counted
 
 
+def test_what_the_same_vqvae_encoded_before_is_not_encoded_again(monkeypatch):
+    monkeypatch.setattr(world_model_learner, "_FRAMES_AT_ONCE", 8)
+    learner = learner_of(build_config(DIFFERENCES | RESTING))
+    tell_frames_apart(learner)
+    encode, seen = learner._encode, []
+    monkeypatch.setattr(learner, "_encode", lambda steps: (seen.append(steps), encode(steps)))
+    for size in (20, 36, 36):
+        learner._replay.size_variable.assign(size)
+        learner.encode_replay()
+    firsts = [int(steps[0]) for steps in seen]
+    assert firsts == [0, 8, 16, 16, 24, 32, 32]  # groups that were not full come again
+    observations = learner._replay.observations(tf.range(36), 1)
+    np.testing.assert_array_equal(
+        learner._codes[:36], learner.world_model.vqvae.encode(observations)
+    )
+
+
 def test_codes_held_train_the_dynamics_as_live_ones_do():
     starts = tf.constant([0, 7, 38, 15])  # the third one reaches beyond the replay
     results = []
