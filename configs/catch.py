@@ -30,7 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "dream": {"num_dreams": 64, "horizon": 8},
             "ppo": {
-                "num_updates": (30, 70),
+                "num_updates": (40, 120),
                 "minibatch_size": 128,
                 "entropy_weight": 0.003,
                 "learning_rate": 5e-4,
