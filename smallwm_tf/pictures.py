@@ -26,7 +26,7 @@ def draw_world_model(
       folder: where ``codes_<iteration>.png`` and ``dream_<iteration>.png`` go.
       world_model: what is looked at.
       replay: real observations, actions and rewards.
-      config: the run's configuration; reads ``vqvae.num_embeddings`` and ``dream.horizon``.
+      config: the run's configuration; the dream is one of those that it trains policies in.
       seed: of the run.
       iteration: counted from 1.
     """
@@ -43,7 +43,13 @@ def draw_world_model(
     start, length = inspection.longest_start(replay, config.dream.horizon, order)
     pair = seed_pair(seed, "figures", iteration)
     loop = inspection.open_loop(
-        world_model, replay, start, length, pair, config.dream.context_steps
+        world_model,
+        replay,
+        start,
+        length,
+        pair,
+        config.dream.context_steps,
+        config.dynamics.temperature,
     )
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from smallwm_tf import pictures
 from smallwm_tf.command_line import read_train_arguments
 from smallwm_tf.config import build_config, flatten
 from smallwm_tf.envs.real_game import RealGame
@@ -14,9 +15,10 @@ from smallwm_tf.judging import RealityCheck, judge_world_model, play_held_out
 from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.collection import Collector
 from smallwm_tf.learning.held_out import open_loop_curves
+from smallwm_tf.learning.inspection import longest_start, open_loop
 from smallwm_tf.learning.promise import dreamed_rewards
 from smallwm_tf.models.build import build_models
-from smallwm_tf.randomness import seed_pair
+from smallwm_tf.randomness import generator, seed_pair
 
 STEPS = 40
 STARTS, HORIZON = 60, 10  # more starts than held-out steps, or games that run at once
@@ -105,6 +107,29 @@ def test_open_loop_predictions_are_made_as_dreams_are(arguments, models, actor):
         curves = open_loop_curves(models[0], held_out, starts, 2, pair, context_steps, temperature)
         same = np.allclose(judged.sampled_accuracy, curves.sampled_accuracy, rtol=1e-6)
         assert same == ((context_steps, temperature) == (3, 0.1))
+
+
+def test_the_dream_in_the_figure_is_dreamed_as_policies_dream(
+    arguments, models, actor, monkeypatch, tmp_path
+):
+    """At a temperature near 0 a drawn code is the most probable one."""
+    differences = {"dynamics.temperature": 1e-6, "dream.context_steps": 3, "dream.horizon": 8}
+    config = with_settings(arguments, differences).config
+    held_out = play_held_out(arguments, actor, 1)
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_dream", lambda path, loop: drawn.append(loop))
+    pictures.draw_world_model(tmp_path, models[0], held_out, config, 0, 1)
+    codes = drawn[0].dreamed_codes
+    assert len(codes) > 3
+    start, _ = longest_start(held_out, 8, figure_order(held_out))
+    likeliest = open_loop(models[0], held_out, start, len(codes), None, 3)
+    np.testing.assert_array_equal(codes, likeliest.dreamed_codes)
+
+
+def figure_order(replay):
+    order = generator(0, "figures", 1)
+    order.integers(replay.size, size=8)  # the figure of codes comes first
+    return order
 
 
 def test_held_out_play_repeats_actions_as_the_collection_does(arguments, actor):
