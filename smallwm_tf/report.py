@@ -65,11 +65,11 @@ class Report(NamedTuple):
             *(f"  {label:<32}{counts[key]:>12,}" for key, label in names.items()),
             f"work: {work.real_steps:,} real steps{choosing if work.choosing_steps else ''}, "
             f"{work.vqvae_steps:,} VQ-VAE updates, "
-            f"{work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
+            f"at least {work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
             f"time: about {_duration(self.seconds)} at {self.gemm_gflops:.0f} GFLOP/s "
-            "(evaluation depends on how long episodes last)",
+            "(more if evaluated episodes are long, or those to learn from shorter than a window)",
         ]
 
     def as_json(self) -> dict[str, Any]:

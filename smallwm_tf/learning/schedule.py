@@ -30,7 +30,7 @@ def total_steps(config, num_iterations: int | None = None) -> int:
 
 
 def expected_work(config) -> Work:
-    """Amounts of work, up to the few windows that short episodes add or cut."""
+    """Amounts of work; dynamics updates at least, as each episode ends with a part of a window."""
     iterations = range(1, config.collection.num_iterations + 1)
     size = vqvae_steps = dynamics_steps = 0
     for iteration in iterations:
