@@ -126,7 +126,8 @@ def _split(words: list[str]) -> list[tuple[str, str | None]]:
     given: list[tuple[str, str | None]] = []
     waiting = iter(words)
     for word in waiting:
-        _check_encoding(word)
+        flag = re.match(r"--?[\w.]{1,80}=", word, re.ASCII)
+        _check_text(word[flag.end() :] if flag else word, flag.group() if flag else "")
         if not re.match(r"--?[A-Za-z_]", word):
             raise CommandLineError(
                 f"{settings.show(word)}: is not a flag; flags look like --name=value"
@@ -135,7 +136,7 @@ def _split(words: list[str]) -> list[tuple[str, str | None]]:
         name, takes_value = _check_name(name, value)
         if takes_value and not has_value:
             value = next(waiting, "--")
-            _check_encoding(value)
+            _check_text(value, f"--{name}=")
             if value.startswith("-") and not re.match(r"-\.?\d", value):
                 raise CommandLineError(f"--{name}: its value is missing; write --{name}=value")
         elif has_value and name == "help":
@@ -144,13 +145,15 @@ def _split(words: list[str]) -> list[tuple[str, str | None]]:
     return given
 
 
-def _check_encoding(word: str) -> None:
+def _check_text(text: str, flag: str = "") -> None:
+    """Refuses what no file name or value can hold; `flag` is shown before it, whole."""
+    problem = "holds a null character" if "\0" in text else ""
     try:
-        word.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise CommandLineError(f"{settings.show(word)}: is not valid UTF-8") from error
-    if "\0" in word:
-        raise CommandLineError(f"{settings.show(word)}: holds a null character")
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        problem = "is not valid UTF-8"
+    if problem:
+        raise CommandLineError(f"{flag}{settings.show(text)}: {problem}; write it without")
 
 
 def _check_name(name: str, value: str) -> tuple[str, bool]:

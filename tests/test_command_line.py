@@ -240,6 +240,18 @@ def bad_values(field):
     return bad
 
 
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize(
+    ("character", "reason"), [("\0", "holds a null character"), ("\udc80", "is not valid UTF-8")]
+)
+def test_text_that_is_no_text_is_told_with_its_key(character, reason, joint):
+    key, value = "config.collection.first_iteration_steps", "1" * 100 + character + "1" * 20
+    words = [f"--{key}={value}"] if joint else [f"--{key}", value]
+    error = refused("--game=Catch", *words)
+    assert f" --{key}='111" in error and reason in error and error.count("\n") == 1
+    assert reason in refused("--game=Catch", f"--con{character}fig=1")
+
+
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_fuzz_of_bad_values(data):
