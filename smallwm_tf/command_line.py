@@ -238,7 +238,10 @@ def _read_run_dir(text: str, will_write: bool) -> Path:
             place = "" if existing == path else f"{settings.show(str(existing))} "
             raise CommandLineError(f"{shown}: {place}is not a directory; name another one")
         if will_write and not os.access(existing, os.W_OK | os.X_OK):
-            raise CommandLineError(f"{shown}: {settings.show(str(existing))} cannot be written to")
+            place = settings.show(str(existing))
+            raise CommandLineError(
+                f"{shown}: {place} cannot be written to; make it writable or name another one"
+            )
         if max(map(len, map(os.fsencode, path.parts))) > 255:
             raise CommandLineError(f"{shown}: a name of more than 255 bytes")
     except (OSError, RuntimeError) as error:

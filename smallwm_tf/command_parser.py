@@ -95,7 +95,8 @@ def check_writable(flag: str, path: Path, command: str) -> None:
     if not existing.is_dir():
         refuse(f"--{flag}={path}: {existing} is not a directory; name another one", command)
     if not os.access(existing, os.W_OK | os.X_OK):
-        refuse(f"--{flag}={path}: {existing} cannot be written to; name another one", command)
+        remedy = "make it writable or name another one"
+        refuse(f"--{flag}={path}: {existing} cannot be written to; {remedy}", command)
 
 
 @contextlib.contextmanager

@@ -108,5 +108,5 @@ def test_a_read_only_disk(disk, command, capsys):
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     for line in (error, elsewhere):
         assert line.startswith("smallwm_tf.train: error: ") and line.count("\n") == 1
-        assert "run_dir" in line and "written" in line
+        assert "run_dir" in line and "written" in line and "writable" in line
     assert checksums(disk) == before
