@@ -126,21 +126,20 @@ def _split(words: list[str]) -> list[tuple[str, str | None]]:
     given: list[tuple[str, str | None]] = []
     waiting = iter(words)
     for word in waiting:
-        flag = re.match(r"--?[\w.]{1,80}=", word, re.ASCII)
-        _check_text(word[flag.end() :] if flag else word, flag.group() if flag else "")
-        if not re.match(r"--?[A-Za-z_]", word):
+        flag, has_value, value = word.partition("=")
+        _check_text(flag)
+        if not re.match(r"--?[A-Za-z_]", flag):
             raise CommandLineError(
                 f"{settings.show(word)}: is not a flag; flags look like --name=value"
             )
-        name, has_value, value = word.lstrip("-").partition("=")
-        name, takes_value = _check_name(name, value)
+        name, takes_value = _check_name(flag.lstrip("-"), value)
         if takes_value and not has_value:
             value = next(waiting, "--")
-            _check_text(value, f"--{name}=")
             if value.startswith("-") and not re.match(r"-\.?\d", value):
                 raise CommandLineError(f"--{name}: its value is missing; write --{name}=value")
         elif has_value and name == "help":
             raise CommandLineError("--help: takes no value")
+        _check_text(value, f"--{name}=")
         given.append((name, value if takes_value or has_value else None))
     return given
 
@@ -231,23 +230,28 @@ def _read_run_dir(text: str, will_write: bool) -> Path:
     if not text.strip():
         raise CommandLineError(f"{shown}: is empty; leave the flag out for the default")
     try:
-        path = existing = Path(text).expanduser()
-        while not os.path.lexists(existing):
-            existing = existing.parent
-        if not existing.is_dir():
-            place = "" if existing == path else f"{settings.show(str(existing))} "
-            raise CommandLineError(f"{shown}: {place}is not a directory; name another one")
-        if will_write and not os.access(existing, os.W_OK | os.X_OK):
-            place = settings.show(str(existing))
-            raise CommandLineError(
-                f"{shown}: {place} cannot be written to; make it writable or name another one"
-            )
+        path = Path(text).expanduser()
+        if problem := problem_of_place(path, will_write):
+            raise CommandLineError(f"{shown}: {problem}")
         if max(map(len, map(os.fsencode, path.parts))) > 255:
             raise CommandLineError(f"{shown}: a name of more than 255 bytes")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CommandLineError(f"{shown}: cannot be used ({reason})") from error
     return path
+
+
+def problem_of_place(path: Path, will_write: bool = True) -> str:
+    """Why no directory can be at `path` or be made there, and the remedy; empty if one can."""
+    wanted = existing = path.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    place = "" if existing == wanted else f"{settings.show(str(existing))[1:-1]} "
+    if not existing.is_dir():
+        return f"{place}is not a directory; name another one"
+    if will_write and not os.access(existing, os.W_OK | os.X_OK):
+        return f"{place}cannot be written to; make it writable or name another one"
+    return ""
 
 
 def _print_help() -> None:

@@ -3,11 +3,10 @@
 import argparse
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from smallwm_tf.command_line import refuse
+from smallwm_tf.command_line import problem_of_place, refuse
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -87,16 +86,9 @@ def positive_number(most: float) -> Callable[[str], float]:
 
 def check_writable(flag: str, path: Path, command: str) -> None:
     """Refuses, before any work, a path at which no file or directory can be made."""
-    existing = path.absolute()
-    if path.exists() and not path.is_dir():
-        existing = path.parent
-    while not os.path.lexists(existing):
-        existing = existing.parent
-    if not existing.is_dir():
-        refuse(f"--{flag}={path}: {existing} is not a directory; name another one", command)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        remedy = "make it writable or name another one"
-        refuse(f"--{flag}={path}: {existing} cannot be written to; {remedy}", command)
+    is_file = path.exists() and not path.is_dir()
+    if problem := problem_of_place(path.parent if is_file else path):
+        refuse(f"--{flag}={path}: {problem}", command)
 
 
 @contextlib.contextmanager
