@@ -30,6 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "repeat_probability": 0.7,
             },
             "vqvae": {
+                "likelihood": "exact",
                 "pixel_margin": 0.05,
                 "foreground_weight": 5.0,
                 "warmup_epochs": 3,

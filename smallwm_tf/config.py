@@ -86,6 +86,9 @@ FIELDS = (
           "Laplace smoothing of the codebook's counts"),
     Field("vqvae.commitment_cost", 0.25, "[0, 1000]", "", "authors",
           "weight of the mean squared distance between encoding and embedding"),
+    Field("vqvae.likelihood", "clamped", "clamped | exact", "", "authors",
+          "form of the continuous Bernoulli: clamped keeps logits bounded, exact is the paper's "
+          "formula and needs a pixel_margin where pixels are black or white", fixed=True),
     Field("vqvae.pixel_margin", 0.0, "[0, 0.5)", "", "ours",
           "pixels are squeezed into [margin, 1 - margin] before the likelihood", fixed=True),
     Field("vqvae.foreground_weight", 0.0, "[0, 1000]", "", "ours",

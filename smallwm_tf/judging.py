@@ -89,8 +89,7 @@ def judge_world_model(
     )
     codes = held_out.autoencoding(world_model, replay)
     measures: dict[str, float | None] = {
-        "elbo": codes.elbo,
-        "codebook_perplexity": codes.codebook_perplexity,
+        **{name: _number(value) for name, value in codes._asdict().items()},
         "latent_loss": one_step.latent_loss,
         "reward_loss": one_step.reward_loss,
         "code_accuracy": one_step.code_accuracy,

@@ -22,6 +22,7 @@ from smallwm_tf.envs.dream import warm_state
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.unrolling import Unrolled, unroll
+from smallwm_tf.learning.world_model_learner import FOREGROUND_ABOVE
 from smallwm_tf.models.dynamics import reward_classes
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
@@ -29,6 +30,7 @@ from smallwm_tf.models.world_model import WorldModel
 
 _FRAMES_AT_ONCE = 100
 _WINDOWS_AT_ONCE = 32
+_FRAMES_OF_ERRORS = 400
 
 
 class OneStep(NamedTuple):
@@ -59,10 +61,16 @@ class Autoencoding(NamedTuple):
 
     elbo: float  # nats per observation
     codebook_perplexity: float
+    largest_logit: float  # of any pixel, absolute
+    pixel_error: float  # mean |reconstruction − newest frame|, grey levels of 255
+    foreground_pixel_error: float  # the same where it differs from the median frame; NaN if nowhere
 
 
 def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
-    """ELBO and use of the codebook, with the moving batch-norm statistics of inference."""
+    """ELBO, use of the codebook and errors, with the moving batch-norm statistics of inference.
+
+    Pixel errors are those of some hundred frames from all over the replay.
+    """
     vqvae = world_model.vqvae
     evaluate = tf.function(
         lambda steps: vqvae.losses_of(
@@ -71,14 +79,33 @@ def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
         input_signature=[tf.TensorSpec([None], tf.int32)],
         autograph=False,
     )
-    elbo, indices = 0.0, []
+    elbo, largest_logit, all_codes = 0.0, 0.0, []
     for first in range(0, replay.size, _FRAMES_AT_ONCE):
         steps = np.arange(first, min(first + _FRAMES_AT_ONCE, replay.size), dtype=np.int32)
         losses, codes = evaluate(steps)
         elbo += float(losses.elbo) * len(steps) / replay.size
-        indices.append(codes.numpy().ravel())
-    used = perplexity(tf.constant(np.concatenate(indices)), vqvae.quantizer.num_embeddings)
-    return Autoencoding(elbo, float(used))
+        largest_logit = max(largest_logit, float(losses.largest_logit))
+        all_codes.append(codes.numpy())
+    codes = np.concatenate(all_codes)
+    used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
+    every = max(1, replay.size // _FRAMES_OF_ERRORS)
+    frames = replay.frames[: replay.size : every].numpy().astype(float)
+    decode = tf.function(lambda z: vqvae.mean_pixels(z)[..., -1] * 255.0, autograph=False)
+    shown = np.concatenate(
+        [
+            decode(codes[::every][first : first + _FRAMES_AT_ONCE]).numpy()
+            for first in range(0, len(frames), _FRAMES_AT_ONCE)
+        ]
+    )
+    errors = np.abs(shown - frames)
+    is_foreground = np.abs(frames - np.median(frames, axis=0)) > FOREGROUND_ABOVE
+    return Autoencoding(
+        elbo,
+        float(used),
+        largest_logit,
+        float(errors.mean()),
+        float(errors[is_foreground].mean()) if is_foreground.any() else float("nan"),
+    )
 
 
 def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> OneStep:

@@ -19,11 +19,17 @@ from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
 
-VQVAE_METRICS = ("reconstruction_loss", "commitment_loss", "elbo", "codebook_perplexity")
+VQVAE_METRICS = (
+    "reconstruction_loss",
+    "commitment_loss",
+    "elbo",
+    "largest_logit",
+    "codebook_perplexity",
+)
 DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
 _FRAMES_AT_ONCE = 256
 _FRAMES_FOR_BACKGROUND = 500
-_FOREGROUND_ABOVE = 15 / 255  # difference from the background
+FOREGROUND_ABOVE = 15  # grey levels of 255 by which a pixel differs from the background
 
 
 class WorldModelLearner(tf.Module):
@@ -97,7 +103,7 @@ class WorldModelLearner(tf.Module):
         gradients = tape.gradient(loss, self._vqvae_variables)
         self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
         used = perplexity(indices, vqvae.quantizer.num_embeddings)
-        return [losses.reconstruction, losses.commitment, losses.elbo, used]
+        return [*losses, used]
 
     def _weights(self, observations: tf.Tensor) -> tf.Tensor | float:
         """Of the pixels of observations in [0, 1]."""
@@ -105,7 +111,7 @@ class WorldModelLearner(tf.Module):
         if not extra:
             return 1.0
         difference = tf.abs(observations - self._background[..., tf.newaxis])
-        return 1.0 + extra * tf.cast(difference > _FOREGROUND_ABOVE, tf.float32)
+        return 1.0 + extra * tf.cast(difference > FOREGROUND_ABOVE / 255.0, tf.float32)
 
     def find_background(self) -> None:
         """Takes the median of frames of the whole replay as what is not foreground."""

@@ -30,6 +30,7 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
         convolution=convolution,
+        likelihood=config.vqvae.likelihood,
         pixel_margin=config.vqvae.pixel_margin,
         name="vqvae",
     )

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from smallwm_tf.models import initializers
-from smallwm_tf.models.continuous_bernoulli import ContinuousBernoulli, sum_log_prob
+from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.grid_convolution import (
     NUM_CELLS,
     GridConvolution,
@@ -199,6 +199,7 @@ class VQVAELosses(NamedTuple):
     reconstruction: tf.Tensor  # −log p(x|z), summed over pixels
     commitment: tf.Tensor  # mean squared distance to the codebook, not yet weighted
     elbo: tf.Tensor  # −reconstruction − kl, a lower bound of log p(x)
+    largest_logit: tf.Tensor  # largest |η| of a pixel; without bound, training diverges
 
 
 class VQVAE(tf_keras.Model):
@@ -211,9 +212,9 @@ class VQVAE(tf_keras.Model):
       ema_decay: decay of the codebook's moving averages.
       ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
       convolution: "direct" or "fast", see ``GridConvolution``.
-      pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. The density of a
-        black or white pixel grows without bound with its logit, so one misplaced sprite can cost
-        more than everything else in a batch; a margin of 0.05 keeps logits within ±20.
+      likelihood: "clamped", as in the authors' code, or "exact"; see ``continuous_bernoulli``.
+      pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. With the exact
+        likelihood a margin of 0.05 keeps logits within ±20.
     """
 
     def __init__(
@@ -224,10 +225,12 @@ class VQVAE(tf_keras.Model):
         ema_decay: float,
         ema_epsilon: float,
         convolution: str = "direct",
+        likelihood: str = "clamped",
         pixel_margin: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.likelihood = likelihood
         self.pixel_margin = pixel_margin
         self.num_stacked_frames = num_stacked_frames
         self.encoder = Encoder(num_stacked_frames, embedding_dim, convolution, name="encoder")
@@ -274,11 +277,15 @@ class VQVAE(tf_keras.Model):
         vectors = self.encoder(observations, training=training)
         quantized = self.quantizer(vectors, training=training)
         logits = self.decoder(quantized.quantized)
-        reconstruction = -tf.reduce_mean(sum_log_prob(logits, self.squeeze(observations), weights))
+        pixels = self.squeeze(observations)
+        clamped = self.likelihood == "clamped"
+        log_prob = sum_log_prob(logits, pixels, weights, clamped=clamped)
+        reconstruction = -tf.reduce_mean(log_prob)
         losses = VQVAELosses(
             reconstruction=reconstruction,
             commitment=quantized.commitment_loss,
             elbo=-reconstruction - self.kl_divergence,
+            largest_logit=tf.reduce_max(tf.abs(logits)),
         )
         return losses, quantized.encoding_indices
 
@@ -286,7 +293,7 @@ class VQVAE(tf_keras.Model):
 def pixel_distribution(logits: tf.Tensor) -> tfp.distributions.Distribution:
     """Independent continuous Bernoullis over the last three axes of the logits."""
     return tfp.distributions.Independent(
-        ContinuousBernoulli(logits=logits), reinterpreted_batch_ndims=3
+        tfp.distributions.ContinuousBernoulli(logits=logits), reinterpreted_batch_ndims=3
     )
 
 

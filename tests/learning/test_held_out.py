@@ -23,6 +23,7 @@ def world():
     settings = {
         "game.num_stacked_frames": F,
         "vqvae.num_embeddings": 8,
+        "vqvae.likelihood": "exact",
         "vqvae.pixel_margin": MARGIN,
         "dynamics.channels": 4,
         "dynamics.convolution": "direct",
