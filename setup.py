@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
     package_data={
         "smallwm_tf.data": ["*.csv", "*.md"],
-        "smallwm_tf.dream_play": ["*.html"],
+        "smallwm_tf.viewing": ["*.html"],
     },
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),

@@ -9,7 +9,7 @@ from absl import app, flags
 import smallwm_tf  # noqa: F401  (chooses Keras 2)
 from benchmarks.timing import medians
 from benchmarks.workloads import OurWorkloads, random_data
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 
 FLAGS = flags.FLAGS
 

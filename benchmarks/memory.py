@@ -16,8 +16,8 @@ flags.DEFINE_integer("frames", 4, "stacked frames F")
 
 def main(_) -> None:
     from benchmarks.workloads import OurWorkloads, random_data
-    from smallwm_tf.config import build_config
-    from smallwm_tf.learning.schedule import total_steps
+    from smallwm_tf.experiment.config import build_config
+    from smallwm_tf.experiment.schedule import total_steps
 
     config = build_config({"game.num_stacked_frames": FLAGS.frames})
     capacity = total_steps(config)

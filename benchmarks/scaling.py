@@ -54,7 +54,7 @@ def _measure(cores: int) -> None:
     import smallwm_tf  # noqa: F401  (chooses Keras 2)
     from benchmarks.timing import medians
     from benchmarks.workloads import OurWorkloads, random_data
-    from smallwm_tf.config import build_config
+    from smallwm_tf.experiment.config import build_config
 
     data = random_data()
     sizes = [(ROLLOUT, "dream.num_dreams", "rollout", size) for size in FLAGS.dreams]

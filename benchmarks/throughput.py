@@ -27,8 +27,8 @@ flags.DEFINE_bool("games", True, "also the real game, the start of a run and its
 def main(_) -> None:
     from benchmarks.timing import medians
     from benchmarks.workloads import OurWorkloads, random_data
-    from smallwm_tf.config import build_config
-    from smallwm_tf.report import measure_gemm
+    from smallwm_tf.experiment.config import build_config
+    from smallwm_tf.training.estimate import measure_gemm
 
     rows = [_row("float32 matrix product", 0, "GFLOP/s", measure_gemm())]
     data = random_data()
@@ -84,8 +84,8 @@ def _profile(works) -> None:
 def _game_rows() -> list[dict]:
     import numpy as np
 
-    from smallwm_tf.envs.game_batch import GameBatch
-    from smallwm_tf.envs.real_game import RealGame
+    from smallwm_tf.games.game_batch import GameBatch
+    from smallwm_tf.games.real_game import RealGame
 
     game, steps = RealGame("Pong", 1, seed=0), 2000
     game.reset()

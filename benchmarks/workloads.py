@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.agents.actor import Actor
 from smallwm_tf.deployment.saved_agent import SavedAgent
-from smallwm_tf.envs.dream import DreamEnvironment
-from smallwm_tf.learning.acting import Actor
 from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.ppo import PPOLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner

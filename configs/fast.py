@@ -8,7 +8,7 @@ docs/performance.md has the rates behind these sizes, results/ what they do on C
 
 import ml_collections
 
-from smallwm_tf.config import default_config
+from smallwm_tf.experiment.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

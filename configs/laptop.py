@@ -8,8 +8,8 @@ machine at hand.
 
 import ml_collections
 
-from smallwm_tf.config import default_config
-from smallwm_tf.presets import load_preset
+from smallwm_tf.experiment.config import default_config
+from smallwm_tf.experiment.presets import load_preset
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -94,7 +94,7 @@ def _examine_extras() -> Iterator[Finding]:
 
 
 def _examine_tensorflow() -> Iterator[Finding]:
-    from smallwm_tf.quiet_start import without_start_up_notices
+    from smallwm_tf.cli.tensorflow_start import without_start_up_notices
 
     with without_start_up_notices():
         import tensorflow as tf
@@ -114,7 +114,7 @@ def _examine_tensorflow() -> Iterator[Finding]:
         yield Finding(OK, "devices", f"{len(gpus)} GPU(s)")
     else:
         yield Finding(OK, "devices", "no GPU that TensorFlow can use; everything runs on the CPU")
-    from smallwm_tf.report import REFERENCE_GEMM, measure_gemm
+    from smallwm_tf.training.estimate import REFERENCE_GEMM, measure_gemm
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rate = measure_gemm()
@@ -151,8 +151,8 @@ def _available_memory() -> float | None:
 
 
 def _examine_game(name: str) -> Iterator[Finding]:
-    from smallwm_tf.envs.game_batch import GameBatch
-    from smallwm_tf.envs.games import UnknownGameError, resolve_game
+    from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
+    from smallwm_tf.games.game_batch import GameBatch
 
     try:
         game = resolve_game(name)
@@ -193,7 +193,7 @@ def _examine_folder(folder: Path) -> Iterator[Finding]:
 
 def main() -> None:
     """Reads the command line, examines, prints; exit code 1 if something is wrong."""
-    from smallwm_tf.command_parser import CommandParser
+    from smallwm_tf.cli.flags import CommandParser
 
     parser = CommandParser(
         "doctor",

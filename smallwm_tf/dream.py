@@ -4,15 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from smallwm_tf.command_line import refuse
-from smallwm_tf.command_parser import (
+from smallwm_tf.cli.flags import (
     CommandParser,
     check_writable,
     one_line_errors,
     positive_number,
     whole_number,
 )
-from smallwm_tf.quiet_start import load_tensorflow
+from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.dream"
 _EXAMPLES = """
@@ -43,8 +43,9 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf import dream_viewing, pictures
         from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.figures import run_figures as pictures
+        from smallwm_tf.viewing import dreams as dream_viewing
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
         if agent.world_model is None:
@@ -56,7 +57,7 @@ def main() -> None:
         out = flags.out or (flags.run_dir / "dreams" if flags.run_dir else Path("dreams"))
         replay = dream_viewing.play_real_game(agent, flags.steps)
         starts = flags.start or dream_viewing.choose_starts(
-            replay, 3, flags.horizon, agent.arguments.seed
+            replay, 3, flags.horizon, agent.experiment.seed
         )
         temperatures = flags.temperature or [agent.config.dynamics.temperature]
         for start in starts:
@@ -80,7 +81,7 @@ def main() -> None:
             "num_starts": min(flags.num_starts, replay.size),
             "temperature": temperatures[0],
             "context_steps": agent.config.dream.context_steps,
-            "seed": agent.arguments.seed,
+            "seed": agent.experiment.seed,
         }
         dream_viewing.save_horizons(out, agent, curves, settings)
     for horizon in (1, 5, 10, 25, 50):

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.command_line import refuse
-from smallwm_tf.command_parser import (
+from smallwm_tf.cli.flags import (
     CommandParser,
     check_writable,
     one_line_errors,
     positive_number,
     whole_number,
 )
-from smallwm_tf.quiet_start import load_tensorflow
+from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -32,9 +32,9 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.agent_playing import film_episode, score
         from smallwm_tf.deployment.export_directory import open_agent
         from smallwm_tf.runs.files import write_json
+        from smallwm_tf.viewing.playing import film_episode, score
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
         temperature = 0.0 if flags.greedy else flags.temperature

@@ -8,14 +8,14 @@ import socket
 import sys
 import webbrowser
 
-from smallwm_tf.command_line import refuse
-from smallwm_tf.command_parser import (
+from smallwm_tf.cli.flags import (
     CommandParser,
     one_line_errors,
     positive_number,
     whole_number,
 )
-from smallwm_tf.quiet_start import load_tensorflow
+from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -46,7 +46,7 @@ def main() -> None:
 
         with one_line_errors(_COMMAND):
             from smallwm_tf.deployment.export_directory import open_agent
-            from smallwm_tf.dream_play.dream_session import DreamSession
+            from smallwm_tf.viewing.dream_session import DreamSession
 
             agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
             session = DreamSession(agent.with_settings(flags.seed), flags.temperature)
@@ -58,7 +58,7 @@ def _serve(session, listening: socket.socket, open_browser: bool) -> None:
     """Answers requests until Ctrl-C."""
     from werkzeug.serving import make_server
 
-    from smallwm_tf.dream_play.server import make_app
+    from smallwm_tf.viewing.server import make_app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     port = listening.getsockname()[1]

@@ -7,38 +7,39 @@ import contextlib
 import json
 import sys
 
-from smallwm_tf.command_line import PROGRAM, TrainArguments, parse_train_arguments
-from smallwm_tf.command_parser import one_line_errors
-from smallwm_tf.progress import say
-from smallwm_tf.quiet_start import load_tensorflow
-from smallwm_tf.stopping import Stopped, StopRequest
+from smallwm_tf.cli.flags import one_line_errors
+from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.runs.progress import say
+from smallwm_tf.runs.stop_request import Stopped, StopRequest
 
 
-def train(arguments: TrainArguments, stop: StopRequest | None = None) -> None:
+def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     """Runs or continues a training run.
 
     Args:
-      arguments: what the command line asked for.
+      experiment: what is asked for.
       stop: says when to stop; never, if not given.
 
     Raises:
       Stopped: it was asked to; the checkpoint is written.
     """
-    from smallwm_tf.report import describe
     from smallwm_tf.runs.run_directory import RunDirectory
-    from smallwm_tf.session import Session
+    from smallwm_tf.training.estimate import describe
+    from smallwm_tf.training.session import Session
 
-    report = describe(arguments)  # opens the game: one that cannot be used leaves nothing on disk
+    report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
-        arguments.run_dir, arguments.game, arguments.config, arguments.seed, arguments.preset
+        experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
     ) as run:
         for line in report.lines():
             say(line)
         for change in run.changes:
             say(f"note: {change}")
-        session = Session(arguments, run, stop)
+        session = Session(experiment, run, stop)
         with contextlib.closing(session):
-            for iteration in range(1, arguments.config.collection.num_iterations + 1):
+            for iteration in range(1, experiment.config.collection.num_iterations + 1):
                 session.collect(iteration)
                 session.learn_world_model(iteration)
                 session.learn_policy(iteration)
@@ -47,25 +48,26 @@ def train(arguments: TrainArguments, stop: StopRequest | None = None) -> None:
 
 def main() -> None:
     """Reads the command line and trains."""
-    arguments = parse_train_arguments(sys.argv)
+    flags = parse_train_flags(sys.argv)
     with StopRequest() as stop:
-        _run(arguments, stop)
+        _run(flags, stop)
 
 
-def _run(arguments: TrainArguments, stop: StopRequest) -> None:
-    load_tensorflow()  # not before: bad arguments are refused at once
+def _run(flags: TrainFlags, stop: StopRequest) -> None:
+    load_tensorflow()  # not before: bad flags are refused at once
 
     with one_line_errors(PROGRAM):
-        if arguments.dry_run:
-            from smallwm_tf.report import describe
+        if flags.dry_run:
+            from smallwm_tf.training.estimate import describe
 
-            report = describe(arguments)
-            print(json.dumps(report.as_json()) if arguments.json else "\n".join(report.lines()))
+            report = describe(flags.experiment)
+            print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
             return
         try:
-            train(arguments, stop)
+            train(flags.experiment, stop)
         except Stopped as stopped:
-            say(f"{stopped}: stopped; the same command goes on, {arguments.run_dir} has everything")
+            place = flags.experiment.run_dir
+            say(f"{stopped}: stopped; the same command goes on, {place} has everything")
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def test_commands_start_quietly_with_keras_2():
     script = """if True:
         import os
         import smallwm_tf
-        from smallwm_tf.quiet_start import without_start_up_notices
+        from smallwm_tf.cli.tensorflow_start import without_start_up_notices
         with without_start_up_notices():
             import tensorflow as tf
             from tensorflow.keras import layers
@@ -222,7 +222,7 @@ def test_commands_start_quietly_with_keras_2():
 def test_errors_while_starting_are_printed():
     script = """if True:
         import sys
-        from smallwm_tf.quiet_start import without_start_up_notices
+        from smallwm_tf.cli.tensorflow_start import without_start_up_notices
         with without_start_up_notices():
             print("I0000 a notice", file=sys.stderr)
             print("an error", file=sys.stderr)
@@ -237,7 +237,7 @@ def test_errors_while_starting_are_printed():
 def test_a_closed_stderr_does_not_stop_the_start():
     script = """if True:
         import os, sys
-        from smallwm_tf.quiet_start import without_start_up_notices
+        from smallwm_tf.cli.tensorflow_start import without_start_up_notices
         os.close(2)
         with without_start_up_notices():
             print("started")

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from smallwm_tf.command_line import read_train_arguments
+from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.runs.run_directory import RunDirectory
-from smallwm_tf.session import Session
+from smallwm_tf.training.session import Session
 
 SETTINGS = {
     "game.num_stacked_frames": 2,
@@ -35,17 +35,17 @@ SETTINGS = {
 }
 
 
-def arguments_for(path, differences=None):
+def experiment_for(path, differences=None):
     settings = SETTINGS | (differences or {})
     words = [f"--config.{key}={value}" for key, value in settings.items()]
-    return read_train_arguments(
+    return read_train_flags(
         ["train", "--game=Catch", "--config=catch", "--seed=3", f"--run_dir={path}", *words]
-    )
+    ).experiment
 
 
-def open_run(arguments) -> RunDirectory:
+def open_run(experiment) -> RunDirectory:
     return RunDirectory.open(
-        arguments.run_dir, arguments.game, arguments.config, arguments.seed, arguments.preset
+        experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
     )
 
 
@@ -58,13 +58,13 @@ def look_over_the_shoulder(session: Session, seen: SimpleNamespace) -> None:
     learning rate of the VQ-VAE when it is alone."""
     write, warmup_steps = session.metrics.write, session.learner.warmup_steps
 
-    def noting_write(event, *arguments, **values):
+    def noting_write(event, *experiment, **values):
         if event == "check":
             seen.policies.append(policy_of(session))
         if event in ("check", "promise"):
             kernel = session.actor._weights[None][-1]
             seen.actor_is_fresh.append(np.array_equal(kernel, session.policy.prepare(None)))
-        write(event, *arguments, **values)
+        write(event, *experiment, **values)
 
     def noting_warmup_steps(rows):
         seen.rates.append((session.replay.size, float(session.learner.vqvae_optimizer.lr)))

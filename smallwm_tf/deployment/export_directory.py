@@ -21,17 +21,17 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.deployment.saved_world_model import STATE_NAMES, SavedWorldModel
-from smallwm_tf.envs.games import resolve_game
-from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import read_json, sha256_of, write_json
-from smallwm_tf.runs.run_directory import describe_versions
-from smallwm_tf.trained_agent import (
+from smallwm_tf.deployment.trained_agent import (
     Look,
     TrainedAgent,
     draw_actions,
     load_run,
-    read_arguments,
+    read_experiment,
 )
+from smallwm_tf.games.catalogue import resolve_game
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.files import read_json, sha256_of, write_json
+from smallwm_tf.runs.run_directory import describe_versions
 
 _FORMAT = 1
 _METADATA = "metadata.json"
@@ -106,7 +106,7 @@ def load_export(path: Path | str) -> TrainedAgent:
     metadata = read_json(path / _METADATA)
     if metadata.get("format") != _FORMAT:
         raise RunError(f"{path / _METADATA}: its format is not {_FORMAT}; use another version")
-    arguments = read_arguments(metadata, path, path / _METADATA)
+    experiment = read_experiment(metadata, path, path / _METADATA)
     _check_parts(path, metadata)
     agent = _load(path / AGENT)
     world_model = None
@@ -114,7 +114,7 @@ def load_export(path: Path | str) -> TrainedAgent:
         world_model = ExportedWorldModel(agent, _load(path / WORLD_MODEL), metadata)
     try:
         return TrainedAgent(
-            arguments=arguments,
+            experiment=experiment,
             action_meanings=tuple(metadata["action_meanings"]),
             world_model=world_model,
             encode=lambda frames: agent.encode(tf.constant(frames))["codes"].numpy(),
@@ -178,24 +178,24 @@ class ExportedWorldModel:
 
 
 def _describe(agent: TrainedAgent, path: Path, half_precision: bool) -> dict[str, Any]:
-    arguments, config = agent.arguments, agent.config
+    experiment, config = agent.experiment, agent.config
     scores = {key: value for key, value in (agent.scores or {}).items() if key != "lengths"}
     versions = describe_versions()
     versions["machine"].pop("host")
     return {
         "format": _FORMAT,
-        "game": arguments.game.name,
-        "gymnasium_id": arguments.game.gymnasium_id,
-        "seed": arguments.seed,
-        "preset": arguments.preset,
+        "game": experiment.game.name,
+        "gymnasium_id": experiment.game.gymnasium_id,
+        "seed": experiment.seed,
+        "preset": experiment.preset,
         "iteration": agent.iteration,
         "num_interactions": agent.num_interactions,
         "action_meanings": list(agent.action_meanings),
         "preprocessing": {
             "frame": "grey, uint8, 96 x 96, resized by area averaging",
-            "frame_skip": config.game.frame_skip if arguments.game.is_atari else 1,
+            "frame_skip": config.game.frame_skip if experiment.game.is_atari else 1,
             "pooled_frames": "maximum of the last two emulator frames"
-            if arguments.game.is_atari and config.game.frame_skip > 1
+            if experiment.game.is_atari and config.game.frame_skip > 1
             else None,
             "num_stacked_frames": config.game.num_stacked_frames,
             "stack": "oldest first; an episode begins with its first frame repeated",
@@ -269,9 +269,9 @@ def open_agent(
     """
     wanted = resolve_game(game) if game else None
     agent = load_run(run_dir, unfinished) if run_dir else load_export(export)
-    if wanted and wanted != agent.arguments.game:
+    if wanted and wanted != agent.experiment.game:
         raise RunError(
             f"game={wanted.name}: {run_dir or export} holds an agent of "
-            f"{agent.arguments.game.name}; leave --game out, or name another agent"
+            f"{agent.experiment.game.name}; leave --game out, or name another agent"
         )
     return agent

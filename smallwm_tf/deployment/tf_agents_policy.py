@@ -10,8 +10,8 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.models.vqvae import SCREEN_SIZE
-from smallwm_tf.trained_agent import TrainedAgent
 
 
 class FramesPolicy(tf_policy.TFPolicy):

@@ -18,8 +18,8 @@ from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
-from smallwm_tf.envs.dream import DreamEnvironment
 from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.models.policy import ActorNetwork, PolicyAndValue, SharedTrunk, ValueNetwork
 
 METRICS = (

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.best_weights import weights_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.selection import weights_of
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.models.vector_quantizer import perplexity

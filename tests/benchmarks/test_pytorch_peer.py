@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.models.parameter_counts import parameter_counts

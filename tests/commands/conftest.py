@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from smallwm_tf.command_line import read_train_arguments
+from smallwm_tf.cli.train_flags import read_train_flags
 
 SETTINGS = {
     "game.num_stacked_frames": 2,
@@ -38,9 +38,9 @@ def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("commands") / "a run"  # a path with a space
     words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
     train(
-        read_train_arguments(
+        read_train_flags(
             ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
-        )
+        ).experiment
     )
     return path
 
@@ -60,7 +60,7 @@ def unfinished_run_dir(run_dir, tmp_path_factory):
 def export_dir(run_dir, tmp_path_factory):
     """An export of the run with all its parts."""
     from smallwm_tf.deployment.export_directory import write_export
-    from smallwm_tf.trained_agent import load_run
+    from smallwm_tf.deployment.trained_agent import load_run
 
     path = tmp_path_factory.mktemp("export") / "Catch"
     agent = load_run(run_dir, convolution="direct")

@@ -7,8 +7,8 @@ from PIL import Image
 
 from smallwm_tf import dream
 from smallwm_tf.deployment.export_directory import load_export
-from smallwm_tf.dream_viewing import dream_beside_reality, play_real_game
-from smallwm_tf.trained_agent import load_run
+from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.viewing.dreams import dream_beside_reality, play_real_game
 
 FLAGS = ("--steps=30", "--num_starts=5", "--horizon=4", "--start=3", "--start=12")
 

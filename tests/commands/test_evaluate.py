@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from smallwm_tf import evaluate
-from smallwm_tf.agent_playing import play_steps
-from smallwm_tf.analysis import videos
-from smallwm_tf.trained_agent import load_run
+from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.figures import videos
+from smallwm_tf.viewing.playing import play_steps
 
 
 def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):

@@ -14,9 +14,9 @@ from tf_agents.trajectories import time_step as ts
 from smallwm_tf import export
 from smallwm_tf.deployment import export_directory
 from smallwm_tf.deployment.export_directory import load_export, open_agent, write_export
-from smallwm_tf.envs.game_batch import GameBatch
+from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.games.game_batch import GameBatch
 from smallwm_tf.runs import RunError
-from smallwm_tf.trained_agent import load_run
 
 NUM_FRAMES = 256
 
@@ -187,7 +187,7 @@ def test_an_export_dreams_like_its_run(agent, export_dir, frames):
     assert exported.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist() == (
         agent.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist()
     )
-    assert exported.arguments.game == agent.arguments.game
+    assert exported.experiment.game == agent.experiment.game
     assert exported.scores["mean"] == agent.scores["mean"]
     assert exported.num_interactions == agent.num_interactions == 60
     assert exported.world_model.vqvae.num_stacked_frames == 2
@@ -290,7 +290,7 @@ def test_parts_of_different_exports_are_refused(export_dir, run_dir, tmp_path):
 def test_an_agent_of_another_game_is_refused(export_dir):
     with pytest.raises(RunError, match=r"game=Pong: .* holds an agent of Catch"):
         open_agent(None, export_dir, game="pong")
-    assert open_agent(None, export_dir, game="catch").arguments.game.name == "Catch"
+    assert open_agent(None, export_dir, game="catch").experiment.game.name == "Catch"
 
 
 def test_a_failed_export_leaves_nothing(run_dir, tmp_path, monkeypatch):

@@ -10,13 +10,13 @@ import pytest
 
 SCRIPT = """
 import pathlib, sys
-from tests.faults.conftest import tiny_arguments
-from smallwm_tf.run_state import RunState
+from tests.faults.conftest import tiny_experiment
+from smallwm_tf.training.run_state import RunState
 from smallwm_tf.runs.run_directory import RunDirectory
 import tensorflow as tf
 
 path, deterministic = pathlib.Path(sys.argv[1]), sys.argv[2]
-arguments = tiny_arguments(path, deterministic=deterministic)
+arguments = tiny_experiment(path, deterministic=deterministic)
 with RunDirectory.open(path, arguments.game, arguments.config, 3, "catch") as run:
     RunState(arguments, run).close()
 tf.random.set_seed(None)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from smallwm_tf.run_state import RunState
 from smallwm_tf.runs.checkpoints import CheckpointError
 from smallwm_tf.runs.files import sha256_of
 from smallwm_tf.runs.replay_files import ChunkError, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
-from tests.faults.conftest import tiny_arguments
+from smallwm_tf.training.run_state import RunState
+from tests.faults.conftest import tiny_experiment
 
 _STEPS = 30
 
@@ -18,7 +18,7 @@ _STEPS = 30
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run directory with one checkpoint, behind a collection that is made up."""
-    arguments = tiny_arguments(
+    arguments = tiny_experiment(
         tmp_path_factory.mktemp("hostile") / "run", collection__first_iteration_steps=_STEPS
     )
     run = RunDirectory.open(arguments.run_dir, arguments.game, arguments.config, 3, "catch")

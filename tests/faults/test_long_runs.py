@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from smallwm_tf.randomness import seed_pair
+from smallwm_tf.experiment.randomness import seed_pair
 
 pytestmark = pytest.mark.skipif(
     not pathlib.Path("/proc/self/statm").exists(), reason="reads memory from /proc"

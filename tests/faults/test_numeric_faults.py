@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.learning import promise
+from smallwm_tf.judging import promise
 
 
 class OddGame(gymnasium.Env):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.config import build_config
-from smallwm_tf.envs.dream import DreamEnvironment
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.ppo import PPOLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models

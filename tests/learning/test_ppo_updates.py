@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.trajectories import StepType
 
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.ppo import METRICS, PPOLearner
 

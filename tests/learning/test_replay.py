@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.config import default_config
+from smallwm_tf.experiment.config import default_config
+from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.schedule import total_steps
 
 # Lengths of episodes; the last one has not ended. Two are a single step long.
 LENGTHS = [5, 1, 9, 1, 3, 12, 4]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning import world_model_learner
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay

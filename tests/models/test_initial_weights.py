@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.grid_normalization import GridLayerNormalization
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smallwm_tf.config import build_config
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.parameter_counts import parameter_counts
 

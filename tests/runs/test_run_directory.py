@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from smallwm_tf.config import FIELDS, build_config, default_config
-from smallwm_tf.envs.games import resolve_game
+from smallwm_tf.experiment.config import FIELDS, build_config, default_config
+from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.runs import RunError, run_directory
 from smallwm_tf.runs.lock import LockedError
 from smallwm_tf.runs.run_directory import RunDirectory
@@ -72,6 +72,7 @@ FIXED = {
     "collection.steps_per_iteration": 100,
     "vqvae.num_embeddings": 64,
     "vqvae.embedding_dim": 16,
+    "vqvae.likelihood": "exact",
     "vqvae.pixel_margin": 0.05,
     "dynamics.channels": 64,
     "dynamics.present_code_logit": 7.0,

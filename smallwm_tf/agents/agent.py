@@ -1,0 +1,57 @@
+"""Who acts in the real game: one interface for policies, null policies and what is to come."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Agent(Protocol):
+    """Chooses actions for games that are played side by side; never changes once it is made.
+
+    What an agent remembers of an episode lies in a state that whoever plays hands back to it: a
+    nest of arrays whose first axis counts the games, so that those still running can be picked.
+    """
+
+    def begin(self, num_games: int) -> Any:
+        """The state before the first step of as many episodes."""
+        ...
+
+    def act(
+        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, Any]:
+        """Actions int32 [B] for uint8 [B, 96, 96, F], and the state for the next step.
+
+        Args:
+          observations: what the games show.
+          state: of these games, from ``begin`` or the last ``act``.
+          seed: int32 pair.
+          step: folded into the seed.
+        """
+        ...
+
+
+class RandomAgent:
+    """Uniformly random actions that may be held, whatever the game shows.
+
+    Args:
+      num_actions: M.
+      repeat_probability: chance that a step repeats the last action of its episode.
+    """
+
+    def __init__(self, num_actions: int, repeat_probability: float = 0.0):
+        self._num_actions = num_actions
+        self._repeat_probability = repeat_probability
+
+    def begin(self, num_games: int) -> np.ndarray:
+        """No last action yet: int32 [B] of −1."""
+        return np.full([num_games], -1, np.int32)
+
+    def act(
+        self, observations: np.ndarray, state: np.ndarray, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Agent.act``; the state is the last actions."""
+        random = np.random.default_rng([*np.asarray(seed).view(np.uint32), step])
+        fresh = random.integers(self._num_actions, size=len(state), dtype=np.int32)
+        held = (random.random(len(state)) < self._repeat_probability) & (state >= 0)
+        actions = np.where(held, state, fresh).astype(np.int32)
+        return actions, actions

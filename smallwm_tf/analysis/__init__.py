@@ -1,1 +1,0 @@
-"""Scores and figures of a run. Nothing here loads TensorFlow."""

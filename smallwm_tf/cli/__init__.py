@@ -1,0 +1,1 @@
+"""Flags, one-line errors, and TensorFlow's quiet start; for the commands only."""

@@ -1,0 +1,1 @@
+"""What is asked for: the game, every setting, and what follows from them alone."""

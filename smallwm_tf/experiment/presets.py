@@ -1,0 +1,113 @@
+"""Presets: small Python files whose `get_config()` returns differences from the defaults.
+
+No TensorFlow is imported and nothing is written, not even byte code.
+"""
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from smallwm_tf.experiment.config import ConfigError, build_config, show
+
+DEFAULT_PRESET = "atari100k"
+"""The paper's experiment with 4 frames: exactly the defaults."""
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_MOST_BYTES = 1_000_000
+
+
+def load_preset(name_or_path: str) -> tuple[str, ml_collections.ConfigDict]:
+    """Builds the configuration of a preset, types checked, ranges not yet (see `validate`).
+
+    Args:
+        name_or_path: A bare name ("smoke") or a path ("configs/smoke.py"), each looked up from
+            the working directory and then from the root of the repository.
+
+    Returns:
+        The preset's name (the file's name without ".py") and the configuration.
+
+    Raises:
+        ConfigError: No such file, the file cannot be run, or it sets something impossible.
+    """
+    path = _find(name_or_path)
+    if path is None:  # the default preset of an installed package without configs/
+        return DEFAULT_PRESET, build_config({})
+    differences = _run(path, name_or_path)
+    try:
+        return path.stem, build_config(differences)
+    except ConfigError as error:
+        remedy = f"{error.remedy} (in {show(name_or_path)})"
+        raise ConfigError(error.key, error.value, remedy) from error
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the project."""
+    names = {path.stem for root in _roots() for path in (root / "configs").glob("*.py")}
+    return sorted(names | {DEFAULT_PRESET})
+
+
+def _roots() -> list[Path]:
+    return [Path(), _REPOSITORY]
+
+
+def _find(name_or_path: str) -> Path | None:
+    is_path = "/" in name_or_path or name_or_path.endswith(".py")
+    name = name_or_path if is_path else f"configs/{name_or_path}.py"
+    for root in _roots():
+        path = root / name
+        try:
+            if name_or_path and path.is_file():
+                return path
+            if is_path and path.is_dir():
+                raise ConfigError("config", name_or_path, "is a directory, not a Python file")
+        except (OSError, ValueError):  # a name that is too long, or holds a null character
+            break
+    if name_or_path == DEFAULT_PRESET:
+        return None
+    names = preset_names()
+    near = difflib.get_close_matches(Path(name_or_path[:200]).stem, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError("config", name_or_path, f"no such file; {hint}presets: {', '.join(names)}")
+
+
+def _run(path: Path, given: str) -> Mapping[str, Any]:
+    """Runs the file and returns what its `get_config()` returned."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise ConfigError("config", given, f"is larger than {_MOST_BYTES} bytes: not a preset")
+    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(compile(path.read_bytes(), str(path), "exec"), namespace)
+            if not callable(namespace.get("get_config")):
+                raise ConfigError("config", given, "must define get_config()")
+            differences = namespace["get_config"]()
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        where = _line_of(error, str(path))
+        raise ConfigError("config", given, f"failed{where}: {reason}") from error
+    if isinstance(differences, ml_collections.ConfigDict):
+        differences = differences.to_dict()
+    if not isinstance(differences, Mapping):
+        kind = type(differences).__name__
+        remedy = f"get_config() must return a dict or a ConfigDict, not {kind}"
+        raise ConfigError("config", given, remedy)
+    return differences
+
+
+def _line_of(error: BaseException, path: str) -> str:
+    """ " in line 3", if the error arose in the preset's own text."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" in line {error.lineno}"
+    line, traceback = "", error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == path:
+            line = f" in line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return line

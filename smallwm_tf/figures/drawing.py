@@ -1,0 +1,327 @@
+"""Figures of a run as small PNG files: codes in colour, dreams beside reality, score curves.
+
+Shapes: N frames, T steps; frames are [96, 96] grey, codes [6, 6] embedding indices.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from smallwm_tf.figures.code_colours import colours_of_codes
+from smallwm_tf.runs.files import write_atomically
+
+_MARGIN = 6  # pixels between pictures
+_FONT_SIZE = 13
+_INK = (20, 20, 20)
+_POSITIVE, _NEGATIVE, _NO_REWARD = (0, 140, 60), (205, 40, 40), (222, 222, 222)
+
+
+def save_codes_figure(
+    path: str | os.PathLike,
+    frames: np.ndarray,
+    codes: np.ndarray,
+    reconstructions: np.ndarray,
+    num_embeddings: int,
+) -> None:
+    """Frame, 6x6 codes as coloured squares, and reconstruction: the paper's Fig. 5.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      frames: uint8 [N, 96, 96], real game frames.
+      codes: int [N, 6, 6], embedding indices below `num_embeddings`.
+      reconstructions: uint8 [N, 96, 96], decoder means in 0..255.
+      num_embeddings: size of the codebook.
+
+    Raises:
+      ValueError: a wrong shape, type or index.
+    """
+    frames, reconstructions = _frames("frames", frames), _frames("reconstructions", reconstructions)
+    codes = _codes("codes", codes, num_embeddings)
+    _check_equal_lengths(frames=frames, codes=codes, reconstructions=reconstructions)
+    rows = [
+        ("frame", _grey(frames, scale=2)),
+        ("codes", _squares(codes, scale=2)),
+        ("reconstruction", _grey(reconstructions, scale=2)),
+    ]
+    _save(path, _draw_rows(rows, column_labels=None))
+
+
+def save_dream_strip(
+    path: str | os.PathLike,
+    real: np.ndarray,
+    reconstructed: np.ndarray,
+    dreamed: np.ndarray,
+    real_codes: np.ndarray,
+    dreamed_codes: np.ndarray,
+    real_rewards: np.ndarray,
+    dreamed_rewards: np.ndarray,
+    max_columns: int = 10,
+) -> None:
+    """What happened beside what the world model dreamed from the same start and actions.
+
+    Shows at most `max_columns` steps, evenly spaced from the first to the last; the two reward rows
+    show every step: green for a positive, red for a negative, grey for no reward.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      real: uint8 [T, 96, 96], frames of the real game.
+      reconstructed: uint8 [T, 96, 96], the same frames encoded and decoded.
+      dreamed: uint8 [T, 96, 96], decoded dream.
+      real_codes: int [T, 6, 6], codes of the real frames.
+      dreamed_codes: int [T, 6, 6], codes of the dream.
+      real_rewards: [T], reward of each real step; only the sign is shown.
+      dreamed_rewards: [T], predicted rewards; only the sign is shown.
+      max_columns: how many steps to show as pictures.
+
+    Raises:
+      ValueError: a wrong shape, type or value.
+    """
+    arrays = {
+        "real": _frames("real", real),
+        "reconstructed": _frames("reconstructed", reconstructed),
+        "dreamed": _frames("dreamed", dreamed),
+        "real_codes": _codes("real_codes", real_codes),
+        "dreamed_codes": _codes("dreamed_codes", dreamed_codes),
+        "real_rewards": _rewards("real_rewards", real_rewards),
+        "dreamed_rewards": _rewards("dreamed_rewards", dreamed_rewards),
+    }
+    num_steps = _check_equal_lengths(**arrays)
+    if max_columns < 1:
+        raise ValueError(f"max_columns: {max_columns} is not at least 1")
+    shown = np.unique(
+        np.linspace(0, num_steps - 1, min(num_steps, max_columns)).round().astype(int)
+    )
+    difference = absolute_difference(arrays["real"], arrays["dreamed"])
+    rows = [
+        ("real", _grey(arrays["real"][shown], scale=1)),
+        ("real codes", _squares(arrays["real_codes"][shown], scale=1)),
+        ("reconstruction", _grey(arrays["reconstructed"][shown], scale=1)),
+        ("dream", _grey(arrays["dreamed"][shown], scale=1)),
+        ("difference", _grey(difference[shown], scale=1)),
+        ("dream codes", _squares(arrays["dreamed_codes"][shown], scale=1)),
+    ]
+    reward_rows = [
+        ("real reward", arrays["real_rewards"]),
+        ("dream reward", arrays["dreamed_rewards"]),
+    ]
+    _save(path, _draw_rows(rows, [f"t={step}" for step in shown], reward_rows))
+
+
+def absolute_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """|one − other| of uint8 pictures of one shape; black where they agree."""
+    return np.abs(one.astype(np.int16) - other).astype(np.uint8)
+
+
+def save_curve(
+    path: str | os.PathLike,
+    points: Sequence[tuple[float, float, float]],
+    title: str = "",
+    references: Sequence[tuple[str, float]] = (),
+) -> None:
+    """Scores over interactions: the mean as a line, one standard deviation as a band.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      points: (interactions with the real game, mean return, standard deviation) per evaluation.
+      title: heading, e.g. the name of the game.
+      references: (label, return) drawn as dashed lines, e.g. ("random policy", -20.7).
+
+    Raises:
+      ValueError: no point, or a point that is not three finite numbers.
+    """
+    values = np.asarray(points, np.float64)
+    if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] != 3:
+        raise ValueError(f"points: expected [N, 3] with N > 0, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("points: not all numbers are finite")
+    figure = _new_figure(6, 3.6)
+    axes = figure.add_subplot()
+    interactions, means, stds = values.T
+    axes.fill_between(interactions, means - stds, means + stds, alpha=0.2, linewidth=0)
+    axes.plot(interactions, means, marker="o", markersize=4, label="mean ± standard deviation")
+    for number, (label, value) in enumerate(references):
+        axes.axhline(value, linestyle="--", linewidth=1, color=f"C{number + 1}", label=label)
+    axes.set(title=title, xlabel="interactions with the real game", ylabel="episode return")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
+def save_horizon_figure(
+    path: str | os.PathLike,
+    code_accuracy: Mapping[str, np.ndarray],
+    pixel_error: Mapping[str, np.ndarray],
+    title: str,
+    rewards: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Open-loop predictions by horizon: code accuracy, pixel error, and perhaps rewards.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      code_accuracy: label to shares [H] at the horizons 1 ... H; NaN leaves a gap.
+      pixel_error: label to mean absolute errors [H] in grey levels of 255.
+      title: heading.
+      rewards: label to precision or recall [H]; a third panel.
+    """
+    panels = [("share of right codes", code_accuracy), ("pixel error, grey levels", pixel_error)]
+    if rewards is not None:
+        panels.append(("rewards, precision and recall", rewards))
+    figure = _new_figure(4.5 * len(panels), 3.4)
+    figure.suptitle(title)
+    for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for name, values in curves.items():
+            is_baseline = name.startswith(("copy", "reconstruction"))
+            style = {"linestyle": "--", "linewidth": 1} if is_baseline else {}
+            axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
+        axes.set(xlabel="steps ahead", ylabel=label)
+        axes.set_ylim(bottom=0, top=1.05 if curves is rewards else None)
+        axes.grid(alpha=0.3)
+        if curves:
+            axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
+def save_promise_figure(
+    path: str | os.PathLike, dreamed: np.ndarray, real: np.ndarray, title: str
+) -> None:
+    """Rewards summed up to each step: means over the starts, bands of two standard errors.
+
+    Args:
+      path: PNG file to write; complete or absent.
+      dreamed: rewards in the dream [S, H].
+      real: rewards in the real game from the same starts [S, H].
+      title: heading.
+    """
+    figure = _new_figure(6, 3.6)
+    axes = figure.add_subplot()
+    for label, rewards in (("promised by the dream", dreamed), ("paid by the real game", real)):
+        sums = np.cumsum(rewards, axis=1)
+        steps = np.arange(1, sums.shape[1] + 1)
+        mean, error = sums.mean(axis=0), sums.std(axis=0) / np.sqrt(len(sums))
+        axes.fill_between(steps, mean - 2 * error, mean + 2 * error, alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, label=label)
+    axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save_figure(path, figure)
+
+
+def _new_figure(width: float, height: float):
+    # Figure and canvas by hand: pyplot would keep every figure of a long run alive.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save_figure(path: str | os.PathLike, figure) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))
+
+
+def _draw_rows(
+    rows: Sequence[tuple[str, np.ndarray]],
+    column_labels: Sequence[str] | None,
+    reward_rows: Sequence[tuple[str, np.ndarray]] = (),
+) -> Image.Image:
+    """Draws labelled rows of pictures (uint8 [N, S, S, 3]) and, below, rows of reward cells."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    labels = [label for label, _ in rows] + [label for label, _ in reward_rows]
+    left = 2 * _MARGIN + int(max(font.getlength(label) for label in labels))
+    count, side = rows[0][1].shape[:2]
+    top = _MARGIN + (_FONT_SIZE + _MARGIN if column_labels else 0)
+    width = left + count * (side + _MARGIN)
+    line = _FONT_SIZE + 2 + _MARGIN
+    height = top + len(rows) * (side + _MARGIN) + len(reward_rows) * line
+    canvas = Image.new("RGB", (width, height), (255, 255, 255))
+    draw = ImageDraw.Draw(canvas)
+    for column, label in enumerate(column_labels or ()):
+        centre = left + column * (side + _MARGIN) + side / 2
+        draw.text((centre, _MARGIN), label, _INK, font, anchor="ma")
+    for row, (label, pictures) in enumerate(rows):
+        y = top + row * (side + _MARGIN)
+        draw.text((left - _MARGIN, y + side / 2), label, _INK, font, anchor="rm")
+        for column, picture in enumerate(pictures):
+            canvas.paste(Image.fromarray(picture), (left + column * (side + _MARGIN), y))
+    y = top + len(rows) * (side + _MARGIN)
+    for label, rewards in reward_rows:
+        draw.text((left - _MARGIN, y + _FONT_SIZE / 2), label, _INK, font, anchor="rm")
+        _draw_rewards(draw, rewards, left, width - _MARGIN, y)
+        y += line
+    return canvas
+
+
+def _draw_rewards(
+    draw: ImageDraw.ImageDraw, rewards: np.ndarray, left: int, right: int, y: int
+) -> None:
+    edges = np.linspace(left, right, len(rewards) + 1).round().astype(int)
+    for reward, start, end in zip(rewards, edges[:-1], edges[1:], strict=True):
+        colour = _POSITIVE if reward > 0 else _NEGATIVE if reward < 0 else _NO_REWARD
+        draw.rectangle((start, y, max(start, end - 2), y + _FONT_SIZE), fill=colour)
+
+
+def _grey(frames: np.ndarray, scale: int) -> np.ndarray:
+    """uint8 [N, S, S] -> uint8 [N, scale*S, scale*S, 3]."""
+    return np.repeat(_enlarge(frames, scale)[..., None], 3, axis=-1)
+
+
+def _squares(codes: np.ndarray, scale: int) -> np.ndarray:
+    """int [N, 6, 6] -> uint8 [N, 96*scale, 96*scale, 3], one square per index, thin white gaps."""
+    side = 96 * scale // codes.shape[1]
+    pictures = _enlarge(colours_of_codes(codes), side)
+    gap = np.arange(pictures.shape[1]) % side == side - 1
+    pictures[:, gap], pictures[:, :, gap] = 255, 255
+    return pictures
+
+
+def _enlarge(pictures: np.ndarray, factor: int) -> np.ndarray:
+    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def _frames(name: str, value: np.ndarray) -> np.ndarray:
+    value = np.asarray(value)
+    if value.shape[1:] != (96, 96) or len(value) == 0 or value.dtype != np.uint8:
+        raise ValueError(f"{name}: expected uint8 [N, 96, 96], got {value.dtype} {value.shape}")
+    return value
+
+
+def _codes(name: str, value: np.ndarray, num_embeddings: int | None = None) -> np.ndarray:
+    value = np.asarray(value)
+    if value.shape[1:] != (6, 6) or len(value) == 0 or value.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: expected whole numbers [N, 6, 6], got {value.dtype} {value.shape}"
+        )
+    if value.min() < 0 or (num_embeddings is not None and value.max() >= num_embeddings):
+        raise ValueError(f"{name}: {value.min()}..{value.max()} is outside 0..{num_embeddings}-1")
+    return value
+
+
+def _rewards(name: str, value: np.ndarray) -> np.ndarray:
+    value = np.asarray(value)
+    if value.ndim != 1 or not np.isfinite(value).all():
+        raise ValueError(f"{name}: expected one finite number per step, got shape {value.shape}")
+    return value
+
+
+def _check_equal_lengths(**arrays: np.ndarray) -> int:
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"different lengths: {lengths}")
+    return next(iter(lengths.values()))
+
+
+def _save(path: str | os.PathLike, image: Image.Image) -> None:
+    content = io.BytesIO()
+    image.save(content, format="PNG", optimize=True)
+    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))

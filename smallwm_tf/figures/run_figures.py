@@ -1,0 +1,139 @@
+"""The pictures that a run draws of itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smallwm_tf.experiment.randomness import generator, seed_pair
+from smallwm_tf.figures import drawing as figures
+from smallwm_tf.judging import open_loop as inspection
+from smallwm_tf.judging.held_out import OpenLoopCurves
+from smallwm_tf.judging.promise import Promise
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.world_model import WorldModel
+
+_NUM_FRAMES = 8
+
+
+def draw_world_model(
+    folder: Path, world_model: WorldModel, replay: Replay, config, seed: int, iteration: int
+) -> None:
+    """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
+
+    Args:
+      folder: where ``codes_<iteration>.png`` and ``dream_<iteration>.png`` go.
+      world_model: what is looked at.
+      replay: real observations, actions and rewards.
+      config: the run's configuration; the dream is one of those that it trains policies in.
+      seed: of the run.
+      iteration: counted from 1.
+    """
+    order = generator(seed, "figures", iteration)
+    steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
+    shown = inspection.reconstruct(world_model, replay, steps)
+    figures.save_codes_figure(
+        folder / f"codes_{iteration:03d}.png",
+        shown.frames,
+        shown.codes,
+        shown.reconstructions,
+        config.vqvae.num_embeddings,
+    )
+    start, length = inspection.longest_start(replay, config.dream.horizon, order)
+    pair = seed_pair(seed, "figures", iteration)
+    loop = inspection.open_loop(
+        world_model,
+        replay,
+        start,
+        length,
+        pair,
+        config.dream.context_steps,
+        config.dynamics.temperature,
+    )
+    draw_dream(folder / f"dream_{iteration:03d}.png", loop)
+
+
+def draw_dream(path: Path, loop: inspection.OpenLoop) -> None:
+    """Real, reconstruction, dream, difference, codes and rewards, step by step.
+
+    Args:
+      path: PNG file to write.
+      loop: what is drawn.
+    """
+    figures.save_dream_strip(
+        path,
+        loop.real.frames,
+        loop.real.reconstructions,
+        loop.dreamed,
+        loop.real.codes,
+        loop.dreamed_codes,
+        loop.real_rewards,
+        loop.dreamed_rewards,
+    )
+
+
+def draw_horizons(
+    path: Path,
+    curves: OpenLoopCurves,
+    title: str,
+    rewards: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Open-loop predictions of held-out steps by horizon.
+
+    Args:
+      path: PNG file to write.
+      curves: what is drawn.
+      title: heading.
+      rewards: label to precision or recall [H]; a third panel.
+    """
+    figures.save_horizon_figure(
+        path,
+        code_accuracy={
+            "most probable codes": curves.code_accuracy,
+            "sampled codes, as in dreams": curves.sampled_accuracy,
+            "copy of the first code": curves.copy_accuracy,
+        },
+        pixel_error={
+            "most probable codes": curves.pixel_error,
+            "copy of the first code": curves.copy_pixel_error,
+            "reconstruction of the true code": curves.reconstruction_pixel_error,
+        },
+        title=title,
+        rewards=rewards,
+    )
+
+
+def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
+    """What the dream promised and what the real game paid, ``promise_<iteration>.png``.
+
+    Args:
+      folder: where it goes.
+      promise: rewards in both.
+      iteration: counted from 1.
+    """
+    figures.save_promise_figure(
+        folder / f"promise_{iteration:03d}.png",
+        promise.dreamed,
+        promise.real,
+        title=f"Rewards from the same {len(promise.real)} starts, iteration {iteration}",
+    )
+
+
+def draw_scores(
+    folder: Path, name: str, entries: Sequence[Mapping[str, Any]], random_mean: float
+) -> None:
+    """Evaluation scores over interactions, ``scores.png``.
+
+    Args:
+      folder: where it goes.
+      name: of the game.
+      entries: of ``scores.json``.
+      random_mean: mean return of the random policy, drawn as a line.
+    """
+    figures.save_curve(
+        folder / "scores.png",
+        [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],
+        title=name,
+        references=[("random policy", random_mean)],
+    )

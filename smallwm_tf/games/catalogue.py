@@ -1,0 +1,203 @@
+"""Names of games: from what a person types to the Gymnasium environment that is meant.
+
+This module imports no TensorFlow: a wrong name is refused before anything heavy is loaded.
+"""
+
+import contextlib
+import difflib
+import importlib
+import io
+import re
+import reprlib
+
+import gymnasium
+
+from smallwm_tf.experiment.experiment import Game
+from smallwm_tf.games import CATCH_ID
+
+TABLE_4_GAMES = (
+    "Alien",
+    "Amidar",
+    "Assault",
+    "Asterix",
+    "Asteroids",
+    "Atlantis",
+    "BankHeist",
+    "BattleZone",
+    "BeamRider",
+    "Bowling",
+    "Boxing",
+    "Breakout",
+    "ChopperCommand",
+    "CrazyClimber",
+    "DemonAttack",
+    "FishingDerby",
+    "Freeway",
+    "Frostbite",
+    "Gopher",
+    "Gravitar",
+    "Hero",
+    "IceHockey",
+    "Jamesbond",
+    "Kangaroo",
+    "Krull",
+    "KungFuMaster",
+    "MsPacman",
+    "NameThisGame",
+    "Pong",
+    "PrivateEye",
+    "Qbert",
+    "Riverraid",
+    "RoadRunner",
+    "Seaquest",
+    "UpNDown",
+    "YarsRevenge",
+)
+"""The 36 games of the paper's Table 4, under the names used there."""
+
+_ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
+_INSTALL_ALE = "python -m pip install 'ale-py>=0.11'"
+
+
+class UnknownGameError(ValueError):
+    """No game has this name. The message is one line: the value and the nearest names."""
+
+
+class MissingGameError(UnknownGameError):
+    """The game is known, but its emulator or ROM is not installed.
+
+    A kind of `UnknownGameError`, so that one `except` refuses both before any work.
+    """
+
+
+def resolve_game(name: str) -> Game:
+    """Finds the game that a name means.
+
+    Understood are the names of Table 4, "Catch", the other Atari games of ale-py, and the id
+    of any other registered Gymnasium environment; "module:Id-v0" imports `module` first, as
+    `gymnasium.make` does. Case, spaces, underscores and hyphens do not matter. Every id of an
+    Atari game means the game itself: frame skipping and sticky actions are this project's
+    (`RealGame`), not those of the id.
+
+    Args:
+        name: What the person typed.
+
+    Returns:
+        The game; for Atari its ROM is installed and intact.
+
+    Raises:
+        UnknownGameError: No such game; the message gives the nearest names.
+        MissingGameError: ale-py, the ROM, or the named module cannot be loaded.
+    """
+    if not isinstance(name, str) or not _normalise(name):
+        raise UnknownGameError(f"game={_show(name)} is not the name of a game; {_KNOWN}")
+    ale_problem = _load_ale()
+    module, _, wanted = name.rpartition(":")
+    if module:
+        _import_module(module, name)
+    games = _known_games(module)
+    key = _normalise(wanted)
+    if key in games:
+        game = games[key]
+        if game.is_atari:
+            _check_rom(game, ale_problem)
+        return game
+    raise UnknownGameError(f"game={_show(name)} is not known; {_nearest(key, games)}")
+
+
+_KNOWN = (
+    f"give one of the {len(TABLE_4_GAMES)} games of the paper's Table 4 "
+    f"({TABLE_4_GAMES[0]} ... {TABLE_4_GAMES[-1]}), Catch, or a registered Gymnasium id"
+)
+
+
+def _normalise(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _show(value: object) -> str:
+    """A one-line form of a value: `repr` escapes line breaks, `reprlib` shortens."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 80
+    return shortener.repr(value)
+
+
+def _load_ale() -> str | None:
+    """Registers the Atari games; returns why it failed, or None."""
+    try:
+        importlib.import_module("ale_py")
+    except Exception as error:  # a broken binary raises more than ImportError
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _import_module(module: str, name: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise MissingGameError(
+            f"game={_show(name)}: importing {_show(module)} failed ({reason}); "
+            "install it or put it on PYTHONPATH"
+        ) from error
+
+
+def _known_games(module: str = "") -> dict[str, Game]:
+    """Normalised name -> game, for every name that is understood."""
+    games: dict[str, Game] = {}
+    for gymnasium_id, spec in sorted(gymnasium.registry.items()):
+        if spec.entry_point == _ATARI_ENTRY_POINT:
+            rom = spec.kwargs["game"]
+            pascal = rom.title().replace("_", "")
+            if f"ALE/{pascal}-v5" not in gymnasium.registry:
+                continue
+            game = Game(pascal, f"ALE/{pascal}-v5", is_atari=True)
+            games[_normalise(pascal)] = game
+        else:
+            full_id = f"{module}:{gymnasium_id}" if module else gymnasium_id
+            safe_name = full_id.replace("/", "-").replace(":", "-")
+            game = Game(safe_name, full_id, is_atari=False)
+        games[_normalise(gymnasium_id)] = game
+    for table_name in TABLE_4_GAMES:  # also when ale-py is missing
+        game = Game(table_name, f"ALE/{table_name}-v5", is_atari=True)
+        games[_normalise(table_name)] = games[_normalise(game.gymnasium_id)] = game
+    catch = Game("Catch", CATCH_ID, is_atari=False)
+    games["catch"] = games[_normalise(CATCH_ID)] = catch
+    return games
+
+
+def _check_rom(game: Game, ale_problem: str | None) -> None:
+    if ale_problem is not None:
+        raise MissingGameError(
+            f"game={game.name} needs ale-py, which cannot be loaded ({ale_problem}); "
+            f"run: {_INSTALL_ALE}"
+        )
+    from ale_py import roms
+
+    spec = gymnasium.registry.get(game.gymnasium_id)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints when ALE_ROMS_DIR is set
+            path = roms.get_rom_path(spec.kwargs["game"]) if spec else None
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise MissingGameError(
+            f"game={game.name}: its ROM is missing or damaged ({reason}); unset ALE_ROMS_DIR, "
+            f"or reinstall: {_INSTALL_ALE} --force-reinstall"
+        ) from error
+    if path is None:
+        raise MissingGameError(
+            f"game={game.name}: the installed ale-py does not have it; run: {_INSTALL_ALE} -U"
+        )
+
+
+def _nearest(key: str, games: dict[str, Game]) -> str:
+    """Names near `key`: of Table 4 if any, else other Atari games, else Gymnasium ids."""
+    key = re.sub(r"^ale(?=.*v\d$)|v\d+$", "", key) or key  # "alepongv5": the id's trimmings
+    preferred = {_normalise(name): name for name in (*TABLE_4_GAMES, "Catch")}
+    atari = {_normalise(game.name): game.name for game in games.values() if game.is_atari}
+    others = {_normalise(game.name): game.gymnasium_id for game in games.values()}
+    for names in (preferred, atari | preferred, others):
+        close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+        if close:
+            return "did you mean " + " or ".join(names[match] for match in close) + "?"
+    return _KNOWN

@@ -1,0 +1,296 @@
+"""Where frames come from: the Atari emulator, or any Gymnasium environment with pixels.
+
+Both sources yield single grey frames, uint8 [96, 96], raw rewards, and a state that can be
+saved as plain arrays (no pickle) and continued exactly, later resets included. Neither knows
+frame stacks or this project's time limit: those are `RealGame`'s and `GameBatch`'s.
+This module imports no TensorFlow.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import cv2
+import gymnasium
+import numpy as np
+
+from smallwm_tf.games.catalogue import Game, MissingGameError
+from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
+
+FRAME_SIZE = 96  # pixels, both ways
+
+State = dict[str, np.ndarray]
+
+
+class GameFaultError(RuntimeError):
+    """The environment broke its contract. One line: which game, which field, what value."""
+
+
+class UnsuitableGameError(ValueError):
+    """The environment has no pixels or no discrete actions. One line."""
+
+
+class Step(NamedTuple):
+    """What one agent step yields."""
+
+    frame: np.ndarray  # uint8 [96, 96]
+    reward: float  # raw
+    terminated: bool  # a true end
+    truncated: bool  # a time limit of the environment itself
+
+
+class AtariSource:
+    """An Atari game with the paper's preprocessing.
+
+    `gymnasium.wrappers.AtariPreprocessing` over the bare emulator: the action is repeated for
+    `frame_skip` frames, the last two are max-pooled and resized to 96 x 96 grey; an episode
+    starts with 1 to `noop_max` idle frames; no sticky actions, no end at a lost life, raw
+    rewards. The frame returned with a true end is the wrapper's last pooled frame.
+    """
+
+    def __init__(self, game: Game, seed: int, frame_skip: int, noop_max: int):
+        emulator = _make(
+            game,
+            frameskip=1,
+            repeat_action_probability=0.0,
+            full_action_space=False,
+            obs_type="grayscale",  # unused by the wrapper, and cheaper to render than RGB
+            max_num_frames_per_episode=None,  # RealGame counts agent steps
+        )
+        self._game = game
+        self._emulator = emulator.unwrapped
+        self._wrapper = gymnasium.wrappers.AtariPreprocessing(
+            self._emulator,
+            noop_max=noop_max,
+            frame_skip=frame_skip,
+            screen_size=FRAME_SIZE,
+            grayscale_obs=True,
+            terminal_on_life_loss=False,
+        )
+        self._first_seed: int | None = seed  # later episodes continue the random numbers
+        self.action_meanings = tuple(self._emulator.get_action_meanings())
+
+    def reset(self) -> np.ndarray:
+        """Starts an episode after a random number of idle frames."""
+        frame, _ = self._wrapper.reset(seed=self._first_seed)
+        self._first_seed = None
+        return frame
+
+    def step(self, action: int) -> Step:
+        """Plays `frame_skip` emulator frames."""
+        frame, reward, terminated, truncated, _ = self._wrapper.step(action)
+        return Step(frame, float(reward), terminated, truncated)
+
+    def get_state(self) -> State:
+        """The emulator and its random numbers, the pooling buffers, NumPy's generator."""
+        emulator_state = self._emulator.clone_state(include_rng=True).serialize()
+        return {
+            "emulator": np.frombuffer(emulator_state, np.uint8).copy(),
+            "pooling_buffers": np.stack(self._wrapper.obs_buffer),
+            "lives": np.int64(self._wrapper.lives),
+            "random_state": random_state_to_array(self._emulator.np_random),
+        }
+
+    def set_state(self, state: State) -> None:
+        """Restores what `get_state` returned."""
+        import ale_py
+
+        buffers = self._wrapper.obs_buffer
+        expected = (len(buffers), *buffers[0].shape)
+        pooling_buffers = _checked(state, "pooling_buffers", expected, np.uint8)
+        serialised = np.asarray(state["emulator"])
+        if serialised.ndim != 1 or serialised.dtype != np.uint8:
+            raise ValueError("saved game state: 'emulator' must be a vector of uint8")
+        generator = random_state_from_array(state["random_state"])
+        self.reset()  # gives the emulator a running episode to restore into
+        reference = self._emulator.clone_state(include_rng=True).serialize()
+        if not 0 < serialised.size <= 4 * len(reference):
+            raise ValueError(f"saved game state: 'emulator' has {serialised.size} bytes")
+        try:
+            self._emulator.restore_state(ale_py.ALEState(serialised.tobytes()))
+        except Exception as error:
+            raise ValueError(f"saved game state: the emulator refuses it ({error})") from error
+        for buffer, saved in zip(buffers, pooling_buffers, strict=True):
+            np.copyto(buffer, saved)
+        self._wrapper.lives = int(state["lives"])
+        self._emulator._np_random = generator
+        self._first_seed = None
+
+    def close(self) -> None:
+        """Nothing to free: the emulator goes with the object."""
+
+
+class GymnasiumSource:
+    """Any Gymnasium environment with uint8 pixels and discrete actions.
+
+    Frames are turned grey and resized to 96 x 96 by area averaging; frames are not skipped.
+    Every episode starts with an explicit seed, drawn from a generator of its own. The state is
+    that seed and the actions since: restoring plays them again, so it works for every
+    environment that is repeatable after `reset(seed=...)`, without pickle.
+    """
+
+    def __init__(self, game: Game, seed: int):
+        self._game = game
+        self._env = _make(game)
+        self._observation_space = self._env.observation_space
+        actions = self._env.action_space
+        _refuse_unsuitable(game, self._observation_space, actions)
+        self._first_action = int(actions.start)
+        self.action_meanings = _action_meanings(self._env, int(actions.n))
+        self._random = np.random.default_rng(seed)
+        self._episode_seed = 0
+        self._actions: list[int] = []
+        self._frame = np.zeros((FRAME_SIZE, FRAME_SIZE), np.uint8)
+
+    def reset(self) -> np.ndarray:
+        """Starts an episode with a fresh seed."""
+        return self._start(int(self._random.integers(2**31)))
+
+    def step(self, action: int) -> Step:
+        """Plays one step of the environment."""
+        self._actions.append(action)
+        try:
+            observation, reward, terminated, truncated, _ = self._env.step(
+                self._first_action + action
+            )
+        except Exception as error:
+            raise _raised(self._game, "step", error) from error
+        reward = float(reward)
+        if not math.isfinite(reward):
+            raise GameFaultError(
+                f"game {self._game.name}: reward={reward} after step {len(self._actions)} of the "
+                "episode must be finite; mend the environment"
+            )
+        self._frame = self._to_frame(observation)
+        return Step(self._frame, reward, bool(terminated), bool(truncated))
+
+    def get_state(self) -> State:
+        """The episode's seed and actions so far, the frame they led to, and later seeds."""
+        return {
+            "frame": self._frame,
+            "episode_seed": np.int64(self._episode_seed),
+            "actions": np.array(self._actions, np.int32),
+            "random_state": random_state_to_array(self._random),
+        }
+
+    def set_state(self, state: State) -> None:
+        """Starts the saved episode again and replays its actions."""
+        generator = random_state_from_array(state["random_state"])
+        actions = np.asarray(state["actions"])
+        num_actions = len(self.action_meanings)
+        if actions.ndim != 1 or np.any((actions < 0) | (actions >= num_actions)):
+            raise ValueError(f"saved game state: 'actions' must be 0 to {num_actions - 1}")
+        self._start(int(state["episode_seed"]))
+        for action in actions:
+            self.step(int(action))
+        if not np.array_equal(self._frame, state["frame"]):
+            raise GameFaultError(
+                f"game {self._game.name}: the same seed and actions give another frame than "
+                "before; an environment that does not repeat itself cannot be resumed"
+            )
+        self._random = generator
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
+
+    def _start(self, seed: int) -> np.ndarray:
+        self._episode_seed, self._actions = seed, []
+        try:
+            observation, _ = self._env.reset(seed=seed)
+        except Exception as error:
+            raise _raised(self._game, "reset", error) from error
+        self._frame = self._to_frame(observation)
+        return self._frame
+
+    def _to_frame(self, observation: Any) -> np.ndarray:
+        space = self._observation_space
+        found = np.asarray(observation)
+        if found.shape != space.shape or found.dtype != space.dtype:
+            raise GameFaultError(
+                f"game {self._game.name}: observation is {found.dtype} {list(found.shape)}, its "
+                f"observation_space says {space.dtype} {list(space.shape)}; mend the environment"
+            )
+        if found.ndim == 3:
+            found = (
+                found[..., 0] if found.shape[2] == 1 else cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
+            )
+        if found.shape != (FRAME_SIZE, FRAME_SIZE):
+            size = (FRAME_SIZE, FRAME_SIZE)
+            return cv2.resize(found, size, interpolation=cv2.INTER_AREA)
+        return found.copy()
+
+
+FrameSource = AtariSource | GymnasiumSource
+
+
+def open_frame_source(
+    game: Game, seed: int, frame_skip: int = 4, noop_max: int = 30
+) -> FrameSource:
+    """Opens a game. `frame_skip` and `noop_max` concern Atari games only.
+
+    Raises:
+        MissingGameError: The environment or a package it needs cannot be loaded.
+        UnsuitableGameError: No pixels, or no discrete actions.
+    """
+    if game.is_atari:
+        return AtariSource(game, seed, frame_skip, noop_max)
+    return GymnasiumSource(game, seed)
+
+
+def _make(game: Game, **settings: Any) -> gymnasium.Env:
+    try:
+        if game.is_atari:
+            import ale_py  # registers the games
+
+            ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
+        return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = "run: python -m pip install 'ale-py>=0.11'" if game.is_atari else "install it"
+        raise MissingGameError(f"game={game.name} cannot be opened ({reason}); {remedy}") from error
+
+
+def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
+    shape = getattr(observations, "shape", None) or ()
+    is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    if (
+        not isinstance(observations, gymnasium.spaces.Box)
+        or observations.dtype != np.uint8
+        or not is_image
+    ):
+        raise UnsuitableGameError(
+            f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
+            f"[height, width, 1] or [height, width, 3], not {_one_line(observations)}"
+        )
+    if not isinstance(actions, gymnasium.spaces.Discrete):
+        raise UnsuitableGameError(
+            f"game={game.gymnasium_id} has no discrete actions: its action space must be "
+            f"Discrete, not {_one_line(actions)}"
+        )
+
+
+def _one_line(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _raised(game: Game, call: str, error: Exception) -> GameFaultError:
+    reason = _one_line(error)
+    return GameFaultError(f"game {game.name}: {call}() raised {reason}; mend the environment")
+
+
+def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
+    meanings = getattr(env.unwrapped, "get_action_meanings", None)
+    if meanings is not None and len(names := tuple(meanings())) == num_actions:
+        return names
+    return tuple(f"ACTION_{number}" for number in range(num_actions))
+
+
+def _checked(state: State, key: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    found = np.asarray(state[key])
+    if found.shape != shape or found.dtype != dtype:
+        raise ValueError(
+            f"saved game state: '{key}' is {found.dtype} {list(found.shape)}, expected "
+            f"{np.dtype(dtype)} {list(shape)}"
+        )
+    return found

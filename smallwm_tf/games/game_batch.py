@@ -1,0 +1,272 @@
+"""Many copies of one game, played side by side: evaluation and the random policy's score.
+
+Shapes: N = number of games, F = number of stacked frames. This module imports no TensorFlow.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from smallwm_tf.games.catalogue import Game, MissingGameError, resolve_game
+from smallwm_tf.games.frame_source import FRAME_SIZE, GameFaultError, open_frame_source
+from smallwm_tf.games.frame_stack import push_frame, start_stack
+
+_MAX_SEED = 2**31 - 1
+_NO_FRAME_LIMIT = 2**31 - 1
+
+
+class BatchStep(NamedTuple):
+    """What one step of all games yields."""
+
+    observations: np.ndarray  # uint8 [N, 96, 96, F]
+    rewards: np.ndarray  # float32 [N], raw; 0 for a frozen game
+    episode_over: np.ndarray  # bool [N]
+
+
+class GameBatch:
+    """N independent copies of a game, one episode each per `reset`.
+
+    Frames, rewards and ends are those of `RealGame`. One difference: an Atari episode starts
+    with 0 to `noop_max` - 1 idle frames here (ale-py's vector environment), with 1 to `noop_max`
+    there (Gymnasium's wrapper). A game whose episode is over is frozen
+    until the next `reset`: it keeps its last observation, earns 0 and ignores its actions.
+    Everything follows from `seed` and the actions since opening: open a new batch to repeat it.
+
+    Attributes:
+        game: The game that is played.
+        num_games: N.
+        num_actions: Number of actions of the game.
+        action_meanings: Their names.
+        episode_over: bool [N], which games are over (or were left out of `active`).
+    """
+
+    def __init__(
+        self,
+        game: Game | str,
+        num_games: int,
+        num_stacked_frames: int,
+        seed: int,
+        frame_skip: int = 4,
+        noop_max: int = 30,
+        max_episode_steps: int = 27_000,
+    ):
+        """Opens the games; the arguments are those of `RealGame`.
+
+        Raises:
+            UnknownGameError, MissingGameError, UnsuitableGameError: One line each.
+            ValueError: `num_games` is less than 1.
+        """
+        if num_games < 1:
+            raise ValueError(f"num_games={num_games} must be at least 1")
+        self.game = resolve_game(game) if isinstance(game, str) else game
+        self.num_games = num_games
+        self.episode_over = np.ones(num_games, bool)
+        self._max_episode_steps = max_episode_steps
+        self._episode_steps = 0
+        self._stack = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE, num_stacked_frames), np.uint8)
+        seeds = np.random.SeedSequence(seed)
+        if self.game.is_atari:
+            self._games: _Games = _AtariGames(self.game, num_games, seeds, frame_skip, noop_max)
+        else:
+            self._games = _GymnasiumGames(self.game, num_games, seeds)
+        self.action_meanings = self._games.action_meanings
+        self.num_actions = len(self.action_meanings)
+
+    def reset(self) -> np.ndarray:
+        """Starts an episode in every game; returns uint8 [N, 96, 96, F]."""
+        self._stack = start_stack(self._games.reset(), self._stack.shape[-1])
+        self._episode_steps = 0
+        self.episode_over = np.zeros(self.num_games, bool)
+        return self._stack
+
+    def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> BatchStep:
+        """Plays one agent step in every game that is not over.
+
+        Args:
+            actions: Whole numbers [N]; those of frozen games are ignored.
+            active: bool [N], optional. A game left out is frozen from now on, over or not.
+
+        Returns:
+            Observations, rewards and which episodes are over (truncated ones included).
+
+        Raises:
+            ValueError: An array has the wrong shape, or an action is out of range.
+        """
+        if active is not None:
+            self.episode_over = self.episode_over | ~self._per_game("active", active).astype(bool)
+        playing = ~self.episode_over
+        actions = np.where(playing, self._per_game("actions", actions), 0).astype(np.int32)
+        wrong = (actions < 0) | (actions >= self.num_actions)
+        if wrong.any():
+            raise ValueError(
+                f"actions[{wrong.argmax()}]={actions[wrong.argmax()]} is out of range: "
+                f"{self.game.name} has actions 0 to {self.num_actions - 1}"
+            )
+        rewards = np.zeros(self.num_games, np.float32)
+        if playing.any():
+            frames, new_rewards, ends = self._games.step(actions, playing)
+            pushed = push_frame(self._stack, frames)
+            pushed[~playing] = self._stack[~playing]
+            self._stack = pushed
+            rewards[playing] = new_rewards[playing]
+            self._episode_steps += 1
+            out_of_time = self._episode_steps >= self._max_episode_steps
+            self.episode_over = self.episode_over | ends | out_of_time
+        return BatchStep(self._stack, rewards, self.episode_over.copy())
+
+    def close(self) -> None:
+        """Frees the games."""
+        self._games.close()
+
+    def _per_game(self, key: str, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values)
+        if values.shape != (self.num_games,):
+            raise ValueError(f"{key} has shape {list(values.shape)}, expected [{self.num_games}]")
+        return values
+
+
+def random_policy_returns(
+    game: Game | str,
+    num_episodes: int,
+    seed: int,
+    frame_skip: int = 4,
+    noop_max: int = 30,
+    max_episode_steps: int = 27_000,
+) -> list[float]:
+    """Undiscounted raw returns of the uniformly random policy, one per episode.
+
+    Whole rounds of up to 32 episodes are played to their ends and none is dropped for being
+    long, so the mean is not biased towards short episodes.
+    """
+    num_games = min(num_episodes, 32)
+    if num_games < 1:
+        return []
+    batch = GameBatch(game, num_games, 1, seed, frame_skip, noop_max, max_episode_steps)
+    random = np.random.default_rng([seed, 1])
+    returns: list[float] = []
+    while len(returns) < num_episodes:
+        batch.reset()
+        round_returns = np.zeros(num_games)
+        while not batch.episode_over.all():
+            round_returns += batch.step(random.integers(batch.num_actions, size=num_games)).rewards
+        returns.extend(float(value) for value in round_returns)
+    batch.close()
+    return returns[:num_episodes]
+
+
+class _Games(Protocol):
+    action_meanings: tuple[str, ...]
+
+    def reset(self) -> np.ndarray: ...  # uint8 [N, 96, 96]
+
+    def step(
+        self, actions: np.ndarray, playing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def close(self) -> None: ...
+
+
+class _AtariGames:
+    """`ale_py`'s vector environment, several times faster than N wrapped emulators.
+
+    Its own frame stack starts with zeros where ours repeats the first frame, so it yields
+    single frames. It cannot skip a game: one that is over plays on unseen (action 0).
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        num_games: int,
+        seeds: np.random.SeedSequence,
+        frame_skip: int,
+        noop_max: int,
+    ):
+        try:
+            import gymnasium
+            from ale_py.vector_env import AtariVectorEnv
+
+            rom = gymnasium.spec(game.gymnasium_id).kwargs["game"]
+            self._env = AtariVectorEnv(
+                rom,
+                num_games,
+                max_num_frames_per_episode=_NO_FRAME_LIMIT,  # GameBatch counts agent steps
+                repeat_action_probability=0.0,
+                full_action_space=False,
+                img_height=FRAME_SIZE,
+                img_width=FRAME_SIZE,
+                grayscale=True,
+                stack_num=1,
+                frameskip=frame_skip,
+                maxpool=frame_skip > 1,
+                noop_max=noop_max,
+                episodic_life=False,
+                reward_clipping=False,
+                use_fire_reset=False,
+            )
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise MissingGameError(
+                f"game={game.name} cannot be opened ({reason}); "
+                "run: python -m pip install 'ale-py>=0.11'"
+            ) from error
+        self._game = game
+        self._num_games = num_games
+        # One drawn seed per game: with an integer, seeds s and s + 1 would share N - 1 games.
+        random = np.random.default_rng(seeds)
+        self._first_seeds: np.ndarray | None = random.integers(
+            _MAX_SEED, size=num_games, dtype=np.int32
+        )
+        self.action_meanings = tuple(action.name for action in self._env.ale.get_action_set())
+
+    def reset(self) -> np.ndarray:
+        # Seeding reloads the ROM, 0.1 s a game: later episodes go on with the games' own numbers.
+        observations, _ = self._env.reset(seed=self._first_seeds)
+        self._first_seeds = None
+        return self._single_frames(observations)
+
+    def step(
+        self, actions: np.ndarray, playing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        observations, rewards, terminated, truncated, _ = self._env.step(actions)
+        return self._single_frames(observations), rewards, terminated | truncated
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _single_frames(self, observations: np.ndarray) -> np.ndarray:
+        expected = (self._num_games, 1, FRAME_SIZE, FRAME_SIZE)
+        if observations.shape != expected:
+            raise GameFaultError(
+                f"game {self._game.name}: observations are {list(observations.shape)}, expected "
+                f"{list(expected)}; this version of ale-py is not supported"
+            )
+        return observations[:, 0]
+
+
+class _GymnasiumGames:
+    """N environments in one thread (Python's lock leaves nothing to gain from more)."""
+
+    def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence):
+        self._sources = [
+            open_frame_source(game, int(seed)) for seed in seeds.generate_state(num_games)
+        ]
+        self.action_meanings = self._sources[0].action_meanings
+
+    def reset(self) -> np.ndarray:
+        return np.stack([source.reset() for source in self._sources])
+
+    def step(
+        self, actions: np.ndarray, playing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        num_games = len(self._sources)
+        frames = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE), np.uint8)
+        rewards, ends = np.zeros(num_games, np.float32), np.zeros(num_games, bool)
+        for number in np.flatnonzero(playing):
+            frame, reward, terminated, truncated = self._sources[number].step(int(actions[number]))
+            frames[number], rewards[number] = frame, reward
+            ends[number] = terminated or truncated
+        return frames, rewards, ends
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()

@@ -1,0 +1,186 @@
+"""The real game as a TF-Agents environment.
+
+Shapes: F = number of stacked frames, M = number of actions.
+"""
+
+import numpy as np
+from tf_agents.environments import py_environment
+from tf_agents.specs import array_spec
+from tf_agents.trajectories import time_step as ts
+
+from smallwm_tf.games.catalogue import Game, resolve_game
+from smallwm_tf.games.frame_source import FRAME_SIZE, State, open_frame_source
+from smallwm_tf.games.frame_stack import push_frame, start_stack
+
+DEFAULT_MAX_EPISODE_STEPS = 27_000  # agent steps: 108,000 emulator frames, 30 minutes of play
+
+_STATE_KEYS = ("gymnasium_id", "stack", "episode_steps", "step_type", "reward", "discount")
+
+
+class RealGame(py_environment.PyEnvironment):
+    """One real game: Atari (paper, section 4), Catch, or any Gymnasium pixel environment.
+
+    Observation: uint8 [96, 96, F], the last F frames, oldest first, newest last; at the start
+    of an episode the first frame is repeated, so no stack reaches into the previous episode.
+    Action: int32 scalar in 0 ... M-1, the game's minimal action set. Reward: float32, raw.
+    Discount: 0 at a true end, 1 otherwise. An episode that reaches `max_episode_steps` ends
+    with `StepType.LAST` and discount 1: it is cut off, not over. The `step` after a LAST one
+    ignores its action and starts the next episode.
+
+    Attributes:
+        game: The game that is played.
+        num_actions: M.
+        action_meanings: M names.
+    """
+
+    def __init__(
+        self,
+        game: Game | str,
+        num_stacked_frames: int,
+        seed: int,
+        frame_skip: int = 4,
+        noop_max: int = 30,
+        max_episode_steps: int = DEFAULT_MAX_EPISODE_STEPS,
+    ):
+        """Opens the game.
+
+        Args:
+            game: A resolved game, or its name.
+            num_stacked_frames: F, at least 1.
+            seed: Fixes every random number of the game, not negative.
+            frame_skip: Emulator frames per agent step; Atari only.
+            noop_max: Most idle emulator frames at the start of an episode; Atari only.
+            max_episode_steps: Agent steps after which an episode is cut off.
+
+        Raises:
+            UnknownGameError, MissingGameError, UnsuitableGameError: One line each.
+            ValueError: A number is out of range; the message names it.
+        """
+        super().__init__(handle_auto_reset=True)
+        _check_at_least("num_stacked_frames", num_stacked_frames, 1)
+        _check_at_least("seed", seed, 0)
+        _check_at_least("frame_skip", frame_skip, 1)
+        _check_at_least("noop_max", noop_max, 0)
+        _check_at_least("max_episode_steps", max_episode_steps, 1)
+        self.game = resolve_game(game) if isinstance(game, str) else game
+        self._source = open_frame_source(self.game, seed, frame_skip, noop_max)
+        self.action_meanings = self._source.action_meanings
+        self.num_actions = len(self.action_meanings)
+        self._max_episode_steps = max_episode_steps
+        self._episode_steps = 0
+        self._stack = np.zeros((FRAME_SIZE, FRAME_SIZE, num_stacked_frames), np.uint8)
+        self._observation_spec = array_spec.BoundedArraySpec(
+            self._stack.shape, np.uint8, 0, 255, name="observation"
+        )
+        self._action_spec = array_spec.BoundedArraySpec(
+            (), np.int32, 0, self.num_actions - 1, name="action"
+        )
+
+    def observation_spec(self) -> array_spec.BoundedArraySpec:
+        """uint8 [96, 96, F]."""
+        return self._observation_spec
+
+    def action_spec(self) -> array_spec.BoundedArraySpec:
+        """int32 scalar, 0 ... M-1."""
+        return self._action_spec
+
+    def _reset(self) -> ts.TimeStep:
+        frame = self._source.reset()
+        self._episode_steps = 0
+        self._stack = start_stack(frame, self._stack.shape[-1])
+        return ts.restart(self._stack)
+
+    def _step(self, action: np.ndarray) -> ts.TimeStep:
+        action = int(action)
+        if not 0 <= action < self.num_actions:
+            raise ValueError(
+                f"action={action} is out of range: {self.game.name} has actions 0 to "
+                f"{self.num_actions - 1}"
+            )
+        frame, reward, terminated, truncated = self._source.step(action)
+        self._episode_steps += 1
+        observation = self._stack = push_frame(self._stack, frame)  # [96, 96, F]
+        if terminated:
+            return ts.termination(observation, reward)
+        if truncated or self._episode_steps >= self._max_episode_steps:
+            return ts.truncation(observation, np.float32(reward), np.float32(1.0))
+        return ts.transition(observation, reward)
+
+    def get_state(self) -> State:
+        """Everything the future depends on, given the same actions.
+
+        Returns:
+            Arrays without Python objects: `numpy.savez(**state)` stores them and
+            `numpy.load(..., allow_pickle=False)` reads them.
+
+        Raises:
+            RuntimeError: The game was never reset.
+        """
+        if self._current_time_step is None:
+            raise RuntimeError("call reset() before get_state(): no episode is running")
+        current = self._current_time_step
+        state = {
+            "gymnasium_id": np.array(self.game.gymnasium_id),
+            "stack": self._stack.copy(),
+            "episode_steps": np.int64(self._episode_steps),
+            "step_type": np.int32(current.step_type),
+            "reward": np.float32(current.reward),
+            "discount": np.float32(current.discount),
+        }
+        state |= {f"source/{key}": value for key, value in self._source.get_state().items()}
+        return state
+
+    def set_state(self, state: State) -> ts.TimeStep:
+        """Continues from a saved state: the same actions give the same frames and rewards.
+
+        Args:
+            state: What `get_state` of the same game and frame count returned.
+
+        Returns:
+            The time step that was current when the state was taken.
+
+        Raises:
+            ValueError: The state is of another game or shape; the message gives both.
+        """
+        missing = [key for key in _STATE_KEYS if key not in state]
+        if missing:
+            raise ValueError(f"saved game state: {missing[0]!r} is missing")
+        saved_id = str(state["gymnasium_id"])
+        if saved_id != self.game.gymnasium_id:
+            raise ValueError(
+                f"saved game state: it is of {saved_id!r}, this is {self.game.gymnasium_id!r}"
+            )
+        stack = np.asarray(state["stack"])
+        if stack.shape != self._stack.shape or stack.dtype != np.uint8:
+            raise ValueError(
+                f"saved game state: stack is {stack.dtype} {list(stack.shape)}, expected uint8 "
+                f"{list(self._stack.shape)}"
+            )
+        prefix = "source/"
+        source_state = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
+        try:
+            self._source.set_state(source_state)
+        except KeyError as error:
+            raise ValueError(f"saved game state: {prefix + error.args[0]!r} is missing") from error
+        self._stack = stack.copy()
+        self._episode_steps = int(state["episode_steps"])
+        self._current_time_step = ts.TimeStep(
+            step_type=np.asarray(state["step_type"], np.int32),
+            reward=np.asarray(state["reward"], np.float32),
+            discount=np.asarray(state["discount"], np.float32),
+            observation=self._stack.copy(),
+        )
+        return self._current_time_step
+
+    def close(self) -> None:
+        """Frees the game."""
+        self._source.close()
+
+
+def _check_at_least(key: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")

@@ -1,0 +1,1 @@
+"""What was learned, judged by real steps that nothing is trained on."""

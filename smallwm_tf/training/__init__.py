@@ -1,0 +1,1 @@
+"""One training run: its phases and what is kept of it."""

@@ -1,0 +1,238 @@
+"""One dream that is played step by step, and everything that there is to see of it.
+
+The real game goes along from the same start with the same actions, whether it is shown or not:
+
+    step           0        1          2          …
+    dream codes    z_0      ẑ_1        ẑ_2             z_0 encodes the start's observation
+    actions           a_0      a_1                     of the person or of the agent
+    rewards           r̂_0      r̂_1                     drawn, and the mean
+    real game      x_0      x_1        x_2
+
+Every draw is a function of (seed, start, step): the same actions from the same start give the same
+dream, so what an overwritten code changes is due to the code alone.
+
+Shapes: K embeddings, M actions, F stacked frames, S starts.
+"""
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from smallwm_tf.deployment.trained_agent import TrainedAgent, draw_actions
+from smallwm_tf.experiment.randomness import seed_pair
+from smallwm_tf.figures.code_colours import colours_of_codes
+from smallwm_tf.judging.evaluation import open_game
+from smallwm_tf.judging.promise import find_starts
+from smallwm_tf.learning.dream_environment import warm_state
+from smallwm_tf.models.dynamics import DrawnStep, draw_step, expected_rewards
+from smallwm_tf.models.grid_convolution import GRID_SIZE
+from smallwm_tf.runs import RunError
+from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
+
+MODES = ("dream", "beside")
+_CONTEXT_STEPS = 4  # where the run's dreams began without any
+_MOST_COLOURS = 1024  # then they repeat
+
+
+class DreamSession:
+    """A dream under way. Not safe for several threads at once.
+
+    Args:
+      agent: out of a run, or of an export with a world model.
+      temperature: divides the logits of drawn codes; None takes ``dynamics.temperature``.
+      num_starts: S, moments of the real game at which dreams begin.
+      interval: real steps from one start to the next.
+
+    Raises:
+      RunError: the agent has no world model.
+    """
+
+    def __init__(
+        self,
+        agent: TrainedAgent,
+        temperature: float | None = None,
+        num_starts: int = 16,
+        interval: int = 25,
+    ):
+        if agent.world_model is None:
+            raise RunError(
+                f"export={agent.experiment.run_dir}: holds no world model, so nothing can be "
+                "dreamed; export again with --world_model"
+            )
+        experiment, config = agent.experiment, agent.config
+        self._agent, self._seed = agent, experiment.seed
+        self._policy_temperature = config.evaluation.temperature
+        self.game_name = experiment.game.name
+        self.action_meanings = agent.action_meanings
+        self.num_embeddings = config.vqvae.num_embeddings
+        self.num_starts = num_starts
+        self._game = open_game(experiment, "play")
+        self._game.reset()
+        self._starts = find_starts(
+            self._game,
+            agent.actor,
+            num_starts,
+            interval,
+            self._policy_temperature,
+            tf.constant(seed_pair(self._seed, "play", "starts")),
+            config.dream.context_steps or _CONTEXT_STEPS,
+        )
+        world_model = agent.world_model
+        self._kernels = world_model.dynamics.prepare("fewest_products")
+        self._predict = tf.function(
+            lambda *inputs: world_model.step(*inputs), reduce_retracing=True, autograph=False
+        )
+        self._decode = tf.function(world_model.vqvae.mean_pixels, autograph=False)
+        self._temperature = config.dynamics.temperature if temperature is None else temperature
+        self._draw = tf.function(draw_step, reduce_retracing=True, autograph=False)
+        self._real = RealBeside(self._game, agent.encode)
+        palette = colours_of_codes(np.arange(min(self.num_embeddings, _MOST_COLOURS)))
+        self._palette = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in palette]
+        self.mode = MODES[0]
+        self.reset(0)
+
+    def close(self) -> None:
+        """Frees the game."""
+        self._game.close()
+
+    def reset(self, start: int | None = None) -> None:
+        """Begins a dream.
+
+        Args:
+          start: which moment, 0 … S−1; None takes the one after the present one.
+        """
+        if start is None:
+            start = (self._start + 1) % self.num_starts
+        self._check("start", start, self.num_starts)
+        self._start, self._step = start, 0
+        past = type(self._starts.past)(*(part[start : start + 1] for part in self._starts.past))
+        self._state = warm_state(self._agent.world_model, past, self._kernels, self._predict)
+        self._codes = np.array(self._agent.encode(self._starts.observations[start : start + 1]))
+        self._last_action: int | None = None
+        self._drawn: DrawnStep | None = None
+        self._expected_reward = 0.0
+        self._reward_sum = 0.0
+        self._overwritten: set[tuple[int, int]] = set()
+        self._real.start(self._starts.states[start], self._codes[0])
+
+    def step(self, action: int | None) -> None:
+        """Dreams one step.
+
+        Args:
+          action: 0 … M−1; None lets the agent draw it at the codes that it sees in the dream.
+        """
+        if action is None:
+            pair = tf.constant(seed_pair(self._seed, "play", self._start, "actions"))
+            logits, _ = self._agent.look(self._codes)
+            action = int(draw_actions(logits, self._policy_temperature, pair, self._step)[0])
+        self._check("action", action, len(self.action_meanings))
+        latent_logits, reward_logits, self._state = self._predict(
+            tf.constant(self._codes), tf.constant([action]), self._state, self._kernels
+        )
+        pairs = [
+            seed_pair(self._seed, "play", self._start, self._step, purpose)
+            for purpose in ("codes", "reward")
+        ]
+        drawn = self._draw(
+            latent_logits, reward_logits, tf.constant(self._temperature), *map(tf.constant, pairs)
+        )
+        self._drawn = DrawnStep(*(tensor.numpy()[0] for tensor in drawn))
+        self._expected_reward = float(expected_rewards(reward_logits)[0])
+        self._codes = self._drawn.codes[np.newaxis].copy()
+        self._reward_sum += float(self._drawn.rewards)
+        self._last_action = action
+        self._overwritten = set()
+        self._step += 1
+        self._real.step(action, self._codes[0])
+
+    def overwrite(self, row: int, column: int, index: int) -> None:
+        """Replaces one present code; the recurrent state stays.
+
+        Args:
+          row: 0 … 5 from the top.
+          column: 0 … 5 from the left.
+          index: 0 … K−1.
+        """
+        self._check("row", row, GRID_SIZE)
+        self._check("column", column, GRID_SIZE)
+        self._check("index", index, self.num_embeddings)
+        self._codes[0, row, column] = index
+        self._overwritten.add((row, column))
+        self._real.compare_again(self._codes[0])
+
+    def set_mode(self, mode: str) -> None:
+        """Shows the dream alone, or the real game beside it."""
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r} must be {' or '.join(MODES)}")
+        self.mode = mode
+
+    def view(self) -> dict[str, Any]:
+        """What there is to see now, as JSON values; pictures are PNG files in base64.
+
+        ``entropies``, in nats, are those of the distribution that the present codes were drawn
+        from. They and the rewards are None before the first step; ``real`` is None in the mode
+        "dream".
+        """
+        logits, values = self._agent.look(self._codes)
+        pixels = self._decode(tf.constant(self._codes)).numpy()[0, ..., -1]
+        frame = np.round(255.0 * pixels).astype(np.uint8)  # [96, 96]
+        codes, drawn = self._codes[0], self._drawn
+        return {
+            "game": self.game_name,
+            "step": self._step,
+            "start": self._start,
+            "num_starts": self.num_starts,
+            "mode": self.mode,
+            "actions": list(self.action_meanings),
+            "last_action": self._last_action,
+            "frame": _png(frame),
+            "codes": codes.tolist(),
+            "colours": self._colours(codes),
+            "overwritten": sorted(map(list, self._overwritten)),
+            "palette": self._palette,
+            "num_embeddings": self.num_embeddings,
+            "entropies": None if drawn is None else drawn.entropies.tolist(),
+            "max_entropy": math.log(self.num_embeddings),
+            "reward": {
+                "drawn": None if drawn is None else float(drawn.rewards),
+                "expected": None if drawn is None else self._expected_reward,
+                "probabilities": None if drawn is None else drawn.reward_probabilities.tolist(),
+                "sum": self._reward_sum,
+            },
+            "policy": {
+                "probabilities": tf.nn.softmax(logits[0] / self._policy_temperature)
+                .numpy()
+                .tolist(),
+                "value": float(values[0]),
+            },
+            "real": self._view_real(frame) if self.mode == "beside" else None,
+        }
+
+    def _view_real(self, dreamed: np.ndarray) -> dict[str, Any]:
+        real = self._real
+        return real.view() | {
+            "frame": _png(real.frame),
+            "difference": _png(difference_picture(dreamed, real.frame)),
+            "colours": self._colours(real.codes),
+        }
+
+    def _colours(self, codes: np.ndarray) -> list[list[str]]:
+        count = len(self._palette)
+        return [[self._palette[index % count] for index in row] for row in codes]
+
+    @staticmethod
+    def _check(name: str, value: int, count: int) -> None:
+        if not 0 <= value < count:
+            raise ValueError(f"{name}={value} must be from 0 to {count - 1}")
+
+
+def _png(picture: np.ndarray) -> str:
+    """uint8 [96, 96] or [96, 96, 3] → base64."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return base64.b64encode(file.getvalue()).decode("ascii")

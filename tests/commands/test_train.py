@@ -1,0 +1,84 @@
+"""The command itself, as a user calls it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from smallwm_tf import train
+from smallwm_tf.games.frame_source import GameFaultError
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.scores import ScoresError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def command(*words: str, cwd) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "smallwm_tf.train", *words],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_dry_run_prints_one_json_line_with_the_counts_of_table_3(tmp_path):
+    run = command("--game=Pong", "--config=atari100k_1frame", "--dry_run", "--json", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    (line,) = run.stdout.splitlines()
+    report = json.loads(line)
+    assert report["encoder"] == 2_014_720
+    assert report["decoder"] == 2_078_689
+    assert report["vqvae"] == 4_089_313
+    assert report["dynamics"] == 6_243_427
+    assert report["world_model"] == 10_332_740
+    assert report["policy"] == 1_297_415
+    assert report["training_total"] == 11_630_155
+    assert report["inference_total"] == 3_312_135
+    assert report["work"]["real_steps"] == 12_800 + 14 * 6_400
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_path):
+    run = command("--game=CartPole-v1", f"--run_dir={tmp_path}/runs/cart", cwd=tmp_path)
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1 and "CartPole-v1 has no pixels" in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("game", ["pong", "SmallWM/Catch-v0"])
+def test_the_dry_run_as_text(tmp_path, game):
+    run = command(f"--game={game}", "--config=smoke", "--dry_run", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "world model" in run.stdout and "real steps" in run.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RunError("run_dir=x: no"), "run_dir=x: no"),
+        (ScoresError("scores.json: not JSON"), "scores.json: not JSON"),
+        (GameFaultError("game x: reward"), "game x: reward"),
+        (FloatingPointError("ppo: value_loss"), "ppo: value_loss"),
+        (PermissionError(13, "Permission denied", "a/b"), "a/b: Permission denied; make the dir"),
+        (FileNotFoundError(2, "No such file", "a/b"), "a/b: No such file or directory"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_code_2(monkeypatch, capsys, tmp_path, error, line):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(train, "train", fail)
+    monkeypatch.setattr(sys, "argv", ["train", "--game=Catch", f"--run_dir={tmp_path}/run"])
+    with pytest.raises(SystemExit) as caught:
+        train.main()
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2 and printed.count("\n") == 1
+    assert printed.startswith(f"smallwm_tf.train: error: {line}")

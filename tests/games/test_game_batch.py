@@ -1,0 +1,156 @@
+"""The batch of games against single real games, frame by frame."""
+
+import numpy as np
+import pytest
+
+from smallwm_tf.games.catalogue import UnknownGameError
+from smallwm_tf.games.game_batch import GameBatch, random_policy_returns
+from smallwm_tf.games.real_game import RealGame
+
+
+def compare_with_real_games(batch, games, num_steps):
+    """Plays both with the same random actions; returns how many episodes came to an end."""
+    random = np.random.default_rng(0)
+    over = np.zeros(batch.num_games, bool)
+    for _ in range(num_steps):
+        actions = random.integers(batch.num_actions, size=batch.num_games)
+        observations, rewards, episode_over = batch.step(actions)
+        for number, game in enumerate(games):
+            expected_reward = 0.0
+            if not over[number]:
+                expected_reward = game.step(actions[number]).reward
+                over[number] = game.current_time_step().is_last()
+            expected = game.current_time_step().observation
+            np.testing.assert_array_equal(observations[number], expected)
+            assert rewards[number] == expected_reward
+            assert episode_over[number] == over[number]
+        if over.all():
+            break
+    assert observations.dtype == np.uint8 and rewards.dtype == np.float32
+    return int(over.sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "num_stacked_frames", "frame_skip", "num_steps", "ends_expected"),
+    [
+        ("Breakout", 4, 4, 600, True),
+        ("Seaquest", 1, 4, 600, True),
+        ("Krull", 1, 4, 60, False),
+        ("Freeway", 2, 1, 60, False),
+        ("Alien", 1, 2, 60, False),
+    ],
+)
+def test_equals_the_real_game(name, num_stacked_frames, frame_skip, num_steps, ends_expected):
+    settings = {"frame_skip": frame_skip, "noop_max": 0}  # idle frames are drawn otherwise
+    batch = GameBatch(name, 3, num_stacked_frames, seed=0, **settings)
+    games = [RealGame(name, num_stacked_frames, seed, **settings) for seed in range(3)]
+    observations = batch.reset()
+    for game, observation in zip(games, observations, strict=True):
+        np.testing.assert_array_equal(observation, game.reset().observation)
+    assert list(batch.action_meanings) == list(games[0].action_meanings)
+    num_ends = compare_with_real_games(batch, games, num_steps)
+    assert num_ends == (3 if ends_expected else 0)
+
+
+class FixedDraw:
+    """Stands in for NumPy's generator: draws one number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def integers(self, low, high):
+        return self.number
+
+
+def test_random_starts_are_starts_of_the_real_game():
+    game = RealGame("MsPacman", 1, seed=0)
+    game.reset()
+    starts = {}
+    for num_idle_frames in range(30):
+        game._source._emulator._np_random = FixedDraw(num_idle_frames)
+        starts[game.reset().observation.tobytes()] = num_idle_frames
+    batch = GameBatch("MsPacman", 8, 1, seed=0)
+    observations = batch.reset()
+    idle_frames = [starts.get(observation.tobytes()) for observation in observations]
+    assert None not in idle_frames
+    assert len(set(idle_frames)) > 3
+    for number, observation in enumerate(observations[:3]):  # and they go on alike
+        game._source._emulator._np_random = FixedDraw(idle_frames[number])
+        np.testing.assert_array_equal(game.reset().observation, observation)
+    second = batch.reset()
+    assert not np.array_equal(second, observations)
+    again = GameBatch("MsPacman", 8, 1, seed=0)
+    np.testing.assert_array_equal(again.reset(), observations)
+    np.testing.assert_array_equal(again.reset(), second)
+    neighbour = GameBatch("MsPacman", 8, 1, seed=1).reset()
+    assert not np.array_equal(neighbour[:-1], observations[1:])
+
+
+def test_catch_freezes_what_is_over_and_starts_again():
+    batch = GameBatch("Catch", 5, 4, seed=0)
+    first = batch.reset()
+    assert len({observation.tobytes() for observation in first}) > 1
+    for _ in range(12):
+        assert not batch.episode_over.any()
+        last = batch.step(np.ones(5, int))
+    assert last.episode_over.all()
+    later = batch.step(np.full(5, -7))  # ignored, even out of range
+    np.testing.assert_array_equal(later.observations, last.observations)
+    assert not later.rewards.any() and later.episode_over.all()
+    assert not np.array_equal(batch.reset(), first)
+    assert not batch.episode_over.any()
+
+
+def test_games_left_out_are_frozen():
+    batch = GameBatch("Pong", 3, 1, seed=0)
+    batch.reset()
+    before = batch.step(np.array([1, 2, 3]))
+    active = np.array([True, False, True])
+    returns = np.zeros(3)
+    for _ in range(250):  # long enough to lose a ball, also unseen
+        after = batch.step(np.zeros(3, int), active)
+        returns += after.rewards
+    np.testing.assert_array_equal(after.observations[1], before.observations[1])
+    assert returns[0] < 0 and returns[1] == 0 and returns[2] < 0
+    np.testing.assert_array_equal(after.episode_over, [False, True, False])
+
+
+def test_observations_handed_out_do_not_change():
+    batch = GameBatch("Breakout", 2, 2, seed=0)
+    first = batch.reset()
+    kept = first.copy()
+    for _ in range(3):
+        batch.step(np.array([2, 3]))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", ["Breakout", "Catch"])
+def test_time_limit(name):
+    batch = GameBatch(name, 2, 1, seed=0, max_episode_steps=7)
+    batch.reset()
+    over = [batch.step(np.zeros(2, int)).episode_over.tolist() for _ in range(7)]
+    assert over == [[False, False]] * 6 + [[True, True]]
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="num_games=0"):
+        GameBatch("Catch", 0, 1, seed=0)
+    with pytest.raises(UnknownGameError):
+        GameBatch("Cach", 1, 1, seed=0)
+    batch = GameBatch("Catch", 2, 1, seed=0)
+    batch.reset()
+    with pytest.raises(ValueError, match=r"actions has shape \[3\], expected \[2\]"):
+        batch.step(np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"actions\[1\]=3 .* 0 to 2"):
+        batch.step(np.array([0, 3]))
+
+
+def test_random_policy_returns():
+    returns = random_policy_returns("Catch", 37, seed=0)
+    assert len(returns) == 37
+    assert returns == random_policy_returns("Catch", 37, seed=0)
+    assert returns != random_policy_returns("Catch", 37, seed=1)
+    assert set(returns) == {-1.0, 1.0}
+    short = random_policy_returns("Pong", 2, seed=0, max_episode_steps=60)
+    assert len(short) == 2 and all(-21 <= value <= 0 for value in short)
+    assert random_policy_returns("Catch", 0, seed=0) == []

@@ -1,0 +1,170 @@
+"""Held-out measures against step-by-step computations, on a tiny world model."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from smallwm_tf.experiment.config import build_config
+from smallwm_tf.judging.held_out import autoencoding, one_step, open_loop_curves
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.build import build_models
+from smallwm_tf.models.vqvae import scale_pixels
+
+M, F, STEPS, H, MARGIN = 3, 2, 23, 4, 0.1
+ENDS = (5, 17)  # steps with which an episode ends
+SEED = np.array([7, 8], np.int32)
+
+
+@pytest.fixture(scope="module")
+def world():
+    tf.keras.utils.set_random_seed(1)
+    settings = {
+        "game.num_stacked_frames": F,
+        "vqvae.num_embeddings": 8,
+        "vqvae.likelihood": "exact",
+        "vqvae.pixel_margin": MARGIN,
+        "dynamics.channels": 4,
+        "dynamics.convolution": "direct",
+    }
+    world_model, _ = build_models(build_config(settings), num_actions=M)
+    norm = world_model.vqvae.encoder.projection_norm
+    norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
+    last = world_model.vqvae.decoder.deconvolutions[-1]
+    last.kernel.assign(500.0 * last.kernel)  # means of all kinds, some beyond the margin
+    draw = np.random.default_rng(0)
+    replay = Replay(STEPS)
+    replay.append(
+        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
+        actions=draw.integers(M, size=STEPS),
+        rewards=draw.integers(-1, 2, size=STEPS),
+        ended=np.isin(np.arange(STEPS), ENDS),
+    )
+    observations = replay.observations(tf.range(STEPS), F)
+    return SimpleNamespace(
+        model=world_model,
+        replay=replay,
+        frames=replay.frames.numpy().astype(float),
+        codes=world_model.vqvae.encode(observations).numpy(),
+        actions=replay.actions.numpy(),
+        classes=replay.rewards.numpy().astype(int) + 1,
+        observations=observations,
+    )
+
+
+def episode_of(step: int) -> int:
+    return sum(step > end for end in ENDS)
+
+
+def decoded(world, codes: np.ndarray) -> np.ndarray:
+    means = world.model.vqvae.decode(tf.constant(codes[np.newaxis])).mean()[0, ..., -1].numpy()
+    return 255.0 * np.clip((means - MARGIN) / (1 - 2 * MARGIN), 0.0, 1.0)
+
+
+def test_the_codes_of_the_test_differ(world):
+    assert len(np.unique(world.codes)) > 2
+
+
+def state_before(world, start: int, context_steps: int):
+    """The recurrent state after the last steps before a start, of its episode."""
+    state = world.model.dynamics.initial_state(1)
+    for step in range(max(start - context_steps, 0), start):
+        if episode_of(step) == episode_of(start):
+            codes, action = world.codes[step : step + 1], world.actions[step : step + 1]
+            _, _, state = world.model.step(tf.constant(codes), action, state)
+    return state
+
+
+@pytest.mark.parametrize("context_steps", [0, 3])
+def test_open_loop_curves_equal_single_dreams(world, context_steps):
+    starts = np.array([0, 2, 4, 12, 20], np.int32)
+    curves = open_loop_curves(world.model, world.replay, starts, H, SEED, context_steps)
+    hits, copies = [[] for _ in range(H)], [[] for _ in range(H)]
+    errors, floors = [[] for _ in range(H)], [[] for _ in range(H)]
+    for start in starts:
+        codes, state = world.codes[start], state_before(world, start, context_steps)
+        for h in range(1, H + 1):
+            now = start + h
+            if now >= STEPS or episode_of(now) != episode_of(start):
+                break
+            action = world.actions[now - 1 : now]
+            logits, _, state = world.model.step(tf.constant(codes[np.newaxis]), action, state)
+            codes = np.argmax(logits[0], axis=-1).astype(np.int32)
+            hits[h - 1].append(np.mean(codes == world.codes[now]))
+            copies[h - 1].append(np.mean(world.codes[start] == world.codes[now]))
+            errors[h - 1].append(np.abs(decoded(world, codes) - world.frames[now]).mean())
+            true = decoded(world, world.codes[now])
+            floors[h - 1].append(np.abs(true - world.frames[now]).mean())
+    assert [len(values) for values in hits] == [5, 4, 3, 2]
+    for curve, values in (
+        (curves.code_accuracy, hits),
+        (curves.copy_accuracy, copies),
+        (curves.pixel_error, errors),
+        (curves.reconstruction_pixel_error, floors),
+    ):
+        np.testing.assert_allclose(curve, [np.mean(value) for value in values], rtol=1e-4)
+
+
+def test_open_loop_samples_follow_the_seed(world):
+    starts = np.arange(4, dtype=np.int32) + 6
+
+    def sampled(seed):
+        return open_loop_curves(world.model, world.replay, starts, H, seed).sampled_accuracy
+
+    np.testing.assert_array_equal(sampled(SEED), sampled(SEED))
+    assert not np.array_equal(sampled(SEED), sampled(SEED + 1))
+
+
+def test_horizons_that_no_episode_reaches_are_nan(world):
+    curves = open_loop_curves(world.model, world.replay, np.array([4], np.int32), 3, SEED)
+    assert np.isfinite(curves.code_accuracy[0])
+    assert np.isnan(curves.code_accuracy[1:]).all() and np.isnan(curves.pixel_error[1:]).all()
+
+
+def test_one_step_measures_equal_single_steps(world):
+    length = 5
+    starts = world.replay.window_starts(np.random.default_rng(0), length)
+    latent, hits, copies, rewards = [], [], [], []
+    confusion, predicted = np.zeros([3, 3]), np.zeros(3)
+    for start in starts:
+        state = world.model.dynamics.initial_state(1)
+        for step in range(start, start + length - 1):
+            if step >= STEPS or episode_of(step) != episode_of(start):
+                break
+            logits, reward, state = world.model.step(
+                tf.constant(world.codes[step : step + 1]), world.actions[step : step + 1], state
+            )
+            log_p = tf.nn.log_softmax(reward[0]).numpy()
+            rewards.append(-log_p[world.classes[step]])
+            confusion[world.classes[step], np.argmax(log_p)] += 1
+            predicted += np.exp(log_p)
+            following = step + 1
+            if following < min(STEPS, start + length) and episode_of(following) == episode_of(step):
+                log_p = tf.nn.log_softmax(logits[0]).numpy()
+                target = world.codes[following]
+                latent.append(-np.take_along_axis(log_p, target[..., np.newaxis], -1).sum())
+                hits.append(np.mean(np.argmax(log_p, axis=-1) == target))
+                copies.append(np.mean(world.codes[step] == target))
+    found = one_step(world.model, world.replay, length)
+    np.testing.assert_allclose(found.latent_loss, np.mean(latent), rtol=1e-4)
+    np.testing.assert_allclose(found.reward_loss, np.mean(rewards), rtol=1e-4)
+    np.testing.assert_allclose(found.code_accuracy, np.mean(hits), rtol=1e-4)
+    np.testing.assert_allclose(found.copy_accuracy, np.mean(copies), rtol=1e-4)
+    np.testing.assert_array_equal(found.confusion, confusion)
+    np.testing.assert_allclose(found.calibration, predicted / confusion.sum(axis=1), rtol=1e-4)
+
+
+def test_autoencoding_covers_every_observation_once(world):
+    vqvae = world.model.vqvae
+    vectors = vqvae.encoder(scale_pixels(world.observations), training=False)
+    distribution = vqvae.decode(vqvae.quantizer.nearest(vectors))
+    squeezed = MARGIN + (1 - 2 * MARGIN) * scale_pixels(world.observations)
+    expected = np.mean(distribution.log_prob(squeezed)) - 36 * np.log(8)
+    found = autoencoding(world.model, world.replay)
+    np.testing.assert_allclose(found.elbo, expected, rtol=1e-4)
+    shares = np.bincount(world.codes.ravel(), minlength=8) / world.codes.size
+    shares = shares[shares > 0]
+    np.testing.assert_allclose(
+        found.codebook_perplexity, np.exp(-np.sum(shares * np.log(shares))), rtol=1e-4
+    )

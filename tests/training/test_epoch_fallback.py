@@ -1,0 +1,100 @@
+"""A dynamics training that ends behind copying goes back to its best epoch."""
+
+import numpy as np
+import pytest
+
+from smallwm_tf.judging.held_out import OneStep
+from smallwm_tf.runs.stop_request import Stopped
+from smallwm_tf.training.session import Session
+from smallwm_tf.training.world_model_phase import train_world_model
+from tests.tiny_runs import experiment_for, open_run
+
+COPYING = 0.5
+SETTINGS = {"dynamics.epochs": "(3,1)", "dynamics.epoch_fallback": "true"}
+
+
+def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
+    """Trains a world model whose epochs are said to be so accurate.
+
+    Returns the weights after each epoch that was measured here, those in the end, and the lines.
+    """
+    experiment = experiment_for(path, settings)
+    epochs = []
+    with open_run(experiment) as run:
+        session = Session(experiment, run)
+
+        def measure():
+            epochs.append([variable.numpy() for variable in session.world_model.variables])
+            number = sum(line["event"] == "epoch" for line in session.metrics.read())
+            if number + 2 == stop_in_epoch:
+                session.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
+            accuracy = accuracies[number]
+            return OneStep(1.0, accuracy, COPYING, 1.0, np.zeros([3, 3]), np.zeros(3))
+
+        place = "smallwm_tf.training.world_model_phase.one_step_measure"
+        monkeypatch.setattr(place, lambda *_: measure)
+        session.collect(1)
+        train_world_model(session, 1)  # the phase without its judging, which takes longer
+        final = [variable.numpy() for variable in session.world_model.variables]
+        lines = session.metrics.read()
+        session.close()
+    return epochs, final, lines
+
+
+def number_of_equal(final, epochs):
+    """Which epochs ended with exactly these weights, counted from 1."""
+    return [
+        number
+        for number, weights in enumerate(epochs, 1)
+        if all(np.array_equal(a, b) for a, b in zip(final, weights, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ((0.6, 0.7, 0.4), 2),
+        ((0.6, 0.6, 0.5), 2),  # as good as copying is not enough; of equal epochs the later
+        ((0.4, 0.7, 0.51), 3),  # not behind copying: likelihood and rewards gain from the rest
+        ((0.3, 0.4, 0.45), 3),  # all behind: the last is the best
+    ],
+)
+def test_which_epoch_is_kept(tmp_path, monkeypatch, capsys, accuracies, kept):
+    epochs, final, lines = train(tmp_path / "run", monkeypatch, accuracies)
+    assert number_of_equal(final, epochs) == [kept]
+    logged = [line["code_accuracy"] for line in lines if line["event"] == "epoch"]
+    assert logged == list(accuracies)
+    assert ("back to the best epoch" in capsys.readouterr().out) == (accuracies[-1] <= COPYING)
+
+
+def test_a_run_stopped_in_between_keeps_the_same_epoch(tmp_path, monkeypatch):
+    accuracies = (0.6, 0.7, 0.4)
+    _, expected, _ = train(tmp_path / "whole", monkeypatch, accuracies)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped", monkeypatch, accuracies, stop_in_epoch=3)
+    _, final, lines = train(tmp_path / "stopped", monkeypatch, accuracies)
+    assert number_of_equal(final, [expected]) == [1]
+    assert sum(line["event"] == "epoch" for line in lines) == 3
+
+
+def test_without_it_the_last_epoch_stays_and_nothing_is_measured(tmp_path, monkeypatch):
+    settings = SETTINGS | {"dynamics.epoch_fallback": "false"}
+    epochs, _, lines = train(tmp_path / "run", monkeypatch, (), settings)
+    assert epochs == [] and not any(line["event"] == "epoch" for line in lines)
+
+
+def test_what_is_measured_is_what_the_judge_measures(tmp_path):
+    experiment = experiment_for(tmp_path / "run", SETTINGS)
+    with open_run(experiment) as run:
+        session = Session(experiment, run)
+        session.collect(1)
+        session.learn_world_model(1)
+        lines = session.metrics.read()
+        session.close()
+    *_, last = epochs = [line for line in lines if line["event"] == "epoch"]
+    (judged,) = (line for line in lines if line["event"] == "held_out")
+    names = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
+    if last["code_accuracy"] <= last["copy_accuracy"]:
+        last = max(epochs, key=lambda line: (line["code_accuracy"], line["step"]))
+    for name in names:
+        assert judged[name] == pytest.approx(last[name], rel=1e-5), name
