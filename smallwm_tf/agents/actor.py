@@ -7,7 +7,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow.python.eager import context  # no public module offers the choice of executor
 
-from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vector_quantizer import nearest
 from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
@@ -79,8 +78,7 @@ class Actor:
                 folded, embeddings, kernel = tf.nest.map_structure(tf.constant, weights)
                 vectors = self._vqvae.encoder.infer(observations, folded)
                 codes = nearest(vectors, embeddings)
-                embedded = to_grid_major(tf.gather(embeddings, codes))
-                logits, _ = self._policy(embedded, kernel, fused=False)
+                logits, _ = self._policy(codes, embeddings, kernel, compiled=False)
                 is_greedy = tf.equal(temperature, 0.0)
                 drawn = tfp.distributions.Categorical(
                     logits / tf.where(is_greedy, 1.0, temperature)

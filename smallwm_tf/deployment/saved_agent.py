@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from smallwm_tf.deployment.frozen_functions import freeze
-from smallwm_tf.models.grid_convolution import GRID_SIZE, to_grid_major
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vector_quantizer import nearest
 from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
@@ -60,8 +60,7 @@ class SavedAgent(tf.Module):
             return (nearest(vectors, tf.constant(embeddings)),)
 
         def look(codes):
-            embedded = to_grid_major(tf.gather(tf.constant(embeddings), codes))
-            return policy(embedded, tf.constant(kernel), fused=False)
+            return policy(codes, tf.constant(embeddings), tf.constant(kernel), compiled=False)
 
         frozen_encode = freeze(encode, [frames_spec], half_precision)
         frozen_look = freeze(look, [codes_spec], half_precision)

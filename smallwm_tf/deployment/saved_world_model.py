@@ -8,9 +8,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from smallwm_tf.deployment.frozen_functions import freeze
-from smallwm_tf.models.conv_lstm import ConvLSTMState
-from smallwm_tf.models.dynamics import DynamicsState, draw_step
-from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.grid_convolution import to_grid_major, to_images
 from smallwm_tf.models.world_model import WorldModel
 
 STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
@@ -22,7 +23,7 @@ class SavedWorldModel(tf.Module):
     ``decode``
         codes int32 [B, 6, 6] → frames uint8 [B, 96, 96, F], the means of p(x|z).
     ``initial_state``
-        batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [36, B, C].
+        batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [B, 6, 6, C].
     ``predict``
         codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], reward_logits [B, 3]
         (rewards −1, 0, 1) and the next state.
@@ -32,34 +33,38 @@ class SavedWorldModel(tf.Module):
         the next state. Equal seeds draw equal numbers.
 
     Args:
-      world_model: its convolutions are "direct".
+      world_model: executes directly.
       half_precision: see ``freeze``.
     """
 
     def __init__(self, world_model: WorldModel, half_precision: bool = False):
         super().__init__(name="smallwm_tf_world_model")
-        dynamics = world_model.dynamics
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
+        structure = world_model.initial_state(1)
+        channels = [tensor.shape[-1] for tensor in tf.nest.flatten(structure)]
         state_specs = [
-            tf.TensorSpec([NUM_CELLS, None, dynamics.channels], tf.float32, name)
-            for name in STATE_NAMES
+            tf.TensorSpec([None, GRID_SIZE, GRID_SIZE, count], tf.float32, name)
+            for name, count in zip(STATE_NAMES, channels, strict=True)
         ]
         step_specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
 
         def decode(codes):
-            pixels = world_model.vqvae.mean_pixels(codes)
-            return (tf.cast(tf.round(255.0 * pixels), tf.uint8),)
+            return (tf.cast(tf.round(255.0 * world_model.decode(codes)), tf.uint8),)
 
-        def predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
-            state = DynamicsState(ConvLSTMState(hidden_1, cell_1), ConvLSTMState(hidden_2, cell_2))
-            kernels = dynamics.prepare("direct")
-            latent, reward, state = world_model.step(codes, action, state, kernels)
-            return latent, reward, *state.cell_1, *state.cell_2
+        def predict(codes, action, *flat_state):
+            cells = [to_grid_major(tensor) for tensor in flat_state]
+            state = tf.nest.pack_sequence_as(structure, cells)
+            found = world_model.predict(codes, action, state, world_model.prepare())
+            # The event head of this format looks at y alone, so the next codes may be any.
+            events = world_model.events(Transition(found.y, codes, action, codes))
+            following = [to_images(tensor) for tensor in tf.nest.flatten(found.state)]
+            return found.next_codes.logits, events.logits, *following
 
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
-        def named_predict(*inputs):
+        def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
+            inputs = (codes, action, hidden_1, cell_1, hidden_2, cell_2)
             latent, reward, *state = frozen_predict(*inputs)
             named_state = dict(zip(STATE_NAMES, state, strict=True))
             return {"latent_logits": latent, "reward_logits": reward, **named_state}
@@ -67,24 +72,21 @@ class SavedWorldModel(tf.Module):
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
             outputs = named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
             fold_in = tf.random.experimental.stateless_fold_in
-            drawn = draw_step(
-                outputs.pop("latent_logits"),
-                outputs.pop("reward_logits"),
-                temperature,
-                fold_in(seed, 1),
-                fold_in(seed, 2),
-            )
+            next_codes = IndependentCodes(outputs.pop("latent_logits"))
+            events = RewardDistribution(outputs.pop("reward_logits"))
             return {
-                "codes": drawn.codes,
-                "reward": drawn.rewards,
-                "reward_probabilities": drawn.reward_probabilities,
-                "entropy": drawn.entropies,
+                "codes": next_codes.sample(fold_in(seed, 1), temperature),
+                "reward": events.sample(fold_in(seed, 2)),
+                "reward_probabilities": events.probabilities(),
+                "entropy": next_codes.entropy(temperature),
                 **outputs,
             }
 
         def initial_state(batch_size):
-            zeros = tf.zeros([NUM_CELLS, batch_size, dynamics.channels])
-            return dict.fromkeys(STATE_NAMES, zeros)
+            return {
+                name: tf.zeros([batch_size, GRID_SIZE, GRID_SIZE, count])
+                for name, count in zip(STATE_NAMES, channels, strict=True)
+            }
 
         def graph(function, specs):
             return tf.function(function, input_signature=specs, autograph=False)

@@ -12,6 +12,7 @@ from smallwm_tf.judging import open_loop as inspection
 from smallwm_tf.judging.held_out import OpenLoopCurves
 from smallwm_tf.judging.promise import Promise
 from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.models.world_model import WorldModel
 
 _NUM_FRAMES = 8
@@ -42,15 +43,8 @@ def draw_world_model(
     )
     start, length = inspection.longest_start(replay, config.dream.horizon, order)
     pair = seed_pair(seed, "figures", iteration)
-    loop = inspection.open_loop(
-        world_model,
-        replay,
-        start,
-        length,
-        pair,
-        config.dream.context_steps,
-        config.dynamics.temperature,
-    )
+    dreamer = Dreamer(world_model, DreamSettings.of(config))
+    loop = inspection.open_loop(dreamer, replay, start, length, pair)
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
 
 

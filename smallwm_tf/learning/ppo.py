@@ -11,8 +11,6 @@ Time alignment of one rollout of H steps; one column per transition, which is wh
 Shapes: N dreams, H horizon, M actions.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.trajectories import time_step as ts
@@ -35,7 +33,7 @@ METRICS = (
 def make_agent(
     environment: DreamEnvironment,
     policy: PolicyAndValue,
-    lookup: Callable[[tf.Tensor], tf.Tensor],
+    embeddings: tf.Variable,
     optimizer: Adam,
     config,
 ) -> ppo_clip_agent.PPOClipAgent:
@@ -47,11 +45,11 @@ def make_agent(
     Args:
       environment: gives the specs.
       policy: the network to train.
-      lookup: codes → embedding vectors.
+      embeddings: the codebook [K, D], which the policy reads.
       optimizer: of the policy's variables.
       config: the run's configuration; reads ``ppo``.
     """
-    trunk = SharedTrunk(policy, lookup)
+    trunk = SharedTrunk(policy, embeddings)
     spec = environment.observation_spec()
     return ppo_clip_agent.PPOClipAgent(
         time_step_spec=environment.time_step_spec(),

@@ -194,6 +194,14 @@ class Replay(tf.Module):
         generator.shuffle(plan)
         return plan
 
+    def tiling(self, length: int) -> np.ndarray:
+        """First steps of windows that hold every transition exactly once, int32 [n]."""
+        starts = self.episode_starts.numpy()[: self.size]
+        firsts = np.unique(starts)
+        ends = np.append(firsts[1:], self.size)
+        tiles = [np.arange(*ends_of, length - 1) for ends_of in zip(firsts, ends, strict=True)]
+        return np.concatenate(tiles).astype(np.int32)
+
     def frame_order(self, generator: np.random.Generator) -> np.ndarray:
         """All steps in random order, int32 [N]: one epoch of single observations."""
         return generator.permutation(self.size).astype(np.int32)

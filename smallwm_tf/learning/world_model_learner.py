@@ -62,12 +62,8 @@ class WorldModelLearner(tf.Module):
 
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
-        self._reward_variables = dynamics.reward_head.trainable_variables
-        kernels = [
-            convolution.kernel
-            for cell in (dynamics.cell_1, dynamics.cell_2)
-            for convolution in (cell.conv_x, cell.conv_h)
-        ]
+        self._reward_variables = dynamics.event_head.trainable_variables
+        kernels = dynamics.stack.recorded_kernels
         special = {v.ref() for v in [*self._reward_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
         self._taped_variables = [v for v in dynamics.trainable_variables if v.ref() not in special]
@@ -124,8 +120,7 @@ class WorldModelLearner(tf.Module):
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
         config = self._dynamics_config
         codes, actions, rewards, valid = self._encoded_windows(starts)
-        dynamics = self.world_model.dynamics
-        kernels = dynamics.prepare()
+        kernels = self.world_model.dynamics.stack.prepare()
         with tf.GradientTape() as tape:
             recorder = ConvolutionRecorder(tape)
             losses = dynamics_losses(

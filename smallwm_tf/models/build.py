@@ -1,18 +1,10 @@
 """Builds the networks that a configuration describes."""
 
-import tensorflow as tf
-
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.execution import execution_of
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
-
-
-def resolve_convolution(choice: str) -> str:
-    """ "auto" → "direct" where there is a GPU, else "fast"; other choices stay as they are."""
-    if choice != "auto":
-        return choice
-    return "direct" if tf.config.list_physical_devices("GPU") else "fast"
 
 
 def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
@@ -22,14 +14,14 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
       config: the run's configuration; reads ``game``, ``vqvae`` and ``dynamics``.
       num_actions: M of the game.
     """
-    convolution = resolve_convolution(config.dynamics.convolution)
+    execution = execution_of(config.dynamics.convolution)
     vqvae = VQVAE(
         num_stacked_frames=config.game.num_stacked_frames,
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
-        convolution=convolution,
+        execution=execution,
         likelihood=config.vqvae.likelihood,
         pixel_margin=config.vqvae.pixel_margin,
         name="vqvae",
@@ -39,14 +31,16 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         channels=config.dynamics.channels,
-        convolution=convolution,
+        execution=execution,
+        cell=config.dynamics.get("cell", "conv_lstm"),
+        code_head=config.dynamics.get("code_head", "independent"),
         present_code_logit=config.dynamics.present_code_logit,
         name="dynamics",
     )
     policy = PolicyAndValue(
         num_actions=num_actions,
         embedding_dim=config.vqvae.embedding_dim,
-        convolution=convolution,
+        execution=execution,
         name="policy",
     )
     return WorldModel(vqvae, dynamics), policy

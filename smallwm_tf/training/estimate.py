@@ -8,7 +8,8 @@ import tensorflow as tf
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, expected_work
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.build import build_models, resolve_convolution
+from smallwm_tf.models.build import build_models
+from smallwm_tf.models.execution import resolve_convolution
 from smallwm_tf.models.parameter_counts import parameter_counts
 
 FRAME_BYTES = 96 * 96

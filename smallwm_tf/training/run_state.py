@@ -18,6 +18,7 @@ from smallwm_tf.learning.ppo import PPOLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.replay_files import Chunk, read_steps
@@ -58,20 +59,18 @@ class RunState:
         self.world_model, self.policy = build_models(config, self.game.num_actions)
         self.replay = Replay(total_steps(config))
         self.learner = WorldModelLearner(self.world_model, self.replay, config)
+        self.dreamer = Dreamer(self.world_model, DreamSettings.of(config))
         self.dream = DreamEnvironment(
-            self.world_model,
+            self.dreamer,
             self.replay,
             num_dreams=config.dream.num_dreams,
             horizon=config.dream.horizon,
             bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
-            context_steps=config.dream.context_steps,
-            temperature=config.dynamics.temperature,
-            rewards=config.dream.rewards,
         )
-        lookup = self.world_model.vqvae.quantizer.lookup
+        embeddings = self.world_model.vqvae.quantizer.embeddings
         self.ppo_optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
         self.ppo_optimizer.build(self.policy.trainable_variables)
-        agent = make_agent(self.dream, self.policy, lookup, self.ppo_optimizer, config)
+        agent = make_agent(self.dream, self.policy, embeddings, self.ppo_optimizer, config)
         self.ppo = PPOLearner(self.dream, agent, config)
         self.actor = Actor(self.world_model.vqvae, self.policy)
         self.collector = Collector(self.game, self.actor)
