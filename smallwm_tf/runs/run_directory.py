@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.config import FIELDS, ConfigError, flatten, show
+from smallwm_tf.experiment.config import ConfigError, flatten
+from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock

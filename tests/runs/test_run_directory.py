@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from smallwm_tf.experiment.config import FIELDS, build_config, default_config
+from smallwm_tf.experiment.config import build_config, default_config
+from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.runs import RunError, run_directory
 from smallwm_tf.runs.lock import LockedError
