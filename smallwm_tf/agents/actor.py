@@ -7,10 +7,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow.python.eager import context  # no public module offers the choice of executor
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vector_quantizer import nearest
-from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
+from smallwm_tf.models.vqvae import VQVAE
 
 _MANY = 8  # observations from which on transformed kernels pay
 
@@ -87,7 +88,7 @@ class Actor:
                 ).sample(seed=tf.random.experimental.stateless_fold_in(seed, step))
                 return tf.where(is_greedy, tf.argmax(logits, -1, tf.int32), drawn)
 
-            frames = [None, SCREEN_SIZE, SCREEN_SIZE, self._vqvae.num_stacked_frames]
+            frames = [None, FRAME_SIZE, FRAME_SIZE, self._vqvae.num_stacked_frames]
             signature = [
                 tf.TensorSpec(frames, tf.uint8),
                 tf.TensorSpec([], tf.float32),

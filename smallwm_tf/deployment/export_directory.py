@@ -28,6 +28,7 @@ from smallwm_tf.deployment.trained_agent import (
     load_run,
     read_experiment,
 )
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json, sha256_of, write_json
@@ -126,8 +127,7 @@ def load_export(path: Path | str) -> TrainedAgent:
             scores=metadata["scores"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RunError(f"{path / _METADATA}: cannot be used ({reason})") from error
+        raise RunError(f"{path / _METADATA}: cannot be used ({one_line(error)})") from error
 
 
 class ExportedActor:

@@ -8,10 +8,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from smallwm_tf.deployment.frozen_functions import freeze
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.grid_convolution import GRID_SIZE, to_grid_major
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vector_quantizer import nearest
-from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
+from smallwm_tf.models.vqvae import VQVAE
 
 
 class SavedAgent(tf.Module):
@@ -44,7 +45,7 @@ class SavedAgent(tf.Module):
     ):
         super().__init__(name="smallwm_tf_agent")
         num_frames = vqvae.num_stacked_frames
-        stack = [None, SCREEN_SIZE, SCREEN_SIZE, num_frames]
+        stack = [None, FRAME_SIZE, FRAME_SIZE, num_frames]
         frames_spec = tf.TensorSpec(stack, tf.uint8, "frames")
         frame_spec = tf.TensorSpec(stack[:-1], tf.uint8, "frame")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")

@@ -18,6 +18,7 @@ import tensorflow_probability as tfp
 from smallwm_tf.agents.actor import Actor
 from smallwm_tf.experiment import config as settings
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import PHASES, total_steps
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.judging.evaluation import open_game
@@ -172,8 +173,7 @@ def read_experiment(record: Mapping[str, Any], path: Path, source: Path) -> Expe
         if not isinstance(game, str) or not isinstance(seed, int):
             raise TypeError("game and seed must be text and a number")
     except (KeyError, TypeError, AttributeError, settings.ConfigError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RunError(f"{source}: cannot be used ({reason})") from error
+        raise RunError(f"{source}: cannot be used ({one_line(error)})") from error
     frozen = ml_collections.FrozenConfigDict(config)
     return Experiment(resolve_game(game), frozen, seed, path, preset, False, False)
 

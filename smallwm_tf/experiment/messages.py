@@ -11,7 +11,7 @@ def show(value: object) -> str:
     if isinstance(value, tuple | list) and len(value) > 24:
         return f"(a sequence of {len(value)} values)"
     try:
-        text = ascii(value)
+        text = ascii(value) if isinstance(value, str) else " ".join(ascii(value).split())
     except Exception:  # a preset may hold objects whose repr fails
         text = f"({type(value).__name__})"
     return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"

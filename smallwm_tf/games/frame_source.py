@@ -13,10 +13,10 @@ import cv2
 import gymnasium
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
-
-FRAME_SIZE = 96  # pixels, both ways
 
 State = dict[str, np.ndarray]
 
@@ -245,9 +245,10 @@ def _make(game: Game, **settings: Any) -> gymnasium.Env:
             ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "run: python -m pip install 'ale-py>=0.11'" if game.is_atari else "install it"
-        raise MissingGameError(f"game={game.name} cannot be opened ({reason}); {remedy}") from error
+        raise MissingGameError(
+            f"game={game.name} cannot be opened ({one_line(error)}); {remedy}"
+        ) from error
 
 
 def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
@@ -260,23 +261,19 @@ def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
     ):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
-            f"[height, width, 1] or [height, width, 3], not {_one_line(observations)}"
+            f"[height, width, 1] or [height, width, 3], not {show(observations)}"
         )
     if not isinstance(actions, gymnasium.spaces.Discrete):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no discrete actions: its action space must be "
-            f"Discrete, not {_one_line(actions)}"
+            f"Discrete, not {show(actions)}"
         )
 
 
-def _one_line(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
 def _raised(game: Game, call: str, error: Exception) -> GameFaultError:
-    reason = _one_line(error)
-    return GameFaultError(f"game {game.name}: {call}() raised {reason}; mend the environment")
+    return GameFaultError(
+        f"game {game.name}: {call}() raised {one_line(error)}; mend the environment"
+    )
 
 
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:

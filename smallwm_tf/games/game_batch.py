@@ -7,8 +7,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError, resolve_game
-from smallwm_tf.games.frame_source import FRAME_SIZE, GameFaultError, open_frame_source
+from smallwm_tf.games.frame_source import GameFaultError, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 
 _MAX_SEED = 2**31 - 1
@@ -204,9 +206,8 @@ class _AtariGames:
                 use_fire_reset=False,
             )
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise MissingGameError(
-                f"game={game.name} cannot be opened ({reason}); "
+                f"game={game.name} cannot be opened ({one_line(error)}); "
                 "run: python -m pip install 'ale-py>=0.11'"
             ) from error
         self._game = game

@@ -8,8 +8,9 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, resolve_game
-from smallwm_tf.games.frame_source import FRAME_SIZE, State, open_frame_source
+from smallwm_tf.games.frame_source import State, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 
 DEFAULT_MAX_EPISODE_STEPS = 27_000  # agent steps: 108,000 emulator frames, 30 minutes of play

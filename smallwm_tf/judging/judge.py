@@ -13,6 +13,7 @@ from smallwm_tf.agents.actor import Actor
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
+from smallwm_tf.experiment.schedule import STEPS_BETWEEN_STARTS
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging import held_out
 from smallwm_tf.judging.evaluation import open_game
@@ -23,7 +24,6 @@ from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.world_model import WorldModel
 
 _PURPOSE = "held_out"
-_STEPS_BETWEEN_STARTS = 20
 _GAMES_AT_ONCE = 16
 _LAST_LOOK = -1
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
@@ -126,7 +126,7 @@ class RealityCheck:
             self._games[0],
             actor,
             config.inspection.num_starts,
-            _STEPS_BETWEEN_STARTS,
+            STEPS_BETWEEN_STARTS,
             config.evaluation.temperature,
             starts_pair,
             config.dream.context_steps,

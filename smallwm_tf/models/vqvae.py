@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models import initializers
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.grid_convolution import (
@@ -23,7 +24,6 @@ from smallwm_tf.models.grid_convolution import (
 from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE
 from smallwm_tf.models.vector_quantizer import VectorQuantizer
 
-SCREEN_SIZE = 96  # pixels, height and width
 CHANNELS = 256  # of the 6×6 feature maps
 BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1; Keras would use 0.99
 BATCH_NORM_EPSILON = 1e-5  # Keras would use 1e-3
@@ -240,7 +240,7 @@ class VQVAE(tf_keras.Model):
         self.decoder = Decoder(num_stacked_frames, embedding_dim, convolution, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
         self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
-        self(tf.zeros([1, SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames]))  # builds the weights
+        self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]))  # builds the weights
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Reconstruction logits [B, 96, 96, F] of observations in [0, 1]."""

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import (
     read_json,
@@ -232,7 +233,7 @@ class Checkpoints:
         except RunError as error:
             return str(error).replace(f"{directory}{os.sep}", "")
         except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return one_line(error)
         return None
 
     def _read(self, directory: Path) -> Restored:

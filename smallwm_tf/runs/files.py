@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.runs import RunError
 
 _MOST_JSON_BYTES = 64 * 2**20
@@ -102,8 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise RunError(f"{path}: is a link, or larger than {_MOST_JSON_BYTES} bytes")
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RunError(f"{path}: cannot be read ({reason})") from error
+        raise RunError(f"{path}: cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: holds no JSON object")
     return content
