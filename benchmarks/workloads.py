@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment

@@ -4,15 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    check_writable,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.dream"
 _EXAMPLES = """
@@ -28,13 +22,6 @@ examples:
   python -m smallwm_tf.dream --run_dir=runs/Pong-quick-seed0 --start=120 --horizon=30 \\
       --temperature=0 --temperature=1
 """
-
-
-def _temperature(text: str) -> float:
-    return 0.0 if text.strip() in ("0", "0.0") else positive_number(100.0)(text)
-
-
-_temperature.__name__ = "number"
 
 
 def main() -> None:
@@ -110,7 +97,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--temperature",
-        type=_temperature,
+        type=positive_number(100.0, or_zero=True),
         action="append",
         help="divides the logits of drawn codes, 0 takes the most probable ones; may be repeated "
         "(default: the run's)",

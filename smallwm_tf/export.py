@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from smallwm_tf.cli.flags import CommandParser, check_writable, one_line_errors
+from smallwm_tf.cli.errors import check_writable, one_line_errors
+from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.export"
