@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
+from smallwm_tf.figures import drawing
+from smallwm_tf.judging import open_loop
 from smallwm_tf.judging.held_out import OpenLoopCurves
 from smallwm_tf.judging.promise import Promise
 from smallwm_tf.learning.replay import Replay
