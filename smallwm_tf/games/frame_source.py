@@ -7,6 +7,7 @@ This module imports no TensorFlow.
 """
 
 import math
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import cv2
@@ -29,6 +30,29 @@ class UnsuitableGameError(ValueError):
     """The environment has no pixels or no discrete actions. One line."""
 
 
+@dataclass(frozen=True)
+class GameSettings:
+    """How a real game is played; frame skipping and idle frames concern Atari games only.
+
+    Attributes:
+        frame_skip: Emulator frames per agent step.
+        noop_max: Most idle emulator frames at the start of an episode.
+        max_episode_steps: Agent steps after which an episode is cut off; 27,000 are 108,000
+            emulator frames, 30 minutes of play.
+
+    Raises:
+        ValueError: A number is out of range; the message names it.
+    """
+
+    frame_skip: int = 4
+    noop_max: int = 30
+    max_episode_steps: int = 27_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_at_least(field.name, getattr(self, field.name), int(field.name != "noop_max"))
+
+
 class Step(NamedTuple):
     """What one agent step yields."""
 
@@ -36,6 +60,7 @@ class Step(NamedTuple):
     reward: float  # raw
     terminated: bool  # a true end
     truncated: bool  # a time limit of the environment itself
+    lost_life: bool  # the player has fewer lives than before; of Atari games only
 
 
 class AtariSource:
@@ -47,7 +72,7 @@ class AtariSource:
     rewards. The frame returned with a true end is the wrapper's last pooled frame.
     """
 
-    def __init__(self, game: Game, seed: int, frame_skip: int, noop_max: int):
+    def __init__(self, game: Game, seed: int, settings: GameSettings):
         emulator = _make(
             game,
             frameskip=1,
@@ -60,8 +85,8 @@ class AtariSource:
         self._emulator = emulator.unwrapped
         self._wrapper = gymnasium.wrappers.AtariPreprocessing(
             self._emulator,
-            noop_max=noop_max,
-            frame_skip=frame_skip,
+            noop_max=settings.noop_max,
+            frame_skip=settings.frame_skip,
             screen_size=FRAME_SIZE,
             grayscale_obs=True,
             terminal_on_life_loss=False,
@@ -77,8 +102,10 @@ class AtariSource:
 
     def step(self, action: int) -> Step:
         """Plays `frame_skip` emulator frames."""
+        lives = self._emulator.ale.lives()
         frame, reward, terminated, truncated, _ = self._wrapper.step(action)
-        return Step(frame, float(reward), terminated, truncated)
+        lost_life = self._emulator.ale.lives() < lives
+        return Step(frame, float(reward), terminated, truncated, lost_life)
 
     def get_state(self) -> State:
         """The emulator and its random numbers, the pooling buffers, NumPy's generator."""
@@ -86,7 +113,6 @@ class AtariSource:
         return {
             "emulator": np.frombuffer(emulator_state, np.uint8).copy(),
             "pooling_buffers": np.stack(self._wrapper.obs_buffer),
-            "lives": np.int64(self._wrapper.lives),
             "random_state": random_state_to_array(self._emulator.np_random),
         }
 
@@ -111,8 +137,7 @@ class AtariSource:
             raise ValueError(f"saved game state: the emulator refuses it ({error})") from error
         for buffer, saved in zip(buffers, pooling_buffers, strict=True):
             np.copyto(buffer, saved)
-        self._wrapper.lives = int(state["lives"])
-        self._emulator._np_random = generator
+        self._emulator.np_random = generator
         self._first_seed = None
 
     def close(self) -> None:
@@ -161,7 +186,7 @@ class GymnasiumSource:
                 "episode must be finite; mend the environment"
             )
         self._frame = self._to_frame(observation)
-        return Step(self._frame, reward, bool(terminated), bool(truncated))
+        return Step(self._frame, reward, bool(terminated), bool(truncated), lost_life=False)
 
     def get_state(self) -> State:
         """The episode's seed and actions so far, the frame they led to, and later seeds."""
@@ -223,17 +248,15 @@ class GymnasiumSource:
 FrameSource = AtariSource | GymnasiumSource
 
 
-def open_frame_source(
-    game: Game, seed: int, frame_skip: int = 4, noop_max: int = 30
-) -> FrameSource:
-    """Opens a game. `frame_skip` and `noop_max` concern Atari games only.
+def open_frame_source(game: Game, seed: int, settings: GameSettings) -> FrameSource:
+    """Opens a game.
 
     Raises:
         MissingGameError: The environment or a package it needs cannot be loaded.
         UnsuitableGameError: No pixels, or no discrete actions.
     """
     if game.is_atari:
-        return AtariSource(game, seed, frame_skip, noop_max)
+        return AtariSource(game, seed, settings)
     return GymnasiumSource(game, seed)
 
 
@@ -294,3 +317,9 @@ def _checked(state: State, key: str, shape: tuple[int, ...], dtype: type) -> np.
             f"{np.dtype(dtype)} {list(shape)}"
         )
     return found
+
+
+def check_at_least(key: str, value: int, least: int) -> None:
+    """Refuses what is no whole number, or too small a one, by its name."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")

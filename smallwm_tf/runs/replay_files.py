@@ -1,5 +1,7 @@
 """Chunks of replay: compressed NumPy archives that hold plain arrays and nothing else.
 
+Format 2 keeps true ends, time limits and lost lives apart, which format 1 threw together.
+
 The same arrays always give the same bytes, so a chunk's SHA-256 identifies its content. A chunk
 is never changed once written; checkpoints refer to it by name and SHA-256.
 """
@@ -23,8 +25,11 @@ STEPS = {
     "frames": ("uint8", (None, 96, 96)),
     "actions": ("int32", (None,)),
     "rewards": ("float32", (None,)),
-    "ended": ("bool", (None,)),
+    "terminated": ("bool", (None,)),
+    "truncated": ("bool", (None,)),
+    "lost_life": ("bool", (None,)),
 }
+_STEPS_OF_FORMAT_1 = {"frames", "actions", "rewards", "ended"}
 _KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
 _LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
 _MOST_ARRAYS = 10_000
@@ -185,6 +190,12 @@ def _check_expected(
 ) -> None:
     if expected is None:
         return
+    if set(headers) == _STEPS_OF_FORMAT_1 != set(expected):
+        raise ChunkError(
+            f"{path}: real steps of the old format 1, which does not tell true ends from time "
+            "limits; train anew with another --run_dir, or use the version that wrote it "
+            "(versions.json)"
+        )
     if set(headers) != set(expected):
         raise ChunkError(f"{path}: holds {sorted(headers)}, not {sorted(expected)}")
     for name, (dtype, shape) in expected.items():
