@@ -6,6 +6,10 @@ from typing import NamedTuple
 PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
 
 
+#: TEMPORARY
+STEPS_BETWEEN_STARTS = 20
+
+
 class Work(NamedTuple):
     """Amounts of work of a whole run."""
 
