@@ -30,7 +30,7 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.figures import run_figures as pictures
         from smallwm_tf.viewing import dreams as dream_viewing
 

@@ -26,7 +26,7 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.runs.files import write_json
         from smallwm_tf.viewing.playing import film_episode, score
 

@@ -40,7 +40,7 @@ def main() -> None:
         load_tensorflow()
 
         with one_line_errors(_COMMAND):
-            from smallwm_tf.deployment.export_directory import open_agent
+            from smallwm_tf.deployment.opening import open_agent
             from smallwm_tf.viewing.dream_session import DreamSession
 
             agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)

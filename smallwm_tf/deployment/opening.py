@@ -14,7 +14,7 @@ from smallwm_tf.deployment.trained_agent import ExportedNetworks, TrainedAgent, 
 from smallwm_tf.experiment import config as settings
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
-from smallwm_tf.experiment.schedule import PHASES, total_steps
+from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.models.build import build_models
@@ -81,10 +81,9 @@ def load_run(
         read_only=True,
     )
     restored = checkpoints.restore_latest()
-    done = restored.progress["phases_done"] if restored else 0
-    total = config.collection.num_iterations * len(PHASES)
-    trained, more = divmod(done, len(PHASES))
-    trained += more > PHASES.index("learn_policy")
+    progress = restored.progress if restored else {}
+    trained, done = progress.get("policies_trained", 0), progress.get("phases_done", 0)
+    total = config.collection.num_iterations * progress.get("phases_per_iteration", 1)
     if not trained or (done < total and not unfinished):
         remedy = ", or add --unfinished to take it as it is" if trained else ""
         raise RunError(
