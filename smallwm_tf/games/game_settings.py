@@ -35,10 +35,10 @@ class GameSettings:
         return cls(game.frame_skip, game.noop_max, game.max_episode_steps)
 
 
-DEFAULT_SETTINGS = GameSettings()
-
-
 def check_at_least(key: str, value: int, least: int) -> None:
     """Refuses what is no whole number, or too small a one, by its name."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")
+
+
+DEFAULT_SETTINGS = GameSettings()
