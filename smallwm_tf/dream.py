@@ -4,15 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    check_writable,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.dream"
 _EXAMPLES = """
@@ -30,20 +24,13 @@ examples:
 """
 
 
-def _temperature(text: str) -> float:
-    return 0.0 if text.strip() in ("0", "0.0") else positive_number(100.0)(text)
-
-
-_temperature.__name__ = "number"
-
-
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
     flags = _parse(sys.argv[1:])
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.figures import run_figures as pictures
         from smallwm_tf.viewing import dreams as dream_viewing
 
@@ -110,7 +97,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--temperature",
-        type=_temperature,
+        type=positive_number(100.0, or_zero=True),
         action="append",
         help="divides the logits of drawn codes, 0 takes the most probable ones; may be repeated "
         "(default: the run's)",

@@ -5,15 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    check_writable,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -32,23 +26,19 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.runs.files import write_json
         from smallwm_tf.viewing.playing import film_episode, score
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         temperature = 0.0 if flags.greedy else flags.temperature
-        agent = agent.with_settings(
-            flags.seed,
-            evaluation__num_episodes=flags.episodes,
-            evaluation__temperature=temperature,
-        )
-        result = score(agent, with_random_policy=not flags.norandom)
+        result = score(agent, temperature=temperature, with_random_policy=not flags.norandom)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
         if out:
             write_json(out, result)
         if flags.video:
-            film_episode(agent, flags.video, flags.video_steps)
+            film_episode(agent, flags.video, flags.video_steps, temperature)
     if flags.json:
         print(json.dumps(result))
     else:

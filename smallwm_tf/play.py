@@ -2,20 +2,15 @@
 
 import contextlib
 import errno
-import importlib.util
 import logging
 import socket
 import sys
 import webbrowser
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf._requirements import is_importable
+from smallwm_tf.cli.errors import one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -33,7 +28,7 @@ can connect. In Colab, run this in a cell first, then the command in the next on
 def main() -> None:
     """Reads the command line and serves until Ctrl-C."""
     flags = _parse(sys.argv[1:])
-    missing = [name for name in ("flask", "werkzeug") if not _is_installed(name)]
+    missing = [name for name in ("flask", "werkzeug") if not is_importable(name)]
     if missing:
         refuse(
             f"{' and '.join(missing)}: not installed; run: "
@@ -45,7 +40,7 @@ def main() -> None:
         load_tensorflow()
 
         with one_line_errors(_COMMAND):
-            from smallwm_tf.deployment.export_directory import open_agent
+            from smallwm_tf.deployment.opening import open_agent
             from smallwm_tf.viewing.dream_session import DreamSession
 
             agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
@@ -86,13 +81,6 @@ def _listen(port: int) -> socket.socket:
         problem = "is in use" if in_use else f"cannot be used ({error.strerror or error})"
         refuse(f"--port={port}: {problem}; name another one, or 0 for any free one", _COMMAND)
     return listening
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _parse(words: list[str]):

@@ -69,21 +69,15 @@ def find_starts(
       seed_path: of the random numbers, see ``randomness.seed_pair``.
       context_steps: T, steps before each moment to keep with it.
     """
-    states, observations = [], []
-
-    def keep_moment(step: int) -> None:
-        if step % interval == 0:
-            states.append(game.get_state())
-            observations.append(game.current_time_step().observation.copy())
-
     num_steps = (num_starts - 1) * interval + 1
-    collected = Collector(game).collect(agent, num_steps, seed_path, keep_moment)
+    collected = Collector(game).collect(agent, num_steps, seed_path, state_interval=interval)
     played = Replay(num_steps)
     played.append(**collected.steps())
     moments = tf.range(0, num_steps, interval)
-    past = played.past(moments, context_steps, observations[0].shape[-1])
+    num_frames = game.current_time_step().observation.shape[-1]
+    past = played.past(moments, context_steps, num_frames)
     past = Past(past.observations, past.actions, past.valid)
-    return Starts(states, np.stack(observations), past)
+    return Starts(collected.states, played.observations(moments, num_frames).numpy(), past)
 
 
 def real_rewards(

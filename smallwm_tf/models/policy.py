@@ -1,16 +1,7 @@
-"""Policy and state value on a shared trunk (section 3.3, Eq. 7; the value head fits Table 3).
-
-The networks see embedding vectors. As TF-Agents networks they take codes and look the vectors up
-in the codebook, which is not theirs to train.
-"""
-
-import contextlib
-from collections.abc import Iterator
+"""Policy and state value on a shared trunk (section 3.3, Eq. 7; the value head fits Table 3)."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
-from tf_agents.networks import network
 
 from smallwm_tf.models import initializers
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
@@ -75,74 +66,3 @@ class PolicyAndValue(tf_keras.Model):
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
-
-
-class SharedTrunk:
-    """Evaluates policy and value once where TF-Agents asks for them one after the other.
-
-    ``PPOAgent`` calls the actor and the value network on the same observation tensor; a second
-    call on the identical tensor returns the first one's outputs (with their gradients).
-
-    Args:
-      model: the network.
-      embeddings: the codebook [K, D].
-    """
-
-    def __init__(self, model: PolicyAndValue, embeddings: tf.Variable):
-        self.model = model
-        self._embeddings = embeddings
-        self._evaluate = tf.function(model.__call__, jit_compile=model.compiled, autograph=False)
-        self._kernel: tf.Tensor | None = None
-        self._last: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]] | None = None
-
-    @contextlib.contextmanager
-    def prepared(self) -> Iterator[None]:
-        """Inside this context the 5×5 kernel is transformed once, not at every call."""
-        self._kernel = self.model.prepare()
-        try:
-            yield
-        finally:
-            self._kernel = None
-
-    def __call__(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Codes [..., 6, 6] → logits [..., M] and values [...]."""
-        if not tf.executing_eagerly() and self._last is not None and self._last[0] is codes:
-            return self._last[1]
-        outer_shape = tf.shape(codes)[:-2]
-        flat = tf.reshape(codes, tf.concat([[-1], tf.shape(codes)[-2:]], axis=0))
-        embeddings = tf.convert_to_tensor(self._embeddings)
-        logits, values = self._evaluate(flat, embeddings, self._kernel)
-        logits = tf.reshape(logits, tf.concat([outer_shape, [self.model.num_actions]], axis=0))
-        logits = tf.ensure_shape(logits, [*codes.shape[:-2], self.model.num_actions])
-        values = tf.ensure_shape(tf.reshape(values, outer_shape), codes.shape[:-2])
-        self._last = None if tf.executing_eagerly() else (codes, (logits, values))
-        return logits, values
-
-
-class ActorNetwork(network.Network):
-    """p(a | z) as TF-Agents wants it: codes → ``Categorical`` (Eq. 7)."""
-
-    def __init__(self, observation_spec, action_spec, trunk: SharedTrunk):
-        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="actor")
-        self.trunk = trunk
-        self._model = trunk.model  # tracked by Keras: these are the network's variables
-        self._action_dtype = action_spec.dtype
-
-    def call(self, observations, step_type=None, network_state=(), training=False):
-        del step_type, training
-        logits, _ = self.trunk(observations)
-        return tfp.distributions.Categorical(logits, dtype=self._action_dtype), network_state
-
-
-class ValueNetwork(network.Network):
-    """V(z) as TF-Agents wants it: codes → values."""
-
-    def __init__(self, observation_spec, trunk: SharedTrunk):
-        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="value")
-        self._trunk = trunk
-        self._model = trunk.model
-
-    def call(self, observations, step_type=None, network_state=(), training=False):
-        del step_type, training
-        _, values = self._trunk(observations)
-        return values, network_state

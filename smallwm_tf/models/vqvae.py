@@ -10,13 +10,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.autoencoder import Decoder, Encoder
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.execution import DIRECT, Execution
 from smallwm_tf.models.grid_convolution import NUM_CELLS
 from smallwm_tf.models.vector_quantizer import VectorQuantizer
-
-SCREEN_SIZE = 96  # pixels, height and width
 
 
 class VQVAELosses(NamedTuple):
@@ -66,7 +65,7 @@ class VQVAE(tf_keras.Model):
         self.decoder = Decoder(num_stacked_frames, embedding_dim, execution, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
         self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
-        self(tf.zeros([1, SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames]))  # builds the weights
+        self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]))  # builds the weights
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Reconstruction logits [B, 96, 96, F] of observations in [0, 1]."""

@@ -29,7 +29,8 @@ _FRAMES_PER_SECOND = 6.0  # slow enough to compare by eye
 def play_real_game(agent: TrainedAgent, num_steps: int) -> Replay:
     """Real steps of the agent to compare dreams with."""
     agent = agent.with_settings(inspection__held_out_steps=num_steps)
-    return play_held_out(agent.experiment, agent.actor, agent.iteration + 1)
+    player = agent.agent(agent.config.collection.temperature)
+    return play_held_out(agent.experiment, player, agent.iteration + 1)
 
 
 def choose_starts(replay: Replay, count: int, horizon: int, seed: int) -> list[int]:

@@ -41,7 +41,8 @@ def test_dry_run_prints_one_json_line_with_the_counts_of_table_3(tmp_path):
     assert report["policy"] == 1_297_415
     assert report["training_total"] == 11_630_155
     assert report["inference_total"] == 3_312_135
-    assert report["work"]["real_steps"] == 12_800 + 14 * 6_400
+    assert report["work"]["real_steps"]["learned_from"] == 12_800 + 14 * 6_400
+    assert report["work"]["real_steps"]["chosen_by"] == 0
     assert not list(tmp_path.iterdir())
 
 
@@ -56,7 +57,9 @@ def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_pat
 def test_the_dry_run_as_text(tmp_path, game):
     run = command(f"--game={game}", "--config=smoke", "--dry_run", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    assert "world model" in run.stdout and "real steps" in run.stdout
+    # Moments at 0, 20, 40 and 60 steps; held-out steps; fifty steps from each moment; twice.
+    steps = f"600 to learn from, 0 to choose by, {2 * (61 + 100 + 4 * 50)} to judge only"
+    assert "world model" in run.stdout and f"real steps: {steps}\n" in run.stdout
     assert not list(tmp_path.iterdir())
 
 
