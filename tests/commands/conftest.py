@@ -3,9 +3,11 @@
 import shutil
 import sys
 
+import ml_collections
 import pytest
 
 from smallwm_tf.cli.train_flags import read_train_flags
+from smallwm_tf.experiment.config import default_config
 
 SETTINGS = {
     "game.num_stacked_frames": 2,
@@ -31,18 +33,40 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory):
+def keys_read():
+    """Keys of the settings that the run's training has read."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory, keys_read):
     """The run's directory."""
     from smallwm_tf.train import train
 
     path = tmp_path_factory.mktemp("commands") / "a run"  # a path with a space
     words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
-    train(
-        read_train_flags(
-            ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
-        ).experiment
-    )
+    experiment = read_train_flags(
+        ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
+    ).experiment
+    with pytest.MonkeyPatch.context() as patched:
+        _record_reads(patched, keys_read)
+        train(experiment)
     return path
+
+
+def _record_reads(patched, keys_read):
+    """Notes each `config.<section>.<name>`; copying or printing a whole section is no reading."""
+    sections = {frozenset(section): name for name, section in default_config().items()
+                if isinstance(section, ml_collections.ConfigDict)}  # fmt: skip
+    read = ml_collections.ConfigDict.__getattr__
+
+    def recording(config, name):
+        if not name.startswith("_"):
+            section = sections.get(frozenset(config.keys()))
+            keys_read.add(f"{section}.{name}" if section else name)
+        return read(config, name)
+
+    patched.setattr(ml_collections.ConfigDict, "__getattr__", recording)
 
 
 @pytest.fixture(scope="session")
