@@ -1,7 +1,7 @@
 """Flags of all commands: one parser, which refuses with one line and takes no shortened names."""
 
 import argparse
-import math
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +10,9 @@ from typing import Any
 
 from smallwm_tf.cli.errors import CommandLineError, refuse
 from smallwm_tf.experiment.messages import nearest_names, show
+from smallwm_tf.experiment.settings import Interval
+
+SEEDS = Interval(0, 2**31 - 1)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -95,7 +98,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("--game", help="refuse an agent of another game")
         self.add_argument(
             "--seed",
-            type=whole_number(0, 2**31 - 1),
+            type=number(int, SEEDS),
             help="of games and draws (default: the run's)",
         )
 
@@ -125,30 +128,14 @@ def _problem_of_text(text: str) -> str:
     return "holds a null character" if "\0" in text else ""
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """A type for flags: whole numbers within bounds."""
-
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{show(text)} must be a whole number from {least} to {most}"
-            )
-        return int(text)
-
-    return read
-
-
-def positive_number(most: float, or_zero: bool = False) -> Callable[[str], float]:
-    """A type for flags: numbers above zero, or from zero on."""
+def number(kind: type[int] | type[float], allowed: Interval) -> Callable[[str], float]:
+    """A type for flags: numbers within an interval."""
 
     def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0.0 <= value <= most or (value == 0.0 and not or_zero):
-            least = "from 0 to" if or_zero else "above 0, at most"
-            raise argparse.ArgumentTypeError(f"{show(text)} must be a number {least} {most:g}")
-        return value
+        with contextlib.suppress(ValueError):
+            if text.isascii() and kind(text) in allowed:
+                return kind(text)
+        name = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{show(text)} must be {name} in {allowed}")
 
     return read

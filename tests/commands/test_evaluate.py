@@ -23,7 +23,7 @@ def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     assert result["agent"]["returns"] == last["returns"]
     assert result["agent"]["lengths"] == last["lengths"]
-    assert result["random_policy"] is None and result["num_interactions"] == 60
+    assert result["random_policy"] is None and result["num_interactions"] == 70
 
 
 def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
@@ -95,7 +95,7 @@ def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, export_d
     cases = {
         "no such directory; write one": (f"--export={tmp_path / 'none'}",),
         "holds no export": (f"--export={tmp_path}",),
-        "unfinished (2 of 4": (f"--run_dir={unfinished_run_dir}",),
+        "unfinished (2 of 8": (f"--run_dir={unfinished_run_dir}",),
         "one of the arguments --run_dir --export is required": (),
         "not allowed with": (run, f"--export={export_dir}"),
         "--episodes: '0' must be": (run, "--episodes=0"),
