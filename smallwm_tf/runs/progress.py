@@ -40,7 +40,7 @@ def _silence(stream: Any) -> None:
 class Progress:
     """Counts work; a tqdm bar on a terminal, else one line every 30 seconds and one at the end.
 
-    Says nothing about no work at all.
+    Silent if `total` is 0.
 
     Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`.
     """

@@ -41,7 +41,7 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     result = json.loads((run_dir / "evaluation.json").read_text())
-    assert result["greedy"] and result["seed"] == 9
+    assert result["greedy"] and result["seed"] == 9 and result["temperature"] == 0.0
     assert len(result["agent"]["returns"]) == len(result["random_policy"]["returns"]) == 4
     assert f"{result['agent']['mean']:,.1f}" in printed
     assert "4 episodes, most probable actions, seed 9" in printed
@@ -51,7 +51,7 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
 
 def test_an_episode_as_the_agent_sees_it(run_dir):
     agent = load_run(run_dir)
-    steps = list(play_steps(agent.with_settings(evaluation__temperature=0.0), most_steps=100))
+    steps = list(play_steps(agent, most_steps=100, temperature=0.0))
     assert len(steps) < 100  # an episode of Catch is over by then
     assert all(step.action == step.probabilities.argmax() for step in steps)
     assert steps[-1].episode_return == sum(step.reward for step in steps) != 0
