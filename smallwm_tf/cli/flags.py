@@ -83,49 +83,31 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_agent_flags(self) -> None:
         """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
-        which = self.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            "--run_dir", type=Path, metavar="DIR", help="a finished training run, e.g. runs/Pong-…"
-        )
-        which.add_argument(
-            "--export", type=Path, metavar="DIR", help="what `smallwm_tf.export` wrote"
-        )
-        self.add_argument(
-            "--unfinished",
-            action="store_true",
-            help="take the newest checkpoint of a run that is not finished",
-        )
-        self.add_argument("--game", help="refuse an agent of another game")
-        self.add_argument(
-            "--seed",
-            type=number(int, SEEDS),
-            help="of games and draws (default: the run's)",
-        )
+        which, add = self.add_mutually_exclusive_group(required=True), self.add_argument
+        which.add_argument("--run_dir", type=Path, metavar="DIR", help="a run, e.g. runs/Pong-…")
+        which.add_argument("--export", type=Path, metavar="DIR", help="of `smallwm_tf.export`")
+        add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
+            "is not finished")  # fmt: skip
+        add("--game", help="refuse an agent of another game")
+        add("--seed", type=number(int, SEEDS), help="of games and draws (default: the run's)")
 
 
 def _check_text(words: Sequence[str]) -> None:
     """Refuses what no file name or value can hold, and "--", which means nothing here."""
-    waiting = ""  # the flag whose value may be the next word
+    before = ""  # the flag whose value the next word may be
     for word in words:
-        flag, equals, value = word.partition("=")
-        problem = _problem_of_text(flag)
-        if problem or not word.startswith("-"):
-            flag, value = waiting, word
-        problem = problem or _problem_of_text(value)
+        flag, equals, value = word.partition("=") if word[:1] == "-" else (before, "=", word)
+        problem = "holds a null character" if "\0" in word else ""
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            problem = "is not valid UTF-8"
         if problem:
-            shown = f"{flag}=" if flag else ""
+            shown = f"{show(flag)[1:-1]}=" if flag else ""
             raise CommandLineError(f"{shown}{show(value)}: {problem}; write it without")
         if "--" in (flag, value):
             raise CommandLineError(f"{show(word)}: is neither a flag nor a value; leave it out")
-        waiting = "" if equals else flag
-
-
-def _problem_of_text(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not valid UTF-8"
-    return "holds a null character" if "\0" in text else ""
+        before = "" if equals else flag
 
 
 def number(kind: type[int] | type[float], allowed: Interval) -> Callable[[str], float]:
