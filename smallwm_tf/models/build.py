@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.initializers import build_seeded
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
@@ -15,26 +16,33 @@ def resolve_convolution(choice: str) -> str:
     return "direct" if tf.config.list_physical_devices("GPU") else "fast"
 
 
-def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
+def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, PolicyAndValue]:
     """World model and policy with fresh weights.
 
     Args:
       config: the run's configuration; reads ``game``, ``vqvae`` and ``dynamics``.
       num_actions: M of the game.
+      seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
     convolution = resolve_convolution(config.dynamics.convolution)
-    vqvae = VQVAE(
+    vqvae = build_seeded(
+        VQVAE,
+        seed,
         num_stacked_frames=config.game.num_stacked_frames,
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
+        restart_below=config.vqvae.get("restart_below", 0.0),
         convolution=convolution,
         likelihood=config.vqvae.likelihood,
         pixel_margin=config.vqvae.pixel_margin,
         name="vqvae",
     )
-    dynamics = Dynamics(
+    vqvae.quantizer.reset_averages()
+    dynamics = build_seeded(
+        Dynamics,
+        seed,
         num_actions=num_actions,
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
@@ -43,7 +51,9 @@ def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
         present_code_logit=config.dynamics.present_code_logit,
         name="dynamics",
     )
-    policy = PolicyAndValue(
+    policy = build_seeded(
+        PolicyAndValue,
+        seed,
         num_actions=num_actions,
         embedding_dim=config.vqvae.embedding_dim,
         convolution=convolution,

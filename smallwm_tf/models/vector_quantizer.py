@@ -27,16 +27,30 @@ class VectorQuantizer(tf_keras.layers.Layer):
       embedding_dim: D, size of a vector.
       decay: of the moving averages of cluster sizes and cluster sums.
       epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
+      restart_below: vectors that a batch does not use and whose cluster size has fallen below this
+        are moved onto the worst represented vectors of the batch; 0 moves none. Below 1, the size
+        with which they start again.
+
+    An unused vector e shrinks: after n updates it is e·dⁿ / (dⁿ + epsilon), d being the decay; with
+    0.99 and 1e-5 half of it is left after 1,146 updates, a hundredth after 1,604. The encoder's
+    vectors are normalised to mean 0, so that it may well be the nearest again for some of them.
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, decay: float, epsilon: float, **kwargs
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        decay: float,
+        epsilon: float,
+        restart_below: float = 0.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.decay = decay
         self.epsilon = epsilon
+        self.restart_below = restart_below
         limit = math.sqrt(3.0 / num_embeddings)
         uniform = tf_keras.initializers.RandomUniform(-limit, limit)
         self.embeddings = self.add_weight(
@@ -45,8 +59,7 @@ class VectorQuantizer(tf_keras.layers.Layer):
             initializer=uniform,
             trainable=False,
         )
-        # Starting from one (virtual) vector per cluster keeps unused embeddings where they are;
-        # starting from zero would throw them to infinity or to the origin at the first update.
+        # See reset_averages; from zero, the first update would throw unused vectors to the origin.
         self.ema_cluster_size = self.add_weight(
             name="ema_cluster_size",
             shape=[num_embeddings],
@@ -59,6 +72,11 @@ class VectorQuantizer(tf_keras.layers.Layer):
             initializer="zeros",
             trainable=False,
         )
+        self.reset_averages()
+
+    def reset_averages(self) -> None:
+        """One virtual vector per cluster, equal to its embedding, as at the start."""
+        self.ema_cluster_size.assign(tf.ones([self.num_embeddings]))
         self.ema_cluster_sum.assign(self.embeddings)
 
     def lookup(self, encoding_indices: tf.Tensor) -> tf.Tensor:
@@ -87,11 +105,38 @@ class VectorQuantizer(tf_keras.layers.Layer):
         sums = tf.matmul(assignment, flat, transpose_a=True)
         sizes = self.decay * self.ema_cluster_size + (1.0 - self.decay) * counts
         cluster_sum = self.decay * self.ema_cluster_sum + (1.0 - self.decay) * sums
+        if self.restart_below > 0.0:
+            is_unused = (counts == 0.0) & (sizes < self.restart_below)
+            quantized = self.lookup(tf.reshape(encoding_indices, [-1]))
+            moves, vectors = worst_represented(flat, quantized, is_unused)
+            sizes = tf.where(moves, 1.0, sizes)
+            cluster_sum = tf.where(moves[:, tf.newaxis], vectors, cluster_sum)
         total = tf.reduce_sum(sizes)
         smoothed = (sizes + self.epsilon) / (total + self.num_embeddings * self.epsilon) * total
         self.ema_cluster_size.assign(sizes)
         self.ema_cluster_sum.assign(cluster_sum)
         self.embeddings.assign(cluster_sum / smoothed[:, tf.newaxis])
+
+
+def worst_represented(
+    inputs: tf.Tensor, quantized: tf.Tensor, is_unused: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first unused embedding gets the input that is farthest from its own one, and so on.
+
+    Args:
+      inputs: [N, D].
+      quantized: the embedding of each input, [N, D].
+      is_unused: bool [K].
+
+    Returns:
+      Which embeddings get an input, bool [K], at most N; and the inputs [K, D], of no meaning for
+      the others.
+    """
+    distances = tf.reduce_sum(tf.math.squared_difference(inputs, quantized), axis=1)
+    farthest_first = tf.argsort(distances, direction="DESCENDING", stable=True)
+    rank = tf.cumsum(tf.cast(is_unused, tf.int32), exclusive=True)
+    is_given = is_unused & (rank < tf.size(distances))
+    return is_given, tf.gather(inputs, tf.gather(farthest_first, tf.where(is_given, rank, 0)))
 
 
 def nearest(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:

@@ -55,7 +55,7 @@ class RunState:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.game = open_game(experiment, "collect")
-        self.world_model, self.policy = build_models(config, self.game.num_actions)
+        self.world_model, self.policy = build_models(config, self.game.num_actions, self.seed)
         self.replay = Replay(total_steps(config))
         self.learner = WorldModelLearner(self.world_model, self.replay, config)
         self.dream = DreamEnvironment(
