@@ -27,9 +27,10 @@ class VectorQuantizer(tf_keras.layers.Layer):
       embedding_dim: D, size of a vector.
       decay: of the moving averages of cluster sizes and cluster sums.
       epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
-      restart_below: vectors that a batch does not use and whose cluster size has fallen below this
-        are moved onto the worst represented vectors of the batch; 0 moves none. Below 1, the size
-        with which they start again.
+      restart_below: every update moves the least used vector, if its cluster size has fallen below
+        this and the batch does not use it, onto the worst represented vector of the batch; 0 moves
+        none. Must be below 1, the size with which it starts again. One at a time, since the next
+        batch finds the surroundings of that one represented.
 
     An unused vector e shrinks: after n updates it is e·dⁿ / (dⁿ + epsilon), d being the decay; with
     0.99 and 1e-5 half of it is left after 1,146 updates, a hundredth after 1,604. The encoder's
@@ -106,37 +107,20 @@ class VectorQuantizer(tf_keras.layers.Layer):
         sizes = self.decay * self.ema_cluster_size + (1.0 - self.decay) * counts
         cluster_sum = self.decay * self.ema_cluster_sum + (1.0 - self.decay) * sums
         if self.restart_below > 0.0:
+            errors = tf.math.squared_difference(
+                flat, self.lookup(tf.reshape(encoding_indices, [-1]))
+            )
+            worst = flat[tf.argmax(tf.reduce_sum(errors, axis=1))]
             is_unused = (counts == 0.0) & (sizes < self.restart_below)
-            quantized = self.lookup(tf.reshape(encoding_indices, [-1]))
-            moves, vectors = worst_represented(flat, quantized, is_unused)
+            least_used = tf.argmin(tf.where(is_unused, sizes, sizes.dtype.max))
+            moves = is_unused & (tf.range(self.num_embeddings, dtype=tf.int64) == least_used)
             sizes = tf.where(moves, 1.0, sizes)
-            cluster_sum = tf.where(moves[:, tf.newaxis], vectors, cluster_sum)
+            cluster_sum = tf.where(moves[:, tf.newaxis], worst, cluster_sum)
         total = tf.reduce_sum(sizes)
         smoothed = (sizes + self.epsilon) / (total + self.num_embeddings * self.epsilon) * total
         self.ema_cluster_size.assign(sizes)
         self.ema_cluster_sum.assign(cluster_sum)
         self.embeddings.assign(cluster_sum / smoothed[:, tf.newaxis])
-
-
-def worst_represented(
-    inputs: tf.Tensor, quantized: tf.Tensor, is_unused: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first unused embedding gets the input that is farthest from its own one, and so on.
-
-    Args:
-      inputs: [N, D].
-      quantized: the embedding of each input, [N, D].
-      is_unused: bool [K].
-
-    Returns:
-      Which embeddings get an input, bool [K], at most N; and the inputs [K, D], of no meaning for
-      the others.
-    """
-    distances = tf.reduce_sum(tf.math.squared_difference(inputs, quantized), axis=1)
-    farthest_first = tf.argsort(distances, direction="DESCENDING", stable=True)
-    rank = tf.cumsum(tf.cast(is_unused, tf.int32), exclusive=True)
-    is_given = is_unused & (rank < tf.size(distances))
-    return is_given, tf.gather(inputs, tf.gather(farthest_first, tf.where(is_given, rank, 0)))
 
 
 def nearest(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
