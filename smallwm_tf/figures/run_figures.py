@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import drawing as figures
+from smallwm_tf.figures.curves import save_curve, save_horizon_figure, save_promise_figure
+from smallwm_tf.figures.strips import save_codes_figure, save_dream_strip
 from smallwm_tf.judging import open_loop as inspection
 from smallwm_tf.judging.held_out import OpenLoopCurves
 from smallwm_tf.judging.promise import Promise
@@ -33,7 +34,7 @@ def draw_world_model(
     order = generator(seed, "figures", iteration)
     steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
     shown = inspection.reconstruct(world_model, replay, steps)
-    figures.save_codes_figure(
+    save_codes_figure(
         folder / f"codes_{iteration:03d}.png",
         shown.frames,
         shown.codes,
@@ -61,7 +62,7 @@ def draw_dream(path: Path, loop: inspection.OpenLoop) -> None:
       path: PNG file to write.
       loop: what is drawn.
     """
-    figures.save_dream_strip(
+    save_dream_strip(
         path,
         loop.real.frames,
         loop.real.reconstructions,
@@ -87,7 +88,7 @@ def draw_horizons(
       title: heading.
       rewards: label to precision or recall [H]; a third panel.
     """
-    figures.save_horizon_figure(
+    save_horizon_figure(
         path,
         code_accuracy={
             "most probable codes": curves.code_accuracy,
@@ -112,7 +113,7 @@ def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
       promise: rewards in both.
       iteration: counted from 1.
     """
-    figures.save_promise_figure(
+    save_promise_figure(
         folder / f"promise_{iteration:03d}.png",
         promise.dreamed,
         promise.real,
@@ -131,7 +132,7 @@ def draw_scores(
       entries: of ``scores.json``.
       random_mean: mean return of the random policy, drawn as a line.
     """
-    figures.save_curve(
+    save_curve(
         folder / "scores.png",
         [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],
         title=name,
