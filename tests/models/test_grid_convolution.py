@@ -126,9 +126,7 @@ def test_taped_gradients_equal_the_sums(form, kernel_size, images, output_gradie
 
 @pytest.mark.parametrize("kernel_size", SIZES)
 @pytest.mark.parametrize("form", FORMS)
-def test_kernel_gradient_of_stacked_calls_is_the_sum_of_their_gradients(
-    form, kernel_size
-):
+def test_kernel_gradient_of_stacked_calls_is_the_sum_of_their_gradients(form, kernel_size):
     layer, kernel = layer_of(form, kernel_size)
     draw = np.random.default_rng(4)
     all_images = [draw.normal(size=[B, 6, 6, C_IN]) for _ in range(3)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from smallwm_tf.models.execution import DIRECT, FAST
 from smallwm_tf.models.policy import PolicyAndValue
 
 B, M, D, K = 2, 5, 4, 7
