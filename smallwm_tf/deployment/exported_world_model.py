@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from smallwm_tf.deployment.saved_world_model import STATE_NAMES
 from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
 from smallwm_tf.models.world_model import Prediction
+
+STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 
 
 class ExportedWorldModel:
@@ -18,7 +19,8 @@ class ExportedWorldModel:
 
     Args:
       agent: encodes.
-      world_model: a loaded ``SavedWorldModel``, of today's form or with states [36, B, C].
+      world_model: a loaded ``SavedWorldModel``, whose states may also be [36, B, C] as in older
+        exports.
       num_stacked_frames: F.
     """
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.exported_world_model import STATE_NAMES, ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
-from smallwm_tf.models.code_heads import IndependentCodes
-from smallwm_tf.models.event_heads import RewardDistribution, Transition
-from smallwm_tf.models.grid_convolution import to_grid_major, to_images
+from smallwm_tf.models.event_heads import Transition
+from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
 from smallwm_tf.models.world_model import WorldModel
-
-STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 
 
 class SavedWorldModel(tf.Module):
@@ -40,8 +38,8 @@ class SavedWorldModel(tf.Module):
     def __init__(self, world_model: WorldModel, half_precision: bool = False):
         super().__init__(name="smallwm_tf_world_model")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
-        structure = world_model.initial_state(1)
-        channels = [tensor.shape[-1] for tensor in tf.nest.flatten(structure)]
+        state = world_model.state_to_images(world_model.initial_state(1))
+        channels = [tensor.shape[-1] for tensor in state]
         state_specs = [
             tf.TensorSpec([None, GRID_SIZE, GRID_SIZE, count], tf.float32, name)
             for name, count in zip(STATE_NAMES, channels, strict=True)
@@ -52,34 +50,31 @@ class SavedWorldModel(tf.Module):
             return (tf.cast(tf.round(255.0 * world_model.decode(codes)), tf.uint8),)
 
         def predict(codes, action, *flat_state):
-            cells = [to_grid_major(tensor) for tensor in flat_state]
-            state = tf.nest.pack_sequence_as(structure, cells)
+            state = world_model.state_from_images(flat_state)
             found = world_model.predict(codes, action, state, world_model.prepare())
             # The event head of this format looks at y alone, so the next codes may be any.
             events = world_model.events(Transition(found.y, codes, action, codes))
-            following = [to_images(tensor) for tensor in tf.nest.flatten(found.state)]
+            following = world_model.state_to_images(found.state)
             return found.next_codes.logits, events.logits, *following
 
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
         def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
-            inputs = (codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            latent, reward, *state = frozen_predict(*inputs)
-            named_state = dict(zip(STATE_NAMES, state, strict=True))
-            return {"latent_logits": latent, "reward_logits": reward, **named_state}
+            found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
+            return dict(zip(("latent_logits", "reward_logits", *STATE_NAMES), found, strict=True))
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
-            outputs = named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            fold_in = tf.random.experimental.stateless_fold_in
-            next_codes = IndependentCodes(outputs.pop("latent_logits"))
-            events = RewardDistribution(outputs.pop("reward_logits"))
+            model = ExportedWorldModel(None, self, world_model.num_stacked_frames)
+            dreamer = Dreamer(model, DreamSettings(temperature))
+            before = DreamState(codes, (hidden_1, cell_1, hidden_2, cell_2), ())
+            step, after = dreamer.step(before, action, seed)
             return {
-                "codes": next_codes.sample(fold_in(seed, 1), temperature),
-                "reward": events.sample(fold_in(seed, 2)),
-                "reward_probabilities": events.probabilities(),
-                "entropy": next_codes.entropy(temperature),
-                **outputs,
+                "codes": step.codes,
+                "reward": step.rewards,
+                "reward_probabilities": step.reward_distribution.probabilities(),
+                "entropy": step.code_distribution.entropy(temperature),
+                **dict(zip(STATE_NAMES, after.recurrent, strict=True)),
             }
 
         def initial_state(batch_size):

@@ -24,12 +24,12 @@ class DreamSettings(NamedTuple):
     """How dreams are drawn.
 
     Attributes:
-      temperature: divides the logits of codes; 0 takes the most probable ones.
+      temperature: divides the logits of codes; the number 0 takes the most probable ones.
       context_steps: T, real steps before a dream that the recurrent state has seen.
       rewards: "sampled", or "expected": the mean, which spares the policy gradient a draw's noise.
     """
 
-    temperature: float = 1.0
+    temperature: float | tf.Tensor = 1.0
     context_steps: int = 0
     rewards: str = "sampled"
 
@@ -131,11 +131,12 @@ class Dreamer:
           seed: int32 pair of this step; None takes the most probable codes and rewards.
         """
         prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
-        if seed is None or self.settings.temperature == 0.0:
+        temperature = self.settings.temperature
+        if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
             codes = prediction.next_codes.mode()
         else:
             pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
-            codes = prediction.next_codes.sample(pair, self.settings.temperature)
+            codes = prediction.next_codes.sample(pair, temperature)
         events = self._events(Transition(prediction.y, state.codes, actions, codes))
         if seed is None:
             rewards = events.mode()

@@ -11,6 +11,7 @@ from smallwm_tf.models.code_heads import CodeDistribution
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.grid_convolution import to_grid_major, to_images
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vqvae import VQVAE
 
@@ -55,6 +56,15 @@ class WorldModel(tf.Module):
     def masked(self, state: State, keep: tf.Tensor) -> State:
         """The state with zeros where ``keep``, bool [B], is false."""
         return self.dynamics.stack.masked(state, keep)
+
+    def state_to_images(self, state: State) -> list[tf.Tensor]:
+        """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
+        return [to_images(tensor) for tensor in tf.nest.flatten(state)]
+
+    def state_from_images(self, images: list[tf.Tensor]) -> State:
+        """The state that ``state_to_images`` took apart."""
+        cells = [to_grid_major(tensor) for tensor in images]
+        return tf.nest.pack_sequence_as(self.initial_state(1), cells)
 
     def prepare(self) -> Kernels:
         """Kernels for the many steps of a dream; they stay valid until a gradient step."""
