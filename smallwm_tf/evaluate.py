@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
-from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
+from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -77,18 +78,25 @@ def _parse(words: list[str]):
     parser = CommandParser("evaluate", "Scores a trained agent in the real game.", _EXAMPLES)
     parser.add_agent_flags()
     parser.add_argument(
-        "--episodes", type=whole_number(1, 100_000), help="episodes (default: the run's, 32)"
+        "--episodes",
+        type=number(int, Interval(1, 100_000)),
+        help="episodes (default: the run's, 32)",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--greedy", action="store_true", help="always the most probable action")
     how.add_argument(
-        "--temperature", type=positive_number(100.0), help="divides the logits (default: the run's)"
+        "--temperature",
+        type=number(float, Interval(0, 100, open_low=True)),
+        help="divides the logits (default: the run's)",
     )
     parser.add_argument("--norandom", action="store_true", help="do not score the random policy")
     parser.add_argument("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
     parser.add_argument("--video", type=Path, help="film an episode into a .gif or .mp4 file")
     parser.add_argument(
-        "--video_steps", type=whole_number(1, 27_000), default=500, help="at most (default 500)"
+        "--video_steps",
+        type=number(int, Interval(1, 27_000)),
+        default=500,
+        help="at most (default 500)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     flags = parser.parse_args(words)

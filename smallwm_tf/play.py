@@ -9,8 +9,9 @@ import webbrowser
 
 from smallwm_tf._requirements import is_importable
 from smallwm_tf.cli.errors import one_line_errors, refuse
-from smallwm_tf.cli.flags import CommandParser, positive_number, whole_number
+from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -87,11 +88,14 @@ def _parse(words: list[str]):
     parser = CommandParser("play", "Plays inside the dream of a trained agent.", _EXAMPLES)
     parser.add_agent_flags()
     parser.add_argument(
-        "--port", type=whole_number(0, 65_535), default=8600, help="default 8600; 0: any free one"
+        "--port",
+        type=number(int, Interval(0, 65_535)),
+        default=8600,
+        help="default 8600; 0: any free one",
     )
     parser.add_argument(
         "--temperature",
-        type=positive_number(100.0),
+        type=number(float, Interval(0, 100, open_low=True)),
         help="divides the logits of dreamed codes (default: the run's)",
     )
     parser.add_argument("--nobrowser", action="store_true", help="open no web browser")

@@ -1,7 +1,7 @@
 """Flags of all commands: one parser, which refuses with one line and takes no shortened names."""
 
 import argparse
-import math
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +10,9 @@ from typing import Any
 
 from smallwm_tf.cli.errors import CommandLineError, refuse
 from smallwm_tf.experiment.messages import nearest_names, show
+from smallwm_tf.experiment.settings import Interval
+
+SEEDS = Interval(0, 2**31 - 1)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -80,75 +83,41 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_agent_flags(self) -> None:
         """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
-        which = self.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            "--run_dir", type=Path, metavar="DIR", help="a finished training run, e.g. runs/Pong-…"
-        )
-        which.add_argument(
-            "--export", type=Path, metavar="DIR", help="what `smallwm_tf.export` wrote"
-        )
-        self.add_argument(
-            "--unfinished",
-            action="store_true",
-            help="take the newest checkpoint of a run that is not finished",
-        )
-        self.add_argument("--game", help="refuse an agent of another game")
-        self.add_argument(
-            "--seed",
-            type=whole_number(0, 2**31 - 1),
-            help="of games and draws (default: the run's)",
-        )
+        which, add = self.add_mutually_exclusive_group(required=True), self.add_argument
+        which.add_argument("--run_dir", type=Path, metavar="DIR", help="a run, e.g. runs/Pong-…")
+        which.add_argument("--export", type=Path, metavar="DIR", help="of `smallwm_tf.export`")
+        add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
+            "is not finished")  # fmt: skip
+        add("--game", help="refuse an agent of another game")
+        add("--seed", type=number(int, SEEDS), help="of games and draws (default: the run's)")
 
 
 def _check_text(words: Sequence[str]) -> None:
     """Refuses what no file name or value can hold, and "--", which means nothing here."""
-    waiting = ""  # the flag whose value may be the next word
+    before = ""  # the flag whose value the next word may be
     for word in words:
-        flag, equals, value = word.partition("=")
-        problem = _problem_of_text(flag)
-        if problem or not word.startswith("-"):
-            flag, value = waiting, word
-        problem = problem or _problem_of_text(value)
+        flag, equals, value = word.partition("=") if word[:1] == "-" else (before, "=", word)
+        problem = "holds a null character" if "\0" in word else ""
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            problem = "is not valid UTF-8"
         if problem:
-            shown = f"{flag}=" if flag else ""
+            shown = f"{show(flag)[1:-1]}=" if flag else ""
             raise CommandLineError(f"{shown}{show(value)}: {problem}; write it without")
         if "--" in (flag, value):
             raise CommandLineError(f"{show(word)}: is neither a flag nor a value; leave it out")
-        waiting = "" if equals else flag
+        before = "" if equals else flag
 
 
-def _problem_of_text(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not valid UTF-8"
-    return "holds a null character" if "\0" in text else ""
-
-
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """A type for flags: whole numbers within bounds."""
-
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{show(text)} must be a whole number from {least} to {most}"
-            )
-        return int(text)
-
-    return read
-
-
-def positive_number(most: float, or_zero: bool = False) -> Callable[[str], float]:
-    """A type for flags: numbers above zero, or from zero on."""
+def number(kind: type[int] | type[float], allowed: Interval) -> Callable[[str], float]:
+    """A type for flags: numbers within an interval."""
 
     def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0.0 <= value <= most or (value == 0.0 and not or_zero):
-            least = "from 0 to" if or_zero else "above 0, at most"
-            raise argparse.ArgumentTypeError(f"{show(text)} must be a number {least} {most:g}")
-        return value
+        with contextlib.suppress(ValueError):
+            if text.isascii() and kind(text) in allowed:
+                return kind(text)
+        name = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{show(text)} must be {name} in {allowed}")
 
     return read

@@ -5,6 +5,7 @@ remedy. Nothing is written and TensorFlow is not imported, so a mistake is told 
 """
 
 import argparse
+import functools
 import os
 import re
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from smallwm_tf.cli.errors import CommandLineError, problem_of_place, refuse
-from smallwm_tf.cli.flags import CommandParser
+from smallwm_tf.cli.flags import SEEDS, CommandParser, number
 from smallwm_tf.experiment.config import ConfigError, expected, find_field, validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import show
@@ -23,8 +24,6 @@ from smallwm_tf.experiment.settings import FIELDS, Field
 from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
 
 PROGRAM = "smallwm_tf.train"
-_LARGEST_SEED = 2**31 - 1
-_SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 class TrainFlags(NamedTuple):
@@ -59,35 +58,28 @@ def read_train_flags(argv: list[str]) -> TrainFlags:
         UnknownGameError: The game cannot be played.
         SystemExit: With code 0 after `--help`.
     """
-    flags = vars(_TrainParser().read(argv[1:]))
-    given = {name: text for name, text in flags.items() if text is not None}
-    preset, config = load_preset(given.get("config", DEFAULT_PRESET))
+    flags = _TrainParser().read(argv[1:])
+    preset, config = load_preset(flags.config)
+    given = {key: value for key, value in vars(flags).items() if value is not None}
     for field in FIELDS:
         if f"config.{field.key}" in given:
-            value = _read_value(field, given[f"config.{field.key}"])
-            config.update_from_flattened_dict({field.key: value})
-    switches = {
-        name: _read_switch(name, given[name])
-        for name in ("deterministic", "dry_run", "json")
-        if name in given
-    }
-    config.deterministic = switches.get("deterministic", config.deterministic)
+            config.update_from_flattened_dict({field.key: given[f"config.{field.key}"]})
+    config.deterministic = given.get("deterministic", config.deterministic)
     validate(config)
-    dry_run, as_json = switches.get("dry_run", False), switches.get("json", False)
-    if as_json and not dry_run:
+    if flags.json and not flags.dry_run:
         raise CommandLineError("--json: only together with --dry_run")
-    seed = _read_seed(given.get("seed", "0"))
-    if "game" not in given:
+    if flags.game is None:
         raise CommandLineError("--game: is missing; for instance --game=Pong or --game=Catch")
-    game = resolve_game(given["game"])
-    run_dir = given.get("run_dir", f"runs/{game.name}-{preset}-seed{seed}")
-    path = _read_run_dir(run_dir, will_write=not dry_run)
+    game = resolve_game(flags.game)
+    run_dir = given.get("run_dir", f"runs/{game.name}-{preset}-seed{flags.seed}")
+    path = _read_run_dir(run_dir, will_write=not flags.dry_run)
     frozen = ml_collections.FrozenConfigDict(config)
-    return TrainFlags(Experiment(game, frozen, seed, path, preset), dry_run, as_json)
+    experiment = Experiment(game, frozen, flags.seed, path, preset)
+    return TrainFlags(experiment, bool(flags.dry_run), bool(flags.json))
 
 
 class _TrainParser(CommandParser):
-    """Cuts a command line into flags and their texts; knows one flag for each setting."""
+    """Knows one flag for each setting, `--config.<key>`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -98,8 +90,10 @@ class _TrainParser(CommandParser):
         )
         add = self.add_argument
         add("--game", help="what to play: a game of the paper's Table 4, Catch, or a Gymnasium id")
-        add("--config", help=f"preset: a name or a Python file (default {DEFAULT_PRESET})")
-        add("--seed", help=f"source of all random numbers, 0 to {_LARGEST_SEED} (default 0)")
+        add("--config", default=DEFAULT_PRESET,
+            help=f"preset: a name or a Python file (default {DEFAULT_PRESET})")  # fmt: skip
+        add("--seed", type=number(int, SEEDS), default=0,
+            help="source of all random numbers (default 0)")  # fmt: skip
         add("--run_dir", help="where all is kept (default runs/<game>-<preset>-seed<seed>)")
         self._add_switch("deterministic", "use only operations that repeat bit for bit")
         self._add_switch("dry_run", "print sizes, memory and expected time, then stop")
@@ -108,13 +102,16 @@ class _TrainParser(CommandParser):
             if isinstance(field.default, bool):
                 self._add_switch(f"config.{field.key}")
             else:
-                add(f"--config.{field.key}", help=argparse.SUPPRESS)
+                read = functools.partial(_read_value, field)
+                add(f"--config.{field.key}", type=read, help=argparse.SUPPRESS)
 
     def _add_switch(self, name: str, meaning: str = argparse.SUPPRESS) -> None:
         """A flag that is true without a value, and its opposite."""
-        self.add_argument(f"--{name}", nargs="?", const="true", metavar="true", help=meaning)
         self.add_argument(
-            f"--no{name}", dest=name, action="store_const", const="false", help=argparse.SUPPRESS
+            f"--{name}", type=_read_switch, nargs="?", const=True, metavar="true", help=meaning
+        )
+        self.add_argument(
+            f"--no{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS
         )
 
     def refuse_unknown(self, name: str, value: str) -> None:
@@ -133,21 +130,15 @@ def _read_value(field: Field, text: str) -> Any:
             inner = re.fullmatch(r"\((.*)\)|\[(.*)\]|([^()\[\]]*)", text.strip())
             entries = (inner[inner.lastindex] if inner else text).strip().removesuffix(",")
             return tuple(int(entry) for entry in entries.split(",")) if entries else ()
-        return _SWITCH_VALUES[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError) as error:
-        raise ConfigError(field.key, text, f"must be {expected(field)}") from error
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{show(text)} must be {expected(field)}") from error
 
 
-def _read_switch(name: str, text: str) -> bool:
-    if text.lower() not in _SWITCH_VALUES:
-        raise CommandLineError(f"--{name}={show(text)}: must be true or false")
-    return _SWITCH_VALUES[text.lower()]
-
-
-def _read_seed(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,10}", text) and int(text) <= _LARGEST_SEED:
-        return int(text)
-    raise CommandLineError(f"--seed={show(text)}: must be an integer from 0 to {_LARGEST_SEED}")
+def _read_switch(text: str) -> bool:
+    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
+        raise argparse.ArgumentTypeError(f"{show(text)} must be true or false")
+    return text.lower() in ("true", "t", "1")
 
 
 def _read_run_dir(text: str, will_write: bool) -> Path:

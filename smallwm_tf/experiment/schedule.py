@@ -12,20 +12,19 @@ STEPS_BETWEEN_STARTS = 20
 
 
 class RealSteps(NamedTuple):
-    """Every step of the real game that a run plays, by what it is for.
+    """Steps of the real game that a run plays, by what they are for; the last two at most.
 
-    Not counted are whole episodes, whose length nobody knows before: those of the evaluations
-    (``Work.evaluation_episodes``) and as many of the random policy, once. Nor is what a resumed
-    run plays again.
+    Whole episodes are counted as such, since nobody knows their length before: those of the
+    evaluations (``Work.evaluation_episodes``), and as many of the random policy, once. Not counted
+    is what a resumed run plays again.
 
     Attributes:
-      learned_from: the collections; the interactions of the paper's count.
-      chosen_by: nothing learns from them, but they decide which weights are kept. With
-        ``ppo.check_interval``: what policies earn, fewer where an episode ends early, and the way
-        to the moments from which they play. With ``dynamics.epoch_fallback``: the held-out steps.
-      only_judged: they change nothing; the held-out steps and the way to the moments, where these
-        do not choose, and what the real game pays at the end of a policy phase, fewer where an
-        episode ends early.
+      learned_from: the collections; the paper's interactions.
+      chosen_by: decide which weights are kept. With ``ppo.check_interval`` the looks at policies
+        and the way to the moments from which they play, with ``dynamics.epoch_fallback`` the
+        held-out steps.
+      only_judged: change nothing. What a policy earns beside its promise, and the held-out steps
+        and the way to the moments where these do not choose.
     """
 
     learned_from: int

@@ -36,6 +36,7 @@ class VQVAE(tf_keras.Model):
       embedding_dim: D.
       ema_decay: decay of the codebook's moving averages.
       ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
+      restart_below: moves codes that are used less, see ``VectorQuantizer``.
       execution: how it is computed.
       likelihood: "clamped", as in the authors' code, or "exact"; see ``continuous_bernoulli``.
       pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. With the exact
@@ -52,6 +53,7 @@ class VQVAE(tf_keras.Model):
         execution: Execution = DIRECT,
         likelihood: str = "clamped",
         pixel_margin: float = 0.0,
+        restart_below: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -60,7 +62,7 @@ class VQVAE(tf_keras.Model):
         self.num_stacked_frames = num_stacked_frames
         self.encoder = Encoder(num_stacked_frames, embedding_dim, execution, name="encoder")
         self.quantizer = VectorQuantizer(
-            num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
+            num_embeddings, embedding_dim, ema_decay, ema_epsilon, restart_below, name="quantizer"
         )
         self.decoder = Decoder(num_stacked_frames, embedding_dim, execution, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
