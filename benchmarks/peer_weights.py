@@ -105,10 +105,11 @@ def _copy_cell(source, peer: ConvLSTMCell) -> None:
 
 
 def _copy_dynamics(source, peer) -> None:
-    _copy_cell(source.cell_1, peer.cell_1)
-    _copy_cell(source.cell_2, peer.cell_2)
-    _pointwise(peer.latent_head, source.latent_head.kernel, source.latent_head.bias)
-    head = source.reward_head
+    _copy_cell(source.stack.cells[0], peer.cell_1)
+    _copy_cell(source.stack.cells[1], peer.cell_2)
+    head = source.code_head.convolution
+    _pointwise(peer.latent_head, head.kernel, head.bias)
+    head = source.event_head
     _pointwise(peer.reward_head[0], head.convolution.kernel, head.convolution.bias)
     _norm(peer.reward_head[1], head.norm.scale, head.norm.offset)
     _flat_dense(peer.reward_head[4], head.hidden.kernel, head.hidden.bias)

@@ -95,6 +95,11 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._counter.assign(0)
         self._steps_taken.assign(self.horizon)
 
+    @property
+    def dreams(self) -> DreamState:
+        """Where the dreams are."""
+        return tf.nest.map_structure(tf.convert_to_tensor, self._dreams)
+
     def _random_pair(self, purpose: int) -> tf.Tensor:
         pair = tf.random.experimental.stateless_fold_in(self._seed, self._counter)
         return tf.random.experimental.stateless_fold_in(pair, purpose)
@@ -127,8 +132,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
 
     def _advance(self, action: tf.Tensor) -> tf.Tensor:
         """Dreams one step of all dreams; returns the counter."""
-        before = tf.nest.map_structure(tf.convert_to_tensor, self._dreams)
-        step, after = self._dreamer.step(before, action, self._random_pair(_STEP))
+        step, after = self._dreamer.step(self.dreams, action, self._random_pair(_STEP))
         _assign(self._dreams._replace(kernels=()), after._replace(kernels=()))
         self._reward.assign(step.rewards)
         self._steps_taken.assign_add(1)

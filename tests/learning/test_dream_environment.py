@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import StepType
 
@@ -11,10 +10,12 @@ from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.event_heads import Transition
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 
 N, H, M, F = 3, 4, 3, 2
 STEPS, ENDS, CONTEXT = 9, (4,), 3  # of the replay, its episodes, and before a dream
-TEMPERATURE = 0.5
+CERTAIN = 1e-6  # at this temperature a drawn code is the most probable one
 PAIR = np.array([11, -5], np.int32)
 
 
@@ -30,7 +31,7 @@ def world_model():
         }
     )
     model, _ = build_models(config, num_actions=M)
-    head = model.dynamics.reward_head.logits
+    head = model.dynamics.event_head.logits
     head.kernel.assign(5 * head.kernel)  # rewards that depend on codes, of all three kinds
     head.bias.assign(tf.zeros_like(head.bias))
     # The codes of an untrained encoder are all alike; these embeddings tell frames apart.
@@ -48,25 +49,25 @@ def replay():
         frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
         actions=draw.integers(M, size=STEPS),
         rewards=np.zeros(STEPS, np.float32),
-        ended=np.isin(np.arange(STEPS), ENDS),
+        terminated=np.isin(np.arange(STEPS), ENDS),
+        truncated=np.zeros(STEPS, bool),
+        lost_life=np.zeros(STEPS, bool),
     )
     return buffer
 
 
 @pytest.fixture(scope="module")
 def environments(world_model, replay):
+    certain = DreamSettings(temperature=CERTAIN, rewards="expected")
     kinds = {
-        "paper": {},
-        "bootstrap": {"bootstrap_at_horizon": True},
-        "warm": {
-            "context_steps": CONTEXT,
-            "temperature": TEMPERATURE,
-            "rewards": "expected",
-        },
+        "paper": (DreamSettings(), False),
+        "bootstrap": (DreamSettings(), True),
+        "certain": (certain, False),
+        "warm": (certain._replace(context_steps=CONTEXT), False),
     }
     return {
-        name: DreamEnvironment(world_model, replay, N, H, **settings)
-        for name, settings in kinds.items()
+        name: DreamEnvironment(Dreamer(world_model, settings), replay, N, H, bootstrap)
+        for name, (settings, bootstrap) in kinds.items()
     }
 
 
@@ -156,7 +157,7 @@ def test_dreams_start_from_codes_of_real_observations(environment, world_model, 
 
 def test_the_recurrent_state_is_zero_at_the_start_and_after_an_end(environment):
     def size_of_state() -> float:
-        return max(np.abs(part).max() for part in tf.nest.flatten(environment.recurrent_state))
+        return max(np.abs(part).max() for part in tf.nest.flatten(environment.dreams.recurrent))
 
     environment.reset()
     assert size_of_state() == 0.0
@@ -167,82 +168,75 @@ def test_the_recurrent_state_is_zero_at_the_start_and_after_an_end(environment):
     assert size_of_state() == 0.0
 
 
-def random_pair(count: int, purpose: int) -> tf.Tensor:
-    """The count of calls is folded into the seed, then 0, 1 or 2 by purpose."""
-    folded = tf.random.experimental.stateless_fold_in(PAIR, count)
-    return tf.random.experimental.stateless_fold_in(folded, purpose)
+def age_of(step: int) -> int:
+    """Steps of its episode before a step."""
+    return step - max([0, *(end + 1 for end in ENDS if end < step)])
 
 
-def starts_of(count: int) -> np.ndarray:
-    """Steps of the replay that the dreams begin with, when ``count`` calls went before."""
-    return tf.random.stateless_uniform([N], random_pair(count, 0), 0, STEPS, tf.int32).numpy()
+def steps_of(world_model, replay, codes) -> list[int]:
+    """The steps of the replay with these codes [N, 6, 6]; all of them differ."""
+    known = world_model.encode(replay.observations(tf.range(STEPS), F)).numpy()
+    return [int(np.flatnonzero((known == one).all(axis=(1, 2)))[0]) for one in np.asarray(codes)]
 
 
 def state_before(world_model, replay, step: int, num_steps: int):
     """Unrolls the world model over the last real steps before one, from zeros; [36, 1, C]."""
-    state = world_model.dynamics.initial_state(1)
-    first = max([0, *(end + 1 for end in ENDS if end < step)])
-    for past in range(max(first, step - num_steps), step):
-        codes = world_model.vqvae.encode(replay.observations(tf.constant([past]), F))
-        _, _, state = world_model.step(codes, replay.actions.numpy()[past : past + 1], state)
+    state = world_model.initial_state(1)
+    for past in range(step - min(num_steps, age_of(step)), step):
+        codes = world_model.encode(replay.observations(tf.constant([past]), F))
+        state = world_model.predict(codes, replay.actions.numpy()[past : past + 1], state).state
     return state
 
 
 def test_with_context_the_state_has_seen_the_real_steps_before(environments, world_model, replay):
-    ages = [step - max([0, *(end + 1 for end in ENDS if end < step)]) for step in range(STEPS)]
     by_hand = {
         (step, num_steps): tf.nest.flatten(state_before(world_model, replay, step, num_steps))
         for step in range(STEPS)
-        for num_steps in range(ages[step] + 1)
+        for num_steps in range(age_of(step) + 1)
     }
     environment = environments["warm"]
     environment.seed(PAIR)
     seen = set()
-    for count in range(10):
+    for _ in range(10):
         codes = environment.reset().observation
-        starts = starts_of(count)
-        observations = replay.observations(tf.constant(starts), F)
-        np.testing.assert_array_equal(codes, world_model.vqvae.encode(observations))
-        parts = tf.nest.flatten(environment.recurrent_state)
-        for n, step in enumerate(starts):
-            seen.add(ages[step])
-            for num_steps in range(ages[step] + 1):
+        parts = tf.nest.flatten(environment.dreams.recurrent)
+        for n, step in enumerate(steps_of(world_model, replay, codes)):
+            seen.add(age_of(step))
+            for num_steps in range(age_of(step) + 1):
                 error = max(
                     np.abs(part[:, n] - other[:, 0]).max()
                     for part, other in zip(parts, by_hand[step, num_steps], strict=True)
                 )
-                is_right = num_steps == min(CONTEXT, ages[step])
+                is_right = num_steps == min(CONTEXT, age_of(step))
                 assert (error < 1e-5) == is_right, (step, num_steps, error)
     assert seen == {0, 1, 2, 3, 4}  # from no real steps before to more than enough
 
 
-def test_codes_and_rewards_equal_a_recomputation_step_by_step(either, world_model, replay):
-    is_warm = either._context_steps > 0
-    steps = play(either, 2 * H + 1)
-    count = 0
-    for dream in (steps[: H + 1], steps[H + 1 :]):
-        indices = starts_of(count)
-        codes = world_model.vqvae.encode(replay.observations(tf.constant(indices), F))
-        context = CONTEXT if is_warm else 0
-        states = [state_before(world_model, replay, int(step), context) for step in indices]
+@pytest.mark.parametrize(("name", "context"), [("certain", 0), ("warm", CONTEXT)])
+def test_codes_and_rewards_equal_a_recomputation_step_by_step(
+    environments, world_model, replay, name, context
+):
+    environments[name].seed(PAIR)
+    steps = play(environments[name], 2 * H + 1)
+    for offset in (0, H + 1):
+        dream = steps[offset : offset + H + 1]
+        codes = tf.constant(dream[0].observation)
+        starts = steps_of(world_model, replay, codes)
+        states = [state_before(world_model, replay, step, context) for step in starts]
         state = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=1), *states)
-        np.testing.assert_array_equal(dream[0].observation, codes)
-        offset = 0 if count == 0 else H + 1
         for t in range(H):
-            count += 1
-            latent, reward, state = world_model.step(codes, actions_of(offset + t), state)
-            latent = latent / TEMPERATURE if is_warm else latent
-            codes = tfp.distributions.Categorical(latent).sample(seed=random_pair(count, 1))
+            found = world_model.predict(codes, actions_of(offset + t), state)
+            codes, state = (
+                tf.argmax(found.next_codes.logits, axis=-1, output_type=tf.int32),
+                found.state,
+            )
             np.testing.assert_array_equal(dream[t + 1].observation, codes)
-            if is_warm:  # pays p(+1) − p(−1)
-                odds = np.exp(reward.numpy().astype(np.float64))
-                rewards = (odds[:, 2] - odds[:, 0]) / odds.sum(axis=1)
-                assert 0.01 < np.abs(rewards).max() < 0.99
-                np.testing.assert_allclose(dream[t + 1].reward, rewards, atol=1e-4)
-            else:
-                drawn = tfp.distributions.Categorical(reward).sample(seed=random_pair(count, 2))
-                np.testing.assert_array_equal(dream[t + 1].reward, drawn - 1)
-        count += 1
+            # Pays p(+1) − p(−1); the paper's head looks at y alone.
+            logits = world_model.events(Transition(found.y, codes, codes, codes)).logits
+            odds = np.exp(logits.numpy().astype(np.float64))
+            rewards = (odds[:, 2] - odds[:, 0]) / odds.sum(axis=1)
+            assert 0.01 < np.abs(rewards).max() < 0.99
+            np.testing.assert_allclose(dream[t + 1].reward, rewards, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_dream_and_another_seed_another(environment):
@@ -290,7 +284,7 @@ def test_a_compiled_dream_equals_the_eager_one(either):
 
 def test_a_new_dream_uses_the_weights_of_now(environment, world_model):
     before = play(environment, 2)
-    kernel = world_model.dynamics.cell_1.conv_x.kernel
+    kernel = world_model.dynamics.stack.cells[0].conv_x.kernel
     kept = kernel.numpy()
     kernel.assign(-20 * kernel)
     environment.seed(PAIR)

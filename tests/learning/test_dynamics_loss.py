@@ -13,6 +13,8 @@ import tensorflow_probability as tfp
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.event_heads import Transition
+from smallwm_tf.models.execution import DIRECT
 from smallwm_tf.models.vector_quantizer import VectorQuantizer
 from smallwm_tf.models.world_model import WorldModel
 
@@ -26,10 +28,11 @@ def world_model():
     tf.keras.utils.set_random_seed(1)
     quantizer = VectorQuantizer(K, D, decay=0.99, epsilon=1e-5)
     dynamics = Dynamics(
-        num_actions=M, num_embeddings=K, embedding_dim=D, channels=4, convolution="direct"
+        num_actions=M, num_embeddings=K, embedding_dim=D, channels=4, execution=DIRECT
     )
-    dynamics.latent_head.kernel.assign(4 * dynamics.latent_head.kernel)  # far from uniform
-    return WorldModel(SimpleNamespace(quantizer=quantizer), dynamics)
+    kernel = dynamics.code_head.convolution.kernel
+    kernel.assign(4 * kernel)  # far from uniform
+    return WorldModel(SimpleNamespace(quantizer=quantizer, num_stacked_frames=1), dynamics)
 
 
 @pytest.fixture
@@ -56,16 +59,16 @@ def losses_of(world_model, windows, temperature=1.0, **changes):
 
 def unroll(world_model, windows, temperature=1.0) -> tuple[list, list, list]:
     """Input codes, latent logits and reward logits of every transition."""
-    state = world_model.dynamics.initial_state(B)
+    state = world_model.initial_state(B)
     inputs, latent, reward = [], [], []
     codes = tf.constant(windows["codes"][:, 0])
     for t in range(T - 1):
         inputs.append(codes)
-        latent_logits, reward_logits, state = world_model.step(
-            codes, windows["actions"][:, t], state
-        )
+        y, next_codes, state = world_model.predict(codes, windows["actions"][:, t], state)
+        latent_logits = next_codes.logits
         latent.append(latent_logits.numpy())
-        reward.append(reward_logits.numpy())
+        # The paper's head looks at y alone.
+        reward.append(world_model.events(Transition(y, codes, codes, codes)).logits.numpy())
         if t + 1 < CONTEXT:
             codes = tf.constant(windows["codes"][:, t + 1])
         else:
@@ -152,12 +155,13 @@ def test_no_gradient_passes_through_the_samples(world_model, windows):
     targets, valid = windows["codes"][:, 1:], windows["valid"]
     classes = np.clip(np.round(windows["rewards"]), -1, 1).astype(int) + 1
     with tf.GradientTape() as tape:
-        state = world_model.dynamics.initial_state(B)
+        state = world_model.initial_state(B)
         latent, reward = 0.0, 0.0
         for t in range(T - 1):
-            latent_logits, reward_logits, state = world_model.step(
-                inputs[t], windows["actions"][:, t], state
-            )
+            y, next_codes, state = world_model.predict(inputs[t], windows["actions"][:, t], state)
+            latent_logits = next_codes.logits
+            nothing = inputs[t]  # the paper's head looks at y alone
+            reward_logits = world_model.events(Transition(y, nothing, nothing, nothing)).logits
             for b in range(B):
                 if valid[b, t] and valid[b, t + 1]:
                     log_p = tf.nn.log_softmax(latent_logits[b])
@@ -172,12 +176,8 @@ def test_no_gradient_passes_through_the_samples(world_model, windows):
 
 
 def test_the_recorder_changes_neither_losses_nor_gradients(world_model, windows):
-    dynamics = world_model.dynamics
-    kernels = [
-        layer.kernel
-        for cell in (dynamics.cell_1, dynamics.cell_2)
-        for layer in (cell.conv_x, cell.conv_h)
-    ]
+    stack = world_model.dynamics.stack
+    kernels = [layer.kernel for cell in stack.cells for layer in (cell.conv_x, cell.conv_h)]
     arguments = {name: tf.constant(array) for name, array in windows.items()}
     with tf.GradientTape() as tape:
         plain = losses_of(world_model, windows).latent
@@ -189,7 +189,7 @@ def test_the_recorder_changes_neither_losses_nor_gradients(world_model, windows)
             **arguments,
             context_steps=CONTEXT,
             seed=SEED,
-            kernels=dynamics.prepare(),
+            kernels=stack.prepare(),
             recorder=recorder,
         ).latent
     pairs = recorder.kernel_gradients(tape.gradient(loss, recorder.taps))
@@ -219,9 +219,9 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(world_model,
 
 
 def test_the_bonus_of_the_present_code_goes_to_the_code_that_was_fed(world_model, windows):
-    world_model.dynamics.present_code_logit = 1000.0
+    world_model.dynamics.code_head.present_code_logit = 1000.0
     losses = losses_of(world_model, windows)
-    world_model.dynamics.present_code_logit = 0.0
+    world_model.dynamics.code_head.present_code_logit = 0.0
     # Every prediction, most probable or sampled, is the code that was fed: the true one during the
     # context, the last true one ever after.
     codes, valid = windows["codes"], windows["valid"]

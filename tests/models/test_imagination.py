@@ -1,101 +1,142 @@
-"""Open loop against single steps: the predictions, and the record that figures are drawn from."""
-
-from types import SimpleNamespace
+"""Steps of a dream on a world model whose predictions are written down by hand."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.open_loop import open_loop
-from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.build import build_models
-from smallwm_tf.models.imagination import unroll
+from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.event_heads import RewardDistribution
+from smallwm_tf.models.imagination import Dreamer, DreamSettings, Past
+from smallwm_tf.models.world_model import Prediction
 
-M, F, STEPS, H = 3, 2, 12, 5
-PAIR, TEMPERATURE = np.array([3, -9], np.int32), 0.5
+K, B, T = 4, 2, 3
+SEED = tf.constant([5, -6])
 
 
-@pytest.fixture(scope="module")
-def world():
-    tf.keras.utils.set_random_seed(4)
-    settings = {
-        "game.num_stacked_frames": F,
-        "vqvae.num_embeddings": 8,
-        "dynamics.channels": 4,
-        "dynamics.convolution": "direct",
-    }
-    world_model, _ = build_models(build_config(settings), num_actions=M)
-    norm = world_model.vqvae.encoder.projection_norm
-    norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
-    head = world_model.dynamics.reward_head.logits
-    head.kernel.assign(5.0 * head.kernel)  # rewards of all three kinds
-    head.bias.assign(tf.zeros_like(head.bias))
-    draw = np.random.default_rng(0)
-    replay = Replay(STEPS)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS),
-        rewards=draw.normal(scale=2.0, size=STEPS),
-        ended=np.arange(STEPS) == 2,
+class HandMadeModel:
+    """Codes count up by the action; the state adds up all codes that it has seen."""
+
+    num_stacked_frames = 1
+    compiled = False
+
+    def __init__(self, certainty: float):
+        self.certainty = certainty  # logit of the likeliest code and reward, all others 0
+
+    def encode(self, observations):
+        return tf.cast(observations[:, :6, :6, 0], tf.int32) % K
+
+    def decode(self, codes):
+        return tf.zeros([len(codes), 96, 96, 1])
+
+    def initial_state(self, batch_size):
+        return tf.zeros([batch_size])
+
+    def masked(self, state, keep):
+        return tf.where(keep, state, 0.0)
+
+    def prepare(self):
+        return tf.constant(7.0)
+
+    def predict(self, codes, actions, state, kernels):
+        likeliest = (codes + actions[:, tf.newaxis, tf.newaxis]) % K
+        logits = self.certainty * tf.one_hot(likeliest, K)
+        seen = state + tf.reduce_sum(tf.cast(codes, tf.float32), axis=[1, 2])
+        return Prediction(seen + 0.0 * kernels, IndependentCodes(logits), seen)
+
+    def events(self, transition):
+        """Pays +1 where the next code of the first cell is 0, else −1."""
+        paid = tf.where(transition.next_codes[:, 0, 0] == 0, 2, 0)
+        return RewardDistribution(self.certainty * tf.one_hot(paid, 3))
+
+
+def frames_of(values) -> tf.Tensor:
+    """Observations whose codes are these values everywhere."""
+    shape = [*np.shape(values), 96, 96, 1]
+    return tf.constant(
+        np.broadcast_to(np.reshape(values, [*np.shape(values), 1, 1, 1]), shape), tf.uint8
     )
-    codes = world_model.vqvae.encode(replay.observations(tf.range(STEPS), F))
-    return SimpleNamespace(model=world_model, replay=replay, codes=codes.numpy())
 
 
-def by_hand(world, codes, actions, state, seed, temperature) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [S, H, 6, 6] and rewards [S, H]; the step is folded into the seed, 1 for rewards."""
-    all_codes, rewards = [], []
-    for t in range(actions.shape[1]):
-        latent, reward, state = world.model.step(codes, actions[:, t], state)
-        if seed is None:
-            codes = np.argmax(latent, axis=-1).astype(np.int32)
-            rewards.append(np.argmax(reward, axis=-1) - 1.0)
-        else:
-            pair = tf.random.experimental.stateless_fold_in(seed, t)
-            codes = tfp.distributions.Categorical(latent / temperature).sample(seed=pair).numpy()
-            pair = tf.random.experimental.stateless_fold_in(pair, 1)
-            rewards.append(tfp.distributions.Categorical(reward).sample(seed=pair).numpy() - 1.0)
-        all_codes.append(codes)
-    return np.stack(all_codes, axis=1), np.stack(rewards, axis=1)
+def past_of(values, actions, valid) -> Past:
+    return Past(frames_of(values), tf.constant(actions), tf.constant(valid))
 
 
-@pytest.mark.parametrize("seed", [None, PAIR])
-def test_predictions_are_fed_back_from_any_state(world, seed):
-    codes = world.codes[[3, 7, 0]]
-    actions = np.random.default_rng(1).integers(M, size=[3, H]).astype(np.int32)
-    zeros = world.model.dynamics.initial_state(3)
-    _, _, warm = world.model.step(world.codes[[2, 6, 1]], actions[:, 0], zeros)
-    for state in (zeros, warm):
-        inputs = (tf.constant(codes), tf.constant(actions), state, seed, TEMPERATURE)
-        unrolled = unroll(world.model, *inputs)
-        expected_codes, expected_rewards = by_hand(world, codes, actions, state, seed, TEMPERATURE)
-        assert unrolled.codes.shape == (3, H, 6, 6)
-        np.testing.assert_array_equal(unrolled.codes, expected_codes)
-        np.testing.assert_array_equal(unrolled.rewards, expected_rewards)
-        assert len(np.unique(expected_codes)) > 2
+NO_PAST = past_of(np.zeros([B, 0], int), np.zeros([B, 0], np.int32), np.zeros([B, 0], bool))
 
 
-@pytest.mark.parametrize(("start", "context_steps", "num_seen"), [(6, 0, 0), (6, 2, 2), (5, 9, 2)])
-def test_a_dream_beside_reality_begins_with_its_code(world, start, context_steps, num_seen):
-    """An episode begins with step 3: a long context reaches back no further."""
-    state = world.model.dynamics.initial_state(1)
-    actions = world.replay.actions.numpy()
-    for step in range(start - num_seen, start):
-        _, _, state = world.model.step(
-            world.codes[step : step + 1], actions[step : step + 1], state
-        )
-    steps = slice(start, start + H)
-    first, taken = world.codes[start : start + 1], actions[np.newaxis, steps]
-    codes, rewards = by_hand(world, first, taken, state, PAIR, TEMPERATURE)
-    loop = open_loop(world.model, world.replay, start, H, PAIR, context_steps, TEMPERATURE)
-    np.testing.assert_array_equal(loop.real.codes, world.codes[steps])
-    np.testing.assert_array_equal(loop.real.frames, world.replay.frames.numpy()[steps])
-    np.testing.assert_array_equal(loop.dreamed_codes[0], world.codes[start])
-    np.testing.assert_array_equal(loop.dreamed_codes[1:], codes[0, :-1])
-    np.testing.assert_array_equal(loop.dreamed_rewards, rewards[0])
-    real = np.round(np.clip(world.replay.rewards.numpy()[steps], -1, 1))
-    np.testing.assert_array_equal(loop.real_rewards, real)
-    means = world.model.vqvae.decode(tf.constant(loop.dreamed_codes)).mean()[..., -1].numpy()
-    np.testing.assert_allclose(loop.dreamed.astype(float), 255.0 * means, atol=0.51)
+def dream(certainty=0.0, seed=SEED, steps=1, past=NO_PAST, **settings):
+    dreamer = Dreamer(HandMadeModel(certainty), DreamSettings(**settings))
+    state = dreamer.start(frames_of([1, 2]), past)
+    found = []
+    for _ in range(steps):
+        step, state = dreamer.step(state, tf.constant([1, 2]), seed)
+        found.append(step)
+    return found, state
+
+
+@pytest.mark.parametrize("how", [{"seed": None}, {"temperature": 0.0}, {"temperature": 1e-3}])
+def test_likeliest_codes_are_fed_back(how):
+    steps, state = dream(certainty=1.0, steps=3, **how)
+    for number, step in enumerate(steps, start=1):
+        expected = [(1 + number) % K, (2 + 2 * number) % K]
+        np.testing.assert_array_equal(step.codes[:, 0, 0], expected)
+        assert np.all(step.codes == step.codes[:, :1, :1])
+    np.testing.assert_array_equal(state.codes, steps[-1].codes)
+    np.testing.assert_array_equal(state.recurrent, [36 * (1 + 2 + 3), 36 * (2 + 0 + 2)])
+
+
+def test_rewards_belong_to_the_codes_that_were_drawn():
+    steps, _ = dream(certainty=1.0, steps=3, seed=None)
+    rewards = np.stack([step.rewards for step in steps])
+    np.testing.assert_array_equal(rewards, [[-1, 1], [-1, -1], [1, 1]])
+    (mean,), _ = dream(certainty=1.0, rewards="expected", temperature=0.0)
+    odds = np.e / (np.e + 2), 1 / (np.e + 2)
+    np.testing.assert_allclose(mean.rewards, [odds[1] - odds[0], odds[0] - odds[1]], rtol=1e-5)
+    drawn = [dream(temperature=0.0, seed=tf.constant([n, 0]))[0][0].rewards for n in range(30)]
+    assert set(np.ravel(drawn)) == {-1.0, 0.0, 1.0}
+
+
+def test_the_temperature_sharpens_what_is_drawn():
+    shares = []
+    for temperature in (1.0, 0.5):
+        (step,), _ = dream(certainty=1.0, temperature=temperature)
+        shares.append(np.mean(step.codes == [[[2]], [[0]]]))
+    expected = [np.e / (np.e + 3), np.e**2 / (np.e**2 + 3)]
+    np.testing.assert_allclose(shares, expected, atol=0.12)  # 72 draws each
+
+
+def test_equal_seeds_draw_equal_numbers_and_codes_and_rewards_draw_their_own():
+    (one,), _ = dream()
+    (again,), _ = dream()
+    (other,), _ = dream(seed=SEED + 1)
+    np.testing.assert_array_equal(one.codes, again.codes)
+    assert not np.array_equal(one.codes, other.codes)
+
+
+def test_the_stream_of_a_step_is_the_recorded_one():
+    """Golden: runs repeat only as long as a seed draws what it drew."""
+    (step,), _ = dream()
+    assert step.codes.numpy()[0, 0].tolist() == GOLDEN_CODES
+    draws = [dream(seed=tf.constant([n, 9]))[0][0].rewards.numpy()[0] for n in range(8)]
+    assert draws == GOLDEN_REWARDS
+
+
+GOLDEN_CODES = [1, 0, 2, 1, 3, 1]
+GOLDEN_REWARDS = []
+
+
+def test_the_state_has_seen_the_valid_steps_before():
+    valid = [[False, True, True], [False, False, True]]
+    past = past_of([[1, 2, 3], [3, 3, 2]], np.zeros([B, T], np.int32), valid)
+    dreamer = Dreamer(HandMadeModel(0.0), DreamSettings(context_steps=T))
+    state = dreamer.start(frames_of([1, 2]), past)
+    np.testing.assert_array_equal(state.recurrent, [36 * (2 + 3), 36 * 2])
+    np.testing.assert_array_equal(state.codes[:, 0, 0], [1, 2])
+
+
+def test_settings_are_those_that_policies_are_trained_with():
+    from smallwm_tf.experiment.config import build_config
+
+    differences = {"dynamics.temperature": 0.3, "dream.context_steps": 2}
+    config = build_config(differences | {"dream.rewards": "expected"})
+    assert DreamSettings.of(config) == DreamSettings(0.3, 2, "expected")

@@ -45,15 +45,16 @@ def uniform_weights(world_model, policy) -> dict[str, tuple[tf.Variable, int]]:
         add(f"decoder.up_{i}", decoder.deconvolutions[i], 16 * channels, has_bias=True)
 
     dynamics = world_model.dynamics
-    for i, (cell, in_channels) in enumerate([(dynamics.cell_1, 32 + M), (dynamics.cell_2, C + M)]):
+    cells = dynamics.stack.cells
+    for i, (cell, in_channels) in enumerate([(cells[0], 32 + M), (cells[1], C + M)]):
         add(f"cell_{i}.conv_x", cell.conv_x, 25 * in_channels, has_bias=False)
         add(f"cell_{i}.conv_h", cell.conv_h, 25 * C, has_bias=False)
         table[f"cell_{i}.bias"] = cell.gate_parameters.bias, 25 * C
-    add("latent_head", dynamics.latent_head, C + M, has_bias=True)
-    head = dynamics.reward_head
-    add("reward_head.1x1", head.convolution, C + M, has_bias=True)
-    add("reward_head.hidden", head.hidden, 36 * 32, has_bias=True)
-    add("reward_head.logits", head.logits, 512, has_bias=True)
+    add("code_head", dynamics.code_head.convolution, C + M, has_bias=True)
+    head = dynamics.event_head
+    add("event_head.1x1", head.convolution, C + M, has_bias=True)
+    add("event_head.hidden", head.hidden, 36 * 32, has_bias=True)
+    add("event_head.logits", head.logits, 512, has_bias=True)
 
     add("policy.1x1", policy.conv_1x1, 32, has_bias=False)
     add("policy.5x5", policy.conv_5x5, 25 * 64, has_bias=False)
@@ -74,7 +75,7 @@ def affine_weights(world_model, policy) -> tuple[list[tf.Variable], list[tf.Vari
             if isinstance(layer, tf_keras.layers.BatchNormalization):
                 ones.append(layer.gamma)
                 zeros.append(layer.beta)
-    for cell in (world_model.dynamics.cell_1, world_model.dynamics.cell_2):
+    for cell in world_model.dynamics.stack.cells:
         ones += [cell.gate_parameters.input_scale, cell.gate_parameters.hidden_scale]
         zeros += [cell.gate_parameters.input_offset, cell.gate_parameters.hidden_offset]
     return ones, zeros
@@ -113,7 +114,7 @@ def test_peepholes_are_drawn_from_a_unit_normal(models):
     values = np.concatenate(
         [
             peephole.numpy()
-            for cell in (models[0].dynamics.cell_1, models[0].dynamics.cell_2)
+            for cell in models[0].dynamics.stack.cells
             for peephole in cell.gate_parameters[-3:]
         ]
     )
@@ -126,7 +127,7 @@ def test_nothing_trainable_is_left_out_of_these_tests(models):
     seen = {variable.ref() for variable, _ in uniform_weights(*models).values()}
     ones, zeros = affine_weights(*models)
     seen |= {variable.ref() for variable in [*ones, *zeros]}
-    for cell in (world_model.dynamics.cell_1, world_model.dynamics.cell_2):
+    for cell in world_model.dynamics.stack.cells:
         seen |= {peephole.ref() for peephole in cell.gate_parameters[-3:]}
     for model in (world_model.vqvae, world_model.dynamics, policy):
         assert {v.ref() for v in model.trainable_variables} <= seen

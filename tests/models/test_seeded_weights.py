@@ -7,6 +7,7 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.execution import DIRECT
 from smallwm_tf.models.initializers import build_seeded
 from smallwm_tf.models.policy import PolicyAndValue
 
@@ -56,7 +57,7 @@ def test_a_larger_head_changes_no_other_weight(built):
 def test_the_order_of_building_plays_no_part(built):
     def policy():
         return build_seeded(
-            PolicyAndValue, 0, num_actions=3, embedding_dim=32, convolution="direct", name="policy"
+            PolicyAndValue, 0, num_actions=3, embedding_dim=32, execution=DIRECT, name="policy"
         )
 
     alone = policy()
@@ -67,7 +68,7 @@ def test_the_order_of_building_plays_no_part(built):
         num_embeddings=9,
         embedding_dim=32,
         channels=2,
-        convolution="direct",
+        execution=DIRECT,
         name="dynamics",
     )
     after = policy()
