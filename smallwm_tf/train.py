@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 
-from smallwm_tf.cli.flags import one_line_errors
+from smallwm_tf.cli.errors import one_line_errors
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment

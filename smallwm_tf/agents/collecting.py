@@ -9,7 +9,8 @@ import numpy as np
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.playing import play_steps
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.games.frame_source import FRAME_SIZE, State
+from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.games.frame_source import State
 from smallwm_tf.games.real_game import RealGame
 
 

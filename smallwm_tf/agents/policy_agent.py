@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.private_tensorflow import single_threaded_executor
 from smallwm_tf.models.vector_quantizer import nearest
-from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
+from smallwm_tf.models.vqvae import VQVAE
 
 _MANY = 8  # observations from which on transformed kernels pay
 
@@ -85,7 +86,7 @@ class PolicyAgent:
                 logits, _ = snapshot.policy_of(snapshot.encode(observations))
                 return draw_actions(logits, temperature, seed, step)
 
-            frames = [None, SCREEN_SIZE, SCREEN_SIZE, self._num_stacked_frames]
+            frames = [None, FRAME_SIZE, FRAME_SIZE, self._num_stacked_frames]
             signature = [
                 tf.TensorSpec(frames, tf.uint8),
                 tf.TensorSpec([2], tf.int32),

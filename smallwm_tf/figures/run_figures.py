@@ -8,7 +8,8 @@ import numpy as np
 
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import drawing
+from smallwm_tf.figures.curves import save_curve, save_horizon_figure, save_promise_figure
+from smallwm_tf.figures.strips import save_codes_figure, save_dream_strip
 from smallwm_tf.judging import open_loop
 from smallwm_tf.judging.held_out import OpenLoopCurves
 from smallwm_tf.judging.promise import Promise
@@ -34,7 +35,7 @@ def draw_world_model(
     order = generator(*path)
     steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
     shown = open_loop.reconstruct(dreamer.world_model, replay, steps)
-    drawing.save_codes_figure(
+    save_codes_figure(
         folder / f"codes_{iteration:03d}.png",
         shown.frames,
         shown.codes,
@@ -53,7 +54,7 @@ def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
       path: PNG file to write.
       loop: what is drawn.
     """
-    drawing.save_dream_strip(
+    save_dream_strip(
         path,
         loop.real.frames,
         loop.real.reconstructions,
@@ -79,7 +80,7 @@ def draw_horizons(
       title: heading.
       rewards: label to precision or recall [H]; a third panel.
     """
-    drawing.save_horizon_figure(
+    save_horizon_figure(
         path,
         code_accuracy={
             "most probable codes": curves.code_accuracy,
@@ -104,7 +105,7 @@ def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
       promise: rewards in both.
       iteration: counted from 1.
     """
-    drawing.save_promise_figure(
+    save_promise_figure(
         folder / f"promise_{iteration:03d}.png",
         promise.dreamed,
         promise.real,
@@ -123,7 +124,7 @@ def draw_scores(
       entries: of ``scores.json``.
       random_mean: mean return of the random policy, drawn as a line.
     """
-    drawing.save_curve(
+    save_curve(
         folder / "scores.png",
         [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],
         title=name,

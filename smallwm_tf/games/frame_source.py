@@ -7,17 +7,17 @@ This module imports no TensorFlow.
 """
 
 import math
-from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import cv2
 import gymnasium
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError
+from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
-
-FRAME_SIZE = 96  # pixels, both ways
 
 State = dict[str, np.ndarray]
 
@@ -28,29 +28,6 @@ class GameFaultError(RuntimeError):
 
 class UnsuitableGameError(ValueError):
     """The environment has no pixels or no discrete actions. One line."""
-
-
-@dataclass(frozen=True)
-class GameSettings:
-    """How a real game is played; frame skipping and idle frames concern Atari games only.
-
-    Attributes:
-        frame_skip: Emulator frames per agent step.
-        noop_max: Most idle emulator frames at the start of an episode.
-        max_episode_steps: Agent steps after which an episode is cut off; 27,000 are 108,000
-            emulator frames, 30 minutes of play.
-
-    Raises:
-        ValueError: A number is out of range; the message names it.
-    """
-
-    frame_skip: int = 4
-    noop_max: int = 30
-    max_episode_steps: int = 27_000
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_at_least(field.name, getattr(self, field.name), int(field.name != "noop_max"))
 
 
 class Step(NamedTuple):
@@ -268,9 +245,10 @@ def _make(game: Game, **settings: Any) -> gymnasium.Env:
             ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "run: python -m pip install 'ale-py>=0.11'" if game.is_atari else "install it"
-        raise MissingGameError(f"game={game.name} cannot be opened ({reason}); {remedy}") from error
+        raise MissingGameError(
+            f"game={game.name} cannot be opened ({one_line(error)}); {remedy}"
+        ) from error
 
 
 def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
@@ -283,23 +261,19 @@ def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
     ):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
-            f"[height, width, 1] or [height, width, 3], not {_one_line(observations)}"
+            f"[height, width, 1] or [height, width, 3], not {show(observations)}"
         )
     if not isinstance(actions, gymnasium.spaces.Discrete):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no discrete actions: its action space must be "
-            f"Discrete, not {_one_line(actions)}"
+            f"Discrete, not {show(actions)}"
         )
 
 
-def _one_line(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
 def _raised(game: Game, call: str, error: Exception) -> GameFaultError:
-    reason = _one_line(error)
-    return GameFaultError(f"game {game.name}: {call}() raised {reason}; mend the environment")
+    return GameFaultError(
+        f"game {game.name}: {call}() raised {one_line(error)}; mend the environment"
+    )
 
 
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
@@ -317,9 +291,3 @@ def _checked(state: State, key: str, shape: tuple[int, ...], dtype: type) -> np.
             f"{np.dtype(dtype)} {list(shape)}"
         )
     return found
-
-
-def check_at_least(key: str, value: int, least: int) -> None:
-    """Refuses what is no whole number, or too small a one, by its name."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")

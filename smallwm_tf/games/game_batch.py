@@ -7,14 +7,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError, resolve_game
-from smallwm_tf.games.frame_source import (
-    FRAME_SIZE,
-    GameFaultError,
-    GameSettings,
-    open_frame_source,
-)
+from smallwm_tf.games.frame_source import GameFaultError, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
+from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _MAX_SEED = 2**31 - 1
 _NO_FRAME_LIMIT = 2**31 - 1
@@ -53,7 +51,7 @@ class GameBatch:
         num_games: int,
         num_stacked_frames: int,
         seed: int,
-        settings: GameSettings = GameSettings(),
+        settings: GameSettings = DEFAULT_SETTINGS,
     ):
         """Opens the games; the arguments are those of `RealGame`.
 
@@ -61,8 +59,7 @@ class GameBatch:
             UnknownGameError, MissingGameError, UnsuitableGameError: One line each.
             ValueError: `num_games` is less than 1.
         """
-        if num_games < 1:
-            raise ValueError(f"num_games={num_games} must be at least 1")
+        check_at_least("num_games", num_games, 1)
         self.game = resolve_game(game) if isinstance(game, str) else game
         self.num_games = num_games
         self.episode_over = np.ones(num_games, bool)
@@ -184,9 +181,8 @@ class _AtariGames:
                 use_fire_reset=False,
             )
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise MissingGameError(
-                f"game={game.name} cannot be opened ({reason}); "
+                f"game={game.name} cannot be opened ({one_line(error)}); "
                 "run: python -m pip install 'ale-py>=0.11'"
             ) from error
         self._game = game

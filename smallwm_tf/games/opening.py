@@ -2,8 +2,8 @@
 
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator
-from smallwm_tf.games.frame_source import GameSettings
 from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 
@@ -18,7 +18,7 @@ def open_game(experiment: Experiment, *purpose: int | str) -> RealGame:
         experiment.game,
         experiment.config.game.num_stacked_frames,
         game_seed(experiment.seed, *purpose),
-        game_settings(experiment.config),
+        GameSettings.of(experiment.config),
     )
 
 
@@ -29,14 +29,8 @@ def open_games(experiment: Experiment, count: int, *purpose: int | str) -> GameB
         count,
         experiment.config.game.num_stacked_frames,
         game_seed(experiment.seed, *purpose),
-        game_settings(experiment.config),
+        GameSettings.of(experiment.config),
     )
-
-
-def game_settings(config) -> GameSettings:
-    """How the real game is played, out of all settings of a run."""
-    game = config.game
-    return GameSettings(game.frame_skip, game.noop_max, game.max_episode_steps)
 
 
 def game_seed(seed: int, *path: int | str) -> int:

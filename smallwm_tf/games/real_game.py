@@ -8,15 +8,11 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, resolve_game
-from smallwm_tf.games.frame_source import (
-    FRAME_SIZE,
-    GameSettings,
-    State,
-    check_at_least,
-    open_frame_source,
-)
+from smallwm_tf.games.frame_source import State, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
+from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _STATE_KEYS = ("gymnasium_id", "stack", "episode_steps", "step_type", "reward", "discount")
 
@@ -43,7 +39,7 @@ class RealGame(py_environment.PyEnvironment):
         game: Game | str,
         num_stacked_frames: int,
         seed: int,
-        settings: GameSettings = GameSettings(),
+        settings: GameSettings = DEFAULT_SETTINGS,
     ):
         """Opens the game.
 

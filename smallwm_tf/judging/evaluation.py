@@ -1,5 +1,6 @@
 """Scoring a policy, and the random one, in the real game (section 4 of the paper)."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from smallwm_tf.agents.agent import Agent, RandomAgent
 from smallwm_tf.agents.playing import Episodes, play_episodes
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.games.game_batch import GameBatch
 from smallwm_tf.games.opening import open_games
 from smallwm_tf.runs import scores
 
@@ -21,21 +23,36 @@ def evaluate(
     on_episodes: Callable[[int], None],
     taken: list[np.ndarray] | None = None,
 ) -> Episodes:
-    """TEMPORARY."""
+    """Plays ``evaluation.num_episodes`` whole episodes, up to 32 side by side.
+
+    Args:
+      experiment: game, configuration and seed of the run.
+      agent: plays.
+      iteration: keeps the random numbers of evaluations apart.
+      on_episodes: called at every step, with the number of episodes finished by it; may raise
+        to stop.
+      taken: actions of the steps before an interruption, see ``play_episodes``.
+    """
+    purpose = ("evaluate", iteration)
     num_episodes = experiment.config.evaluation.num_episodes
-    games = open_games(experiment, min(num_episodes, _GAMES_AT_ONCE), "evaluate", iteration)
-    path = (experiment.seed, "evaluate", iteration)
-    episodes = play_episodes(games, agent, num_episodes, path, on_episodes, taken)
-    games.close()
-    return episodes
+    with _open_games(experiment, *purpose) as games:
+        return play_episodes(
+            games, agent, num_episodes, (experiment.seed, *purpose), on_episodes, taken
+        )
 
 
 def score_random_policy(experiment: Experiment) -> dict[str, Any]:
-    """TEMPORARY."""
+    """Summary and returns of the uniformly random policy, same game and number of episodes."""
     num_episodes = experiment.config.evaluation.num_episodes
-    games = open_games(experiment, min(num_episodes, _GAMES_AT_ONCE), "random_policy")
-    agent = RandomAgent(games.num_actions)
-    path = (experiment.seed, "random_policy")
-    returns = play_episodes(games, agent, num_episodes, path).returns
-    games.close()
+    with _open_games(experiment, "random_policy") as games:
+        agent = RandomAgent(games.num_actions)
+        seed = (experiment.seed, "random_policy")
+        returns = play_episodes(games, agent, num_episodes, seed).returns
     return scores.summarise(returns) | {"returns": returns}
+
+
+def _open_games(
+    experiment: Experiment, *purpose: int | str
+) -> contextlib.AbstractContextManager[GameBatch]:
+    count = min(experiment.config.evaluation.num_episodes, _GAMES_AT_ONCE)
+    return contextlib.closing(open_games(experiment, count, *purpose))

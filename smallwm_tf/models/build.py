@@ -2,42 +2,52 @@
 
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.execution import execution_of
+from smallwm_tf.models.initializers import build_seeded
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
 
 
-def build_models(config, num_actions: int) -> tuple[WorldModel, PolicyAndValue]:
+def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, PolicyAndValue]:
     """World model and policy with fresh weights.
 
     Args:
       config: the run's configuration; reads ``game``, ``vqvae`` and ``dynamics``.
       num_actions: M of the game.
+      seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
     execution = execution_of(config.dynamics.convolution)
-    vqvae = VQVAE(
+    vqvae = build_seeded(
+        VQVAE,
+        seed,
         num_stacked_frames=config.game.num_stacked_frames,
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
+        restart_below=config.vqvae.restart_below,
         execution=execution,
         likelihood=config.vqvae.likelihood,
         pixel_margin=config.vqvae.pixel_margin,
         name="vqvae",
     )
-    dynamics = Dynamics(
+    vqvae.quantizer.reset_averages()
+    dynamics = build_seeded(
+        Dynamics,
+        seed,
         num_actions=num_actions,
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         channels=config.dynamics.channels,
         execution=execution,
-        cell=config.dynamics.get("cell", "conv_lstm"),
-        code_head=config.dynamics.get("code_head", "independent"),
+        cell=config.dynamics.cell,
+        code_head=config.dynamics.code_head,
         present_code_logit=config.dynamics.present_code_logit,
         name="dynamics",
     )
-    policy = PolicyAndValue(
+    policy = build_seeded(
+        PolicyAndValue,
+        seed,
         num_actions=num_actions,
         embedding_dim=config.vqvae.embedding_dim,
         execution=execution,

@@ -1,13 +1,64 @@
-"""Weight initialisation: uniform ±1/√fan_in for kernels and biases.
+"""Weight initialisation: uniform ±1/√fan_in for kernels and biases, drawn by name.
 
-This is what the authors' PyTorch layers do by default (paper_details, section 7); Keras would use
-Glorot kernels and zero biases.
+This is what the authors' PyTorch layers do by default; Keras would use Glorot kernels and zero
+biases.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import tensorflow as tf
 import tf_keras
+
+from smallwm_tf.experiment.randomness import seed_pair
+
+_Network = TypeVar("_Network", bound=tf_keras.layers.Layer)
+
+
+def build_seeded(network: Callable[..., _Network], seed: int, **arguments: Any) -> _Network:
+    """A network whose random weights depend on nothing but the seed and their own names.
+
+    Keras draws weights from one global stream, in the order in which layers are made: another layer
+    anywhere would change all that follow. Each weight is drawn anew by its own initialiser, seeded
+    with the path of attributes that leads to it, such as "policy/hidden/kernel".
+
+    Args:
+      network: makes the network and all its weights.
+      seed: of the run.
+      **arguments: of ``network``; its ``name`` begins the paths.
+    """
+    initial_values = {}
+
+    def remember(create: Callable[..., tf.Variable], **creation: Any) -> tf.Variable:
+        variable = create(**creation)
+        initial_values[variable.ref()] = creation["initial_value"]
+        return variable
+
+    with tf.variable_creator_scope(remember):
+        built = network(**arguments)
+    for path, variable in _weights_by_path(built).items():
+        # Keras passes functools.partial(initializer, shape, dtype=...).
+        initializer = initial_values[variable.ref()].func
+        settings = initializer.get_config()
+        if "seed" in settings:  # ones and zeros have none
+            settings["seed"] = int(seed_pair(seed, "weights", *path)[0])
+            variable.assign(type(initializer).from_config(settings)(variable.shape))
+    return built
+
+
+def _weights_by_path(network: tf_keras.layers.Layer) -> dict[tuple[str, ...], tf.Variable]:
+    """Weights by the shortest path of attributes that leads to each."""
+    weights, seen, found = {}, set(), [((network.name,), network)]
+    for path, node in found:  # grows while it is walked
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, tf.Variable):
+            weights[path] = node
+        children = tf.train.TrackableView.children(node)
+        found += [((*path, name), children[name]) for name in sorted(children)]
+    return weights
 
 
 def kernel_initializer() -> tf_keras.initializers.Initializer:

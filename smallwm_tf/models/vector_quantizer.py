@@ -29,16 +29,31 @@ class VectorQuantizer(tf_keras.layers.Layer):
       embedding_dim: D, size of a vector.
       decay: of the moving averages of cluster sizes and cluster sums.
       epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
+      restart_below: every update moves the least used vector, if its cluster size has fallen below
+        this and the batch does not use it, onto the worst represented vector of the batch; 0 moves
+        none. Must be below 1, the size with which it starts again. One at a time, since the next
+        batch finds the surroundings of that one represented.
+
+    An unused vector e shrinks: after n updates it is e·dⁿ / (dⁿ + epsilon), d being the decay; with
+    0.99 and 1e-5 half of it is left after 1,146 updates, a hundredth after 1,604. The encoder's
+    vectors are normalised to mean 0, so that it may well be the nearest again for some of them.
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, decay: float, epsilon: float, **kwargs
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        decay: float,
+        epsilon: float,
+        restart_below: float = 0.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.decay = decay
         self.epsilon = epsilon
+        self.restart_below = restart_below
         limit = math.sqrt(3.0 / num_embeddings)
         uniform = tf_keras.initializers.RandomUniform(-limit, limit)
         self.embeddings = self.add_weight(
@@ -47,8 +62,7 @@ class VectorQuantizer(tf_keras.layers.Layer):
             initializer=uniform,
             trainable=False,
         )
-        # Starting from one (virtual) vector per cluster keeps unused embeddings where they are;
-        # starting from zero would throw them to infinity or to the origin at the first update.
+        # See reset_averages; from zero, the first update would throw unused vectors to the origin.
         self.ema_cluster_size = self.add_weight(
             name="ema_cluster_size",
             shape=[num_embeddings],
@@ -61,6 +75,11 @@ class VectorQuantizer(tf_keras.layers.Layer):
             initializer="zeros",
             trainable=False,
         )
+        self.reset_averages()
+
+    def reset_averages(self) -> None:
+        """One virtual vector per cluster, equal to its embedding, as at the start."""
+        self.ema_cluster_size.assign(tf.ones([self.num_embeddings]))
         self.ema_cluster_sum.assign(self.embeddings)
 
     def lookup(self, encoding_indices: tf.Tensor) -> tf.Tensor:
@@ -93,6 +112,16 @@ class VectorQuantizer(tf_keras.layers.Layer):
         sums = tf.matmul(assignment, flat, transpose_a=True)
         sizes = self.decay * self.ema_cluster_size + (1.0 - self.decay) * counts
         cluster_sum = self.decay * self.ema_cluster_sum + (1.0 - self.decay) * sums
+        if self.restart_below > 0.0:
+            errors = tf.math.squared_difference(
+                flat, self.lookup(tf.reshape(encoding_indices, [-1]))
+            )
+            worst = flat[tf.argmax(tf.reduce_sum(errors, axis=1))]
+            is_unused = (counts == 0.0) & (sizes < self.restart_below)
+            least_used = tf.argmin(tf.where(is_unused, sizes, sizes.dtype.max))
+            moves = is_unused & (tf.range(self.num_embeddings, dtype=tf.int64) == least_used)
+            sizes = tf.where(moves, 1.0, sizes)
+            cluster_sum = tf.where(moves[:, tf.newaxis], worst, cluster_sum)
         total = tf.reduce_sum(sizes)
         smoothed = (sizes + self.epsilon) / (total + self.num_embeddings * self.epsilon) * total
         self.ema_cluster_size.assign(sizes)

@@ -10,13 +10,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.autoencoder import Decoder, Encoder
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.execution import DIRECT, Execution
 from smallwm_tf.models.grid_convolution import NUM_CELLS
 from smallwm_tf.models.vector_quantizer import VectorQuantizer
-
-SCREEN_SIZE = 96  # pixels, height and width
 
 
 class VQVAELosses(NamedTuple):
@@ -37,6 +36,7 @@ class VQVAE(tf_keras.Model):
       embedding_dim: D.
       ema_decay: decay of the codebook's moving averages.
       ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
+      restart_below: moves codes that are used less, see ``VectorQuantizer``.
       execution: how it is computed.
       likelihood: "clamped", as in the authors' code, or "exact"; see ``continuous_bernoulli``.
       pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. With the exact
@@ -53,6 +53,7 @@ class VQVAE(tf_keras.Model):
         execution: Execution = DIRECT,
         likelihood: str = "clamped",
         pixel_margin: float = 0.0,
+        restart_below: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -61,12 +62,12 @@ class VQVAE(tf_keras.Model):
         self.num_stacked_frames = num_stacked_frames
         self.encoder = Encoder(num_stacked_frames, embedding_dim, execution, name="encoder")
         self.quantizer = VectorQuantizer(
-            num_embeddings, embedding_dim, ema_decay, ema_epsilon, name="quantizer"
+            num_embeddings, embedding_dim, ema_decay, ema_epsilon, restart_below, name="quantizer"
         )
         self.decoder = Decoder(num_stacked_frames, embedding_dim, execution, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
         self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
-        self(tf.zeros([1, SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames]))  # builds the weights
+        self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]))  # builds the weights
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Reconstruction logits [B, 96, 96, F] of observations in [0, 1]."""

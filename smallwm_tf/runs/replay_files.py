@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
 
@@ -129,8 +130,7 @@ def read_chunk(
     except ChunkError:
         raise
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ChunkError(f"{path}: cannot be read ({reason})") from error
+        raise ChunkError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 def read_steps(folder: Path, chunk: Chunk) -> dict[str, np.ndarray]:

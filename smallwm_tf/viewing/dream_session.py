@@ -23,7 +23,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from smallwm_tf.deployment.trained_agent import TrainedAgent, draw_actions
+from smallwm_tf.agents.policy_agent import draw_actions
+from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures.code_colours import colours_of_codes
 from smallwm_tf.games.opening import open_game
@@ -122,7 +123,7 @@ class DreamSession:
         """
         if action is None:
             pair = tf.constant(seed_pair(self._seed, "play", self._start, "actions"))
-            logits, _ = self._agent.look(self._codes)
+            logits, _ = self._agent.policy_of(self._codes)
             action = int(draw_actions(logits, self._policy_temperature, pair, self._step)[0])
         self._check("action", action, len(self.action_meanings))
         pair = tf.constant(seed_pair(self._seed, "play", self._start, self._step))
@@ -163,7 +164,7 @@ class DreamSession:
         from. They and the rewards are None before the first step; ``real`` is None in the mode
         "dream".
         """
-        logits, values = self._agent.look(self._codes)
+        logits, values = self._agent.policy_of(self._codes)
         frame = pictures_of(self._agent.world_model, tf.constant(self._codes))[0]  # [96, 96]
         codes = self._codes[0]
         return {

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import drawing as figures
 from smallwm_tf.figures import run_figures as pictures
 from smallwm_tf.figures import videos
+from smallwm_tf.figures.strips import absolute_difference
 from smallwm_tf.judging import held_out, open_loop
 from smallwm_tf.judging.judge import play_held_out
 from smallwm_tf.learning.replay import Replay
@@ -29,7 +29,8 @@ _FRAMES_PER_SECOND = 6.0  # slow enough to compare by eye
 def play_real_game(agent: TrainedAgent, num_steps: int) -> Replay:
     """Real steps of the agent to compare dreams with."""
     agent = agent.with_settings(inspection__held_out_steps=num_steps)
-    return play_held_out(agent.experiment, agent.actor, agent.iteration + 1)
+    player = agent.agent(agent.config.collection.temperature)
+    return play_held_out(agent.experiment, player, agent.iteration + 1)
 
 
 def choose_starts(replay: Replay, count: int, horizon: int, seed: int) -> list[int]:
@@ -72,7 +73,7 @@ def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
 
 def save_film(path: Path, loop: open_loop.OpenLoop) -> None:
     """The dream of `pictures.draw_dream` as a GIF or MP4."""
-    difference = figures.absolute_difference(loop.real.frames, loop.dreamed)
+    difference = absolute_difference(loop.real.frames, loop.dreamed)
     labels = ("real", "reconstruction", "dream", "difference", "real codes", "dream codes")
     drawn = []
     for step in range(len(loop.dreamed)):

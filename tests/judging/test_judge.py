@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.experiment.config import build_config, flatten
@@ -43,7 +43,7 @@ def arguments(tmp_path_factory):
 @pytest.fixture(scope="module")
 def models(arguments):
     tf.keras.utils.set_random_seed(0)
-    return build_models(arguments.config, num_actions=3)
+    return build_models(arguments.config, 3, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +73,100 @@ def test_held_out_play_is_not_what_is_trained_on(arguments, actor):
     assert not np.array_equal(held_out.actions, collected.actions)
 
 
-def test_every_measure_is_a_number_or_none(arguments, models, actor):
+@pytest.fixture(scope="module")
+def copying():
+    """A world model that predicts the present codes and no reward better than another."""
+    settings = {"dynamics.present_code_logit": 7.0, "dynamics.channels": 4}
+    world_model, _ = build_models(build_config(settings | {"game.num_stacked_frames": 1}), 3)
+    for variable in world_model.dynamics.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    norm = world_model.vqvae.encoder.projection_norm
+    norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
+    return world_model
+
+
+@pytest.mark.parametrize(
+    "window_length",
+    [
+        2,
+        pytest.param(
+            11, marks=pytest.mark.xfail(reason="one_step counts transitions twice", strict=True)
+        ),
+    ],
+)
+def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
+    arguments, copying, actor, window_length
+):
+    differences = {
+        "dynamics.temperature": 0.1,  # a drawn code is the most probable one
+        "dynamics.window_length": window_length,
+        "dynamics.context_steps": 1,
+        "inspection.horizon": 25,  # longer than an episode of Catch
+    }
+    config = with_settings(arguments, differences).config
     held_out = play_held_out(arguments, actor, 1)
-    measures, curves = judge_world_model(models[0], held_out, arguments.config, 0, 1)
-    # Episodes of Catch are shorter than ten steps ahead from most starts, and never longer.
-    assert measures["open_loop_code_accuracy_1"] == pytest.approx(float(curves.code_accuracy[0]))
-    assert {"elbo", "codebook_perplexity", "latent_loss", "reward_loss"} <= set(measures)
-    assert {"code_accuracy", "copy_accuracy", "reward_calibration_zero"} <= set(measures)
-    assert "open_loop_pixel_error_10" in measures and len(curves.pixel_error) == HORIZON
-    assert not any(name.endswith(("_25", "_50")) for name in measures)
-    assert all(value is None or np.isfinite(value) for value in measures.values())
-    assert 0 <= measures["code_accuracy"] <= 1 and measures["codebook_perplexity"] >= 1
+    measures, curves = judge_world_model(copying, held_out, config, 0, 1)
+
+    vqvae = copying.vqvae
+    frames = held_out.frames.numpy()[:STEPS]
+    pixels = frames[..., np.newaxis] / 255.0
+    codes = vqvae.encode(tf.constant(frames[..., np.newaxis])).numpy()
+    shown = vqvae.mean_pixels(tf.constant(codes)).numpy()[..., 0] * 255.0
+    logits = vqvae.decoder(vqvae.quantizer.lookup(codes)).numpy().astype(float)
+    episodes = held_out.episode_starts.numpy()[:STEPS]
+    rewards = held_out.rewards.numpy()[:STEPS]
+    counts = [np.sum(rewards == value) for value in (-1, 0, 1)]
+    assert counts[0] > 0 and counts[1] > 0 and len(np.unique(codes)) > 3
+
+    def ahead(steps, value):
+        """Mean of a value of (from, to) over all pairs that many steps apart in one episode."""
+        pairs = [(s, s + steps) for s in range(STEPS - steps) if episodes[s] == episodes[s + steps]]
+        return np.mean([value(*pair) for pair in pairs]) if pairs else None
+
+    def stay(before, after):
+        return np.mean(codes[before] == codes[after])
+
+    shares = np.bincount(codes.ravel()) / codes.size
+    shares = shares[shares > 0]
+    density = logits * pixels - np.log(np.expm1(logits) / logits)
+    is_foreground = np.abs(frames - np.median(frames, axis=0)) > 15
+    errors = np.abs(shown - frames)
+    expected = {
+        "elbo": density.sum(axis=(1, 2, 3)).mean() - 36 * np.log(128),
+        "codebook_perplexity": np.exp(-np.sum(shares * np.log(shares))),
+        "largest_logit": np.abs(logits).max(),
+        "pixel_error": errors.mean(),
+        "foreground_pixel_error": errors[is_foreground].mean(),
+        "latent_loss": 36 * (np.log(np.exp(7) + 127) - 7 * ahead(1, stay)),
+        "reward_loss": np.log(3),
+        "code_accuracy": ahead(1, stay),
+        "copy_accuracy": ahead(1, stay),
+        # Of three equal classes the first, -1, is taken for the most probable.
+        "reward_precision_negative": counts[0] / STEPS,
+        "reward_precision_zero": None,
+        "reward_precision_positive": None,
+        "reward_recall_negative": 1.0,
+        "reward_recall_zero": 0.0,
+        "reward_recall_positive": 0.0 if counts[2] else None,
+        "reward_calibration_negative": STEPS / 3 / counts[0],
+        "reward_calibration_zero": STEPS / 3 / counts[1],
+        "reward_calibration_positive": STEPS / 3 / counts[2] if counts[2] else None,
+    }
+    for h in (1, 5, 10, 25):
+        for name in ("code_accuracy", "sampled_accuracy", "copy_accuracy"):
+            expected[f"open_loop_{name}_{h}"] = ahead(h, stay)
+        for name in ("pixel_error", "copy_pixel_error"):
+            expected[f"open_loop_{name}_{h}"] = ahead(
+                h, lambda before, after: np.abs(shown[before] - frames[after]).mean()
+            )
+        expected[f"open_loop_reconstruction_pixel_error_{h}"] = ahead(
+            h, lambda before, after: errors[after].mean()
+        )
+    assert expected["open_loop_copy_accuracy_25"] is None
+    assert measures.keys() == expected.keys() and len(curves.pixel_error) == 25
+    for name, value in expected.items():
+        wanted = None if value is None else pytest.approx(value, rel=1e-3)
+        assert measures[name] == wanted, name
 
 
 def test_held_out_games_start_differently_in_every_iteration(arguments, actor):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from smallwm_tf.models.execution import DIRECT, FAST
 from smallwm_tf.models.policy import PolicyAndValue
 
 B, M, D, K = 2, 5, 4, 7
 
 
-@pytest.fixture(scope="module", params=["direct", "fast"])
+@pytest.fixture(scope="module", params=[DIRECT, FAST])
 def model(request):
-    network = PolicyAndValue(num_actions=M, embedding_dim=D, convolution=request.param)
+    network = PolicyAndValue(num_actions=M, embedding_dim=D, execution=request.param)
     draw = np.random.default_rng(0)
     for norm in (network.norm_1x1, network.norm_5x5):
         norm.scale.assign(draw.uniform(0.5, 1.5, size=norm.scale.shape))
@@ -60,8 +61,8 @@ def reference(model: PolicyAndValue, embedded: np.ndarray) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("scale", [1.0, 5e-3])
 def test_logits_and_values_equal_numpy(model, scale):
     embedded = scale * np.random.default_rng(3).normal(size=[B, 6, 6, D])
-    grid_major = embedded.reshape(B, 36, D).transpose(1, 0, 2)
-    logits, values = model(tf.constant(grid_major, tf.float32))
+    codes = np.arange(B * 36).reshape(B, 6, 6)  # every cell has a vector of its own
+    logits, values = model(tf.constant(codes), tf.constant(embedded.reshape(-1, D), tf.float32))
     expected_logits, expected_values = reference(model, embedded)
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
     np.testing.assert_allclose(values, expected_values, atol=1e-5)

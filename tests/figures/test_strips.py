@@ -1,4 +1,4 @@
-"""Figures: pixels of the written files against the arrays they show."""
+"""Strips of pictures: pixels of the written files against the arrays they show."""
 
 import os
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smallwm_tf.figures import drawing as figures
+from smallwm_tf.figures import strips
 from smallwm_tf.figures.code_colours import colours_of_codes
 
 
@@ -64,7 +64,7 @@ def test_colours_repeat_for_a_huge_codebook():
 
 def test_codes_figure_shows_frames_codes_and_reconstructions_in_columns(tmp_path):
     frames, codes, reconstructions = _frames(3), _codes(3), _frames(3, 9)
-    figures.save_codes_figure(tmp_path / "a.png", frames, codes, reconstructions, 128)
+    strips.save_codes_figure(tmp_path / "a.png", frames, codes, reconstructions, 128)
     image = _read(tmp_path / "a.png")
     colours = colours_of_codes(np.arange(128))
     for column in range(3):
@@ -85,14 +85,14 @@ def test_codes_figure_shows_frames_codes_and_reconstructions_in_columns(tmp_path
 
 def test_equal_input_gives_equal_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        figures.save_codes_figure(tmp_path / name, _frames(2), _codes(2), _frames(2), 128)
+        strips.save_codes_figure(tmp_path / name, _frames(2), _codes(2), _frames(2), 128)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 @pytest.mark.parametrize(("num_steps", "shown"), [(1, [0]), (4, [0, 1, 2, 3]), (50, [0, 25, 49])])
 def test_dream_strip_shows_evenly_spaced_steps(tmp_path, num_steps, shown):
     arrays = _dream(num_steps)
-    figures.save_dream_strip(tmp_path / "d.png", **arrays, max_columns=max(3, len(shown)))
+    strips.save_dream_strip(tmp_path / "d.png", **arrays, max_columns=max(3, len(shown)))
     image = _read(tmp_path / "d.png")
     for name in ("real", "reconstructed", "dreamed"):
         places = [_find(image, frame[..., None].repeat(3, -1)) for frame in arrays[name]]
@@ -105,37 +105,14 @@ def test_dream_strip_shows_evenly_spaced_steps(tmp_path, num_steps, shown):
 
 def test_dream_strip_shows_every_reward(tmp_path):
     arrays = _dream(30)
-    figures.save_dream_strip(tmp_path / "d.png", **arrays)
+    strips.save_dream_strip(tmp_path / "d.png", **arrays)
     image = _read(tmp_path / "d.png").astype(int)
     rows = image[-40:]  # the two reward rows stand at the bottom
-    green = (rows == figures._POSITIVE).all(-1).any(0)
-    red = (rows == figures._NEGATIVE).all(-1).any(0)
+    green = (rows == strips._POSITIVE).all(-1).any(0)
+    red = (rows == strips._NEGATIVE).all(-1).any(0)
     starts = [np.flatnonzero(np.diff(mask.astype(int)) == 1) for mask in (green, red)]
     assert [len(start) for start in starts] == [10, 10]
     assert (starts[1] < starts[0]).all()  # each -1 stands two steps before its +1
-
-
-def test_curve_rises_with_the_scores(tmp_path):
-    points = [(12800, -20.0, 1.0), (19200, 0.0, 1.0), (25600, 18.0, 1.0)]
-    figures.save_curve(tmp_path / "c.png", points, "Pong", [("random", -20.7)])
-    image = _read(tmp_path / "c.png")[:, 200:]  # without the legend's own line
-    heights, columns = np.nonzero((image == (0x1F, 0x77, 0xB4)).all(-1))
-    left, right = heights[columns == columns.min()], heights[columns == columns.max()]
-    assert columns.max() - columns.min() > 250
-    assert left.mean() - right.mean() > 100  # pixel rows count downwards
-
-
-def test_curve_of_a_single_evaluation(tmp_path):
-    figures.save_curve(tmp_path / "c.png", [(12800, -20.0, 0.0)])
-    blue = (_read(tmp_path / "c.png") == (0x1F, 0x77, 0xB4)).all(-1)
-    assert blue.any(axis=1).sum() >= 6  # the marker
-
-
-@pytest.mark.parametrize("points", [[], [(1, 2)], [(1, 2, float("nan"))]])
-def test_curve_refuses_bad_points(tmp_path, points):
-    with pytest.raises(ValueError, match="points"):
-        figures.save_curve(tmp_path / "c.png", points)
-    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -153,7 +130,7 @@ def test_curve_refuses_bad_points(tmp_path, points):
 def test_codes_figure_names_a_bad_argument(tmp_path, name, value):
     arguments = {"frames": _frames(2), "codes": _codes(2), "reconstructions": _frames(2)}
     with pytest.raises(ValueError, match=name):
-        figures.save_codes_figure(
+        strips.save_codes_figure(
             tmp_path / "a.png", **{**arguments, name: value}, num_embeddings=128
         )
     assert os.listdir(tmp_path) == []
@@ -170,25 +147,5 @@ def test_codes_figure_names_a_bad_argument(tmp_path, name, value):
 )
 def test_dream_strip_names_a_bad_argument(tmp_path, name, value):
     with pytest.raises(ValueError, match=name):
-        figures.save_dream_strip(tmp_path / "d.png", **{**_dream(4), name: value})
+        strips.save_dream_strip(tmp_path / "d.png", **{**_dream(4), name: value})
     assert os.listdir(tmp_path) == []
-
-
-def test_horizon_and_promise_figures_show_their_numbers_and_stand_gaps(tmp_path):
-    rising, gap = np.linspace(0, 1, 6), np.array([1.0, np.nan, 0.5, 0.4, np.nan, np.nan])
-
-    def horizon(accuracy):
-        figures.save_horizon_figure(tmp_path / "h.png", {"a": accuracy}, {"copy": rising}, "t")
-        return (tmp_path / "h.png").read_bytes()
-
-    assert horizon(rising) == horizon(rising)
-    assert len({horizon(rising), horizon(gap), horizon(rising[::-1])}) == 3
-
-    def promise(dreamed):
-        figures.save_promise_figure(tmp_path / "p.png", dreamed, np.zeros([3, 6]), "t")
-        return (tmp_path / "p.png").read_bytes()
-
-    some = np.random.default_rng(0).integers(-1, 2, size=[3, 6])
-    assert promise(some) == promise(some)
-    assert promise(some) != promise(-some)
-    assert _read(tmp_path / "p.png").std() > 0
