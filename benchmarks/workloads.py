@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.deployment.saved_agent import SavedAgent
-from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo import PPOLearner, make_agent
+from smallwm_tf.learning.ppo import PolicyLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 
 NUM_ACTIONS = 6
 _REPLAY_STEPS = 2000
@@ -74,14 +75,13 @@ class OurWorkloads:
         self.replay = replay = Replay(capacity)
         replay.append(*data)
         self.learner = WorldModelLearner(self.world_model, replay, config)
-        dream = DreamEnvironment(
-            self.world_model, replay, config.dream.num_dreams, config.dream.horizon
-        )
-        optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+        dreamer = Dreamer(self.world_model, DreamSettings.of(config))
+        dream = DreamEnvironment(dreamer, replay, config.dream.num_dreams, config.dream.horizon)
+        optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
         optimizer.build(self.policy.trainable_variables)
-        lookup = self.world_model.vqvae.quantizer.lookup
-        agent = make_agent(dream, self.policy, lookup, optimizer, config)
-        self.ppo = PPOLearner(dream, agent, config)
+        embeddings = self.world_model.vqvae.quantizer.embeddings
+        agent = make_agent(dream, self.policy, embeddings, optimizer, config)
+        self.ppo = PolicyLearner(dream, agent, optimizer, config)
         self.agent = PolicyAgent(self.world_model.vqvae, self.policy)
 
     def all(self) -> list[Work]:
@@ -135,7 +135,7 @@ class OurWorkloads:
                 "whole PPO update",
                 dreams * horizon,
                 "steps/s",
-                lambda: self.ppo.update(seed, 0).numpy(),
+                lambda: self.ppo.update(seed, 0, config.ppo.learning_rate).numpy(),
             ),
             Work(
                 "encode + act, batch 1",

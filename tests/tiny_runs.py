@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
-from smallwm_tf.training.session import Session
 
 from smallwm_tf.cli.train_flags import read_train_flags
+from smallwm_tf.judging import judge
 from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.run import Run
+from smallwm_tf.training.world_model_agent import WorldModelAgent
 
 SETTINGS = {
     "game.num_stacked_frames": 2,
@@ -49,26 +52,63 @@ def open_run(experiment) -> RunDirectory:
     )
 
 
-def policy_of(session: Session) -> list[np.ndarray]:
-    return [variable.numpy() for variable in session.policy.variables]
+def start_run(experiment, directory) -> Run:
+    """What `train` works on; opened again, it goes on."""
+    return Run(experiment, directory, WorldModelAgent)
 
 
-def look_over_the_shoulder(session: Session, seen: SimpleNamespace) -> None:
-    """Notes the policy at every check, whether the actor plays with that policy's weights, and the
-    learning rate of the VQ-VAE when it is alone."""
-    write, warmup_steps = session.metrics.write, session.learner.warmup_steps
+def perform(run: Run, *names: str, iteration: int = 1) -> None:
+    """Performs these phases of an iteration as `train` does; all of them without names."""
+    for phase in run.algorithm.phases:
+        if (not names or phase.name in names) and run.begin(phase, iteration):
+            phase.perform(run, iteration)
+            run.finish(phase, iteration)
+
+
+def policy_of(run: Run) -> list[np.ndarray]:
+    return [variable.numpy() for variable in run.algorithm.policy.variables]
+
+
+def look_over_the_shoulder(run: Run, monkeypatch) -> SimpleNamespace:
+    """Notes the policy at every check, which policies play, and the VQ-VAE's rate when alone.
+
+    Returns:
+      ``policies`` at each check; ``players``, the policies of the agents that played at the checks
+      and, last in each iteration, at the promise; ``finders``, those of the agents that found the
+      moments; ``rates``, pairs of replay size and learning rate.
+    """
+    seen = SimpleNamespace(policies=[], players=[], finders=[], rates=[])
+    learner = run.algorithm.world_model_learner
+    write, warmup_steps = run.metrics.write, learner.warmup_steps
+    policy_of_agent = {}
+    evaluated = Players.evaluated
+
+    def noting_evaluated(players):
+        agent = evaluated(players)
+        policy_of_agent[id(agent)] = (agent, policy_of(run))
+        return agent
+
+    def noting(name, notes):
+        original = getattr(judge, name)
+
+        def call(games, agent, *arguments):
+            notes.append(policy_of_agent[id(agent)][1])
+            return original(games, agent, *arguments)
+
+        monkeypatch.setattr(judge, name, call)
 
     def noting_write(event, *experiment, **values):
         if event == "check":
-            seen.policies.append(policy_of(session))
-        if event in ("check", "promise"):
-            kernel = session.actor._weights[None][-1]
-            seen.actor_is_fresh.append(np.array_equal(kernel, session.policy.prepare(None)))
+            seen.policies.append(policy_of(run))
         write(event, *experiment, **values)
 
     def noting_warmup_steps(rows):
-        seen.rates.append((session.replay.size, float(session.learner.vqvae_optimizer.lr)))
+        seen.rates.append((run.replay.size, float(learner.vqvae_optimizer.learning_rate)))
         return warmup_steps(rows)
 
-    session.metrics.write = noting_write
-    session.learner.warmup_steps = noting_warmup_steps
+    monkeypatch.setattr(Players, "evaluated", noting_evaluated)
+    noting("real_rewards", seen.players)
+    noting("find_starts", seen.finders)
+    run.metrics.write = noting_write
+    learner.warmup_steps = noting_warmup_steps
+    return seen

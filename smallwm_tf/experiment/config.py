@@ -173,6 +173,12 @@ def _check_together(config: Config) -> None:
                 f"{collection.num_iterations}, but has {len(entries)}"
             )
             raise ConfigError(key, entries, remedy)
+    if dynamics.epoch_fallback and config.vqvae.update_interval:
+        remedy = (
+            "needs vqvae.update_interval=0: while the VQ-VAE learns, accuracies of different "
+            "epochs are those of different codes"
+        )
+        raise ConfigError("dynamics.epoch_fallback", True, remedy)
     first = collection.first_iteration_steps
     limits = (  # key, value, most, where the limit comes from
         ("dynamics.context_steps", dynamics.context_steps, dynamics.window_length - 1,

@@ -4,9 +4,6 @@ from typing import NamedTuple
 
 from smallwm_tf.experiment.config import Config
 
-#: What an iteration consists of, in the order in which it runs.
-PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
-
 #: Real steps from one moment from which policies are compared to the next.
 STEPS_BETWEEN_STARTS = 20
 

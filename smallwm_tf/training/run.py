@@ -61,6 +61,9 @@ class Run:
         self.stop = stop or StopRequest()
         if experiment.config.deterministic:
             tf.config.experimental.enable_op_determinism()
+            # Random ops then need a seed. TF-Agents builds networks on random inputs, which no
+            # weight depends on; all other numbers are functions of seed, purpose and counters.
+            tf.random.set_seed(experiment.seed)
         self.game = open_game(experiment, "collect")
         self.collector = Collector(self.game)
         self.replay = Replay(total_steps(experiment.config))

@@ -1,7 +1,5 @@
 """The paper's agent: a policy that learns in the dreams of a world model (section 3)."""
 
-import tensorflow as tf
-
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
@@ -37,8 +35,7 @@ class WorldModelAgent:
 
     def __init__(self, experiment: Experiment, num_actions: int, replay: Replay):
         config = experiment.config
-        tf.keras.utils.set_random_seed(experiment.seed)  # weights; all other numbers are counted
-        self.world_model, self.policy = build_models(config, num_actions)
+        self.world_model, self.policy = build_models(config, num_actions, experiment.seed)
         self.world_model_learner = WorldModelLearner(self.world_model, replay, config)
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
         self.dream = DreamEnvironment(

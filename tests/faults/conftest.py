@@ -1,9 +1,12 @@
-"""A tiny session of Catch, ready to learn."""
+"""A tiny run of Catch, ready to learn."""
+
+import contextlib
+import time
 
 import pytest
 
 from smallwm_tf.cli.train_flags import read_train_flags
-from smallwm_tf.runs.run_directory import RunDirectory
+from tests import tiny_runs
 from tests.faults.kill_run import TINY
 
 
@@ -20,21 +23,14 @@ def tiny_experiment(path, **differences):
 
 @pytest.fixture
 def opened(tmp_path):
-    """Opens sessions in directories of their own, and closes them."""
-    from smallwm_tf.training.session import Session
+    """Opens runs in directories of their own, and closes them."""
+    with contextlib.ExitStack() as stack:
 
-    sessions, runs = [], []
+        def open_run(**differences):
+            experiment = tiny_experiment(tmp_path / f"run{time.monotonic_ns()}", **differences)
+            directory = stack.enter_context(tiny_runs.open_run(experiment))
+            return stack.enter_context(
+                contextlib.closing(tiny_runs.start_run(experiment, directory))
+            )
 
-    def open_session(**differences):
-        arguments = tiny_experiment(tmp_path / f"run{len(sessions)}", **differences)
-        run = RunDirectory.open(
-            arguments.run_dir, arguments.game, arguments.config, arguments.seed, arguments.preset
-        )
-        runs.append(run)
-        sessions.append(Session(arguments, run))
-        return sessions[-1]
-
-    yield open_session
-    for session, run in zip(sessions, runs, strict=True):
-        session.close()
-        run.close()
+        yield open_run

@@ -46,7 +46,6 @@ TINY = {
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
     "dynamics.epochs": "(2,1)",
-    "dynamics.epoch_fallback": "true",
     "dynamics.windows_per_batch": 4,
     "dream.num_dreams": 4,
     "dream.horizon": 3,

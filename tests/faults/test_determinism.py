@@ -11,14 +11,13 @@ import pytest
 SCRIPT = """
 import pathlib, sys
 from tests.faults.conftest import tiny_experiment
-from smallwm_tf.training.run_state import RunState
-from smallwm_tf.runs.run_directory import RunDirectory
+from tests.tiny_runs import open_run, start_run
 import tensorflow as tf
 
 path, deterministic = pathlib.Path(sys.argv[1]), sys.argv[2]
 arguments = tiny_experiment(path, deterministic=deterministic)
-with RunDirectory.open(path, arguments.game, arguments.config, 3, "catch") as run:
-    RunState(arguments, run).close()
+with open_run(arguments) as directory:
+    start_run(arguments, directory).close()
 tf.random.set_seed(None)
 try:
     tf.random.uniform([1])  # numbers that no seed repeats

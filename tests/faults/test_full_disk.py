@@ -11,11 +11,12 @@ import subprocess
 import sys
 
 import pytest
-from smallwm_tf.training.session import PHASES, Session
 
 from smallwm_tf import train
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.scores import read_scores
+from smallwm_tf.training.run import Run
+from tests.faults.kill_run import PHASES
 from tests.tiny_runs import SETTINGS
 
 _SIZE = 400 * 2**20
@@ -70,16 +71,17 @@ def command(disk, monkeypatch):
 
 @pytest.mark.parametrize("name", PHASES)
 def test_room_ends_in_a_phase(disk, command, capsys, monkeypatch, name):
-    checkpoints, begun, phase = disk / "a run" / "checkpoints", [], getattr(Session, name)
+    checkpoints, begun, begin = disk / "a run" / "checkpoints", [], Run.begin
 
-    def fill_and_run(session, iteration):
-        if session.phases_done == PHASES.index(name):  # of iteration 1, and not done yet
+    def fill_and_begin(run, phase, iteration):
+        is_due = begin(run, phase, iteration)
+        if is_due and phase.name == name and iteration == 1:
             begun.append(checksums(checkpoints))
             fill(disk)
-        phase(session, iteration)
+        return is_due
 
     # Each test goes on with the run that the one before has left.
-    monkeypatch.setattr(Session, name, fill_and_run)
+    monkeypatch.setattr(Run, "begin", fill_and_begin)
     error = command(capsys)
     (disk / "filler").unlink()
     assert error.startswith("smallwm_tf.train: error: ") and error.count("\n") == 1

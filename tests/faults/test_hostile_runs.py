@@ -4,32 +4,37 @@ import json
 
 import numpy as np
 import pytest
-from smallwm_tf.training.run_state import RunState
 
 from smallwm_tf.runs.checkpoints import CheckpointError
 from smallwm_tf.runs.files import sha256_of
 from smallwm_tf.runs.replay_files import ChunkError, write_chunk
-from smallwm_tf.runs.run_directory import RunDirectory
 from tests.faults.conftest import tiny_experiment
+from tests.tiny_runs import open_run, start_run
 
 _STEPS = 30
+PLACE = {
+    "held_out": "000001.npz",
+    "part": "vqvae",
+    "done": 3,
+    "is_behind": False,
+    "best_score": None,
+    "best_values": 0,
+}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run directory with one checkpoint, behind a collection that is made up."""
-    arguments = tiny_experiment(
+    experiment = tiny_experiment(
         tmp_path_factory.mktemp("hostile") / "run", collection__first_iteration_steps=_STEPS
     )
-    run = RunDirectory.open(arguments.run_dir, arguments.game, arguments.config, 3, "catch")
-    state = RunState(arguments, run)
-    chunk = write_chunk(run.replay / "000001.npz", **steps())
-    state.chunks[chunk.name] = chunk
-    state.phases_done = 1
-    state.save()
-    state.close()
-    yield arguments, run
-    run.close()
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
+        run.keep_steps("000001.npz", steps())
+        run.phases_done = 1
+        run.save()
+        run.close()
+        yield experiment, directory
 
 
 def steps(frames=(_STEPS, 96, 96), **others):
@@ -37,16 +42,17 @@ def steps(frames=(_STEPS, 96, 96), **others):
         "frames": np.zeros(frames, np.uint8),
         "actions": np.zeros(_STEPS, np.int32),
         "rewards": np.zeros(_STEPS, np.float32),
-        "ended": np.zeros(_STEPS, bool),
+        "terminated": np.zeros(_STEPS, bool),
+        "truncated": np.zeros(_STEPS, bool),
+        "lost_life": np.zeros(_STEPS, bool),
     }
     return arrays | others
 
 
 def reopen(run):
-    arguments, directory = run
-    state = RunState(arguments, directory)
-    state.close()
-    return state
+    again = start_run(*run)
+    again.close()
+    return again
 
 
 @pytest.fixture
@@ -65,8 +71,8 @@ def describe(path):
 
 
 def test_it_is_restored_as_it_is(run):
-    state = reopen(run)
-    assert state.is_restored and state.phases_done == 1 and state.replay.size == _STEPS
+    again = reopen(run)
+    assert again.phases_done == 1 and again.replay.size == _STEPS
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,10 @@ def test_it_is_restored_as_it_is(run):
         {"replay": [{"name": "000001.npz"}]},
         {"replay": ["000001.npz"] * 500},
         {"phases_done": "many"},
-        {"within": 3},
+        {"place": 3},
+        {"place": {"done": 3}},
+        {"place": PLACE | {"held_out": "../../outside.npz"}},
+        {"place": PLACE | {"done": "many"}},
         {"metric_lines": None},
         {"episode_return": [1]},
     ],

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from smallwm_tf.experiment.randomness import seed_pair
+from smallwm_tf.training.players import Players
+from tests.tiny_runs import perform
 
 pytestmark = pytest.mark.skipif(
     not pathlib.Path("/proc/self/statm").exists(), reason="reads memory from /proc"
@@ -26,24 +28,31 @@ def open_files() -> int:
 
 @pytest.mark.slow
 def test_memory_and_files_stay_flat(opened):
-    session = opened(collection__first_iteration_steps=200)
-    session.collect(1)
+    run = opened(collection__first_iteration_steps=200)
+    perform(run, "collect")
+    agent = run.algorithm
     pair = seed_pair(0, "long")
-    frames = np.zeros([20, 20], np.int32)
     windows = np.zeros([20, 4], np.int32)
-    session.learner.encode_replay()
+    agent.world_model_learner.encode_replay()
 
     def train(count):
         for start in range(0, count, 20):
-            session.learner.joint_steps(windows, frames, start, pair)
-            session.metrics.write("dynamics", 1, start, latent_loss=1.0)
+            agent.world_model_learner.joint_steps(windows, start, pair)
+            run.metrics.write("dynamics", 1, start, latent_loss=1.0)
 
     def practise(count):
         for number in range(count):
-            session.ppo.update(pair, number)
-            session.metrics.write("ppo", 1, number, dream_return=1.0)
+            agent.policy_learner.update(pair, number, 1e-4)
+            run.metrics.write("ppo", 1, number, dream_return=1.0)
 
-    for work, first, rest in ((train, 20, 2000), (practise, 20, 200)):
+    def play(count):
+        players = Players(run.experiment, agent.world_model.vqvae, agent.policy)
+        frames = np.zeros([1, 96, 96, 2], np.uint8)
+        for number in range(count):
+            player = players.evaluated()
+            player.act(frames, player.begin(1), pair, number)
+
+    for work, first, rest in ((train, 20, 2000), (practise, 20, 200), (play, 20, 200)):
         work(first)
         memory, files = resident_bytes(), open_files()
         work(rest)
@@ -52,13 +61,13 @@ def test_memory_and_files_stay_flat(opened):
 
 
 def test_tensorboard_files_do_not_pile_up(opened):
-    session = opened()
+    run = opened()
     for number in range(300):
-        session.metrics.write("ppo", 1, number, dream_return=1.0, entropy=0.5)
-    lines = session.metrics.sync()
+        run.metrics.write("ppo", 1, number, dream_return=1.0, entropy=0.5)
+    lines = run.metrics.sync()
     for _ in range(5):  # as after five restarts that repeat what a kill has cut off
-        session.metrics.write("ppo", 1, lines, dream_return=2.0)
-        session.metrics.rewind(lines)
-    files = list(session.run.events.rglob("*tfevents*"))
+        run.metrics.write("ppo", 1, lines, dream_return=2.0)
+        run.metrics.rewind(lines)
+    files = list(run.directory.events.rglob("*tfevents*"))
     assert len(files) == 1
     assert files[0].stat().st_size < 300 * 2 * 200

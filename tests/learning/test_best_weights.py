@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
+from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.models.build import build_models
 
@@ -34,7 +36,7 @@ def change(policy, seed: int) -> list[np.ndarray]:
     ],
 )
 def test_the_best_policy_comes_back_and_of_equal_ones_the_later(policy, pays, kept):
-    best = BestWeights(policy)
+    best = BestWeights(policy.variables)
     assert best.score is None
     weights = []
     for number, (pay, is_kept) in enumerate(zip(pays, kept, strict=True)):
@@ -50,9 +52,31 @@ def test_the_best_policy_comes_back_and_of_equal_ones_the_later(policy, pays, ke
 
 
 def test_an_offer_changes_nothing_in_the_policy(policy):
-    best = BestWeights(policy)
+    best = BestWeights(policy.variables)
     for number, pay in enumerate((1.0, 0.0)):
         weights = change(policy, number)
         best.offer(pay)
         for variable, value in zip(policy.variables, weights, strict=True):
             np.testing.assert_array_equal(variable, value, err_msg=variable.name)
+
+
+def test_with_the_moments_training_goes_on_as_if_nothing_had_come_after():
+    """Three steps, the best of them the second: a fourth one equals the third of a twin."""
+    gradients = [np.array([1.0, -2.0]), np.array([0.5, 3.0]), np.array([-4.0, 0.1])]
+    last = tf.constant([0.3, 0.3])
+
+    def trained(steps):
+        variable, optimizer = tf.Variable([0.0, 0.0]), BiasCorrectedAdam(0.1, 0.9, 0.999, 1e-8)
+        optimizer.build([variable])
+        best = BestWeights([variable, *optimizer.variables])
+        for number, gradient in enumerate(steps):
+            optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+            best.offer(1.0 if number == 1 else 0.0)
+        best.restore()
+        optimizer.apply_gradients([(last, variable)])
+        return variable.numpy(), int(optimizer.iterations)
+
+    weights, count = trained(gradients)
+    expected, expected_count = trained(gradients[:2])
+    np.testing.assert_array_equal(weights, expected)
+    assert count == expected_count == 3

@@ -1,5 +1,7 @@
 """The world model's training steps: what they change, at which rate, and that they learn."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,7 +48,9 @@ def learner_of(config) -> WorldModelLearner:
         frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
         actions=actions,
         rewards=5.0 * (actions - 1),
-        ended=np.zeros(STEPS, bool),
+        terminated=np.zeros(STEPS, bool),
+        truncated=np.zeros(STEPS, bool),
+        lost_life=np.zeros(STEPS, bool),
     )
     return WorldModelLearner(world_model, replay, config)
 
@@ -80,7 +84,7 @@ def test_one_dynamics_step_moves_every_weight_at_its_own_rate():
     dynamics, vqvae = learner.world_model.dynamics, learner.world_model.vqvae
     before, vqvae_before = values_of(dynamics.variables), values_of(vqvae.variables)
     learner.dynamics_step(WINDOWS, SEED)
-    in_head = {variable.ref() for variable in dynamics.reward_head.variables}
+    in_head = {variable.ref() for variable in dynamics.event_head.variables}
     for variable, value in zip(dynamics.variables, before, strict=True):
         rate = 1e-3 if variable.ref() in in_head else 5e-4
         assert 0.9 * rate < largest_change(variable, value) < 1.001 * rate, variable.name
@@ -95,7 +99,7 @@ def test_every_variable_of_the_dynamics_belongs_to_one_optimizer(learner):
         (len(optimizer.variables) - 1) // 2
         for optimizer in (learner.dynamics_optimizer, learner.reward_optimizer)
     ]
-    in_head = len(dynamics.reward_head.trainable_variables)
+    in_head = len(dynamics.event_head.trainable_variables)
     assert held == [len(dynamics.trainable_variables) - in_head, in_head]
 
 
@@ -134,9 +138,10 @@ def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner
         variable.assign(value)
     before = values_of(vqvae.trainable_variables)
 
-    reconstruction, commitment, elbo, used = learner.vqvae_step(steps)
+    reconstruction, commitment, elbo, logit, used = learner.vqvae_step(steps)
     np.testing.assert_allclose(reconstruction, losses.reconstruction, rtol=1e-5)
     np.testing.assert_allclose(commitment, losses.commitment, rtol=1e-5)
+    np.testing.assert_allclose(logit, losses.largest_logit, rtol=1e-5)
     np.testing.assert_allclose(elbo, -reconstruction - 36 * np.log(128), rtol=1e-6)
     shares = np.unique(indices, return_counts=True)[1] / np.size(indices)
     np.testing.assert_allclose(used, np.exp(-np.sum(shares * np.log(shares))), rtol=1e-4)
@@ -151,7 +156,7 @@ def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner
 
 def test_the_warm_up_is_faster_and_compiled_steps_train_the_vqvae(learner, config):
     assert config.vqvae.warmup_learning_rate == 10 * config.vqvae.learning_rate
-    learner.use_warmup_learning_rate(True)
+    learner.use_learning_rates(warmup=True)
     np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-3)
     rows = tf.constant([[0, 1, 2, 3]] * 6)
     first = learner.warmup_steps(rows).numpy()
@@ -159,34 +164,64 @@ def test_the_warm_up_is_faster_and_compiled_steps_train_the_vqvae(learner, confi
     assert int(learner.vqvae_optimizer.iterations) == 12
     assert later[0] < first[0]  # mean reconstruction loss
     assert learner.warmup_steps.experimental_get_tracing_count() == 1
-    learner.use_warmup_learning_rate(False)
+    assert int(learner.vqvae_updates) == 12
+    learner.use_learning_rates()
     np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-4)
+
+
+def test_configured_rates_replace_those_of_a_checkpoint(learner, config):
+    optimizers = (learner.vqvae_optimizer, learner.dynamics_optimizer, learner.reward_optimizer)
+    for optimizer in optimizers:
+        optimizer.learning_rate.assign(0.5)
+    learner.use_learning_rates()
+    found = [float(optimizer.learning_rate) for optimizer in optimizers]
+    np.testing.assert_allclose(found, [1e-4, 5e-4, 1e-3])
 
 
 def test_joint_steps_train_the_vqvae_on_its_interval(learner, config):
     assert config.vqvae.update_interval == 2
     windows = tf.tile(WINDOWS[tf.newaxis], [3, 1])
-    frames = tf.constant([[0, 1], [2, 3], [4, 5]])
 
     def steps_taken(first: int) -> tuple[int, int]:
-        vqvae_before = int(learner.vqvae_optimizer.iterations)
-        dynamics_before = int(learner.dynamics_optimizer.iterations)
-        results = learner.joint_steps(windows, frames, tf.constant(first), SEED)
+        vqvae_before, dynamics_before = int(learner.vqvae_updates), int(learner.dynamics_updates)
+        results = learner.joint_steps(windows, tf.constant(first), SEED)
         assert all(np.isfinite(result).all() for result in results)
         # Three steps of four windows with three rewards each.
         assert results[2].numpy().sum() == 36
         return (
-            int(learner.vqvae_optimizer.iterations) - vqvae_before,
-            int(learner.dynamics_optimizer.iterations) - dynamics_before,
+            int(learner.vqvae_updates) - vqvae_before,
+            int(learner.dynamics_updates) - dynamics_before,
         )
 
     assert steps_taken(0) == (2, 3)  # steps 0 and 2
     assert steps_taken(3) == (1, 3)  # step 4
     # A group without a VQ-VAE step reports zeros for it.
-    vqvae, dynamics, _ = learner.joint_steps(windows[:1], frames[:1], tf.constant(7), SEED)
-    np.testing.assert_array_equal(vqvae, np.zeros(4))
+    vqvae, dynamics, _ = learner.joint_steps(windows[:1], tf.constant(7), SEED)
+    np.testing.assert_array_equal(vqvae, np.zeros(5))
     assert dynamics[0] > 0
     assert learner.joint_steps.experimental_get_tracing_count() == 1
+
+
+def test_joint_steps_in_one_group_or_in_two_see_the_same_observations(monkeypatch):
+    """Those of an update depend on its number alone, so a continued phase draws none again."""
+    windows, seen = tf.tile(WINDOWS[tf.newaxis], [4, 1]), []
+    for groups in ((0, 4), (0, 3, 4)):
+        learner = learner_of(build_config(DIFFERENCES | {"vqvae.update_interval": 1}))
+        drawn = tf.Variable(tf.zeros([4, 40], tf.int32))
+
+        def noting(steps, drawn=drawn, learner=learner):
+            drawn.scatter_nd_update([[learner.vqvae_updates]], [steps])
+            learner.vqvae_updates.assign_add(1)
+            return [tf.constant(1.0)] * 5
+
+        monkeypatch.setattr(learner, "vqvae_step", noting)
+        for first, end in itertools.pairwise(groups):
+            learner.joint_steps(windows[first:end], tf.constant(first), SEED)
+        seen.append(drawn.numpy())
+    whole, parts = seen
+    np.testing.assert_array_equal(whole, parts)
+    assert len(np.unique(whole, axis=0)) == 4
+    assert whole.min() == 0 and whole.max() == STEPS - 1  # 160 draws of 40
 
 
 RESTING = {"vqvae.update_interval": 0}
@@ -204,9 +239,8 @@ def test_a_resting_vqvae_does_not_move_while_the_dynamics_learn():
     parts = (learner.world_model.vqvae, learner.world_model.dynamics)
     vqvae_before, dynamics_before = (values_of(part.variables) for part in parts)
     windows = tf.tile(WINDOWS[tf.newaxis], [3, 1])
-    frames = tf.constant([[0, 1], [2, 3], [4, 5]])
-    vqvae, dynamics, confusion = learner.joint_steps(windows, frames, tf.constant(0), SEED)
-    np.testing.assert_array_equal(vqvae, np.zeros(4))
+    vqvae, dynamics, confusion = learner.joint_steps(windows, tf.constant(0), SEED)
+    np.testing.assert_array_equal(vqvae, np.zeros(5))
     assert np.isfinite(dynamics).all() and dynamics[0] > 0
     assert confusion.numpy().sum() == 36
     assert int(learner.vqvae_optimizer.iterations) == 0
@@ -215,7 +249,7 @@ def test_a_resting_vqvae_does_not_move_while_the_dynamics_learn():
         np.testing.assert_array_equal(variable, value)
     for variable, value in zip(parts[1].variables, dynamics_before, strict=True):
         assert largest_change(variable, value) > 0, variable.name
-    learner.warmup_steps(frames)  # alone it still learns
+    learner.warmup_steps(tf.constant([[0, 1], [2, 3], [4, 5]]))  # alone it still learns
     assert int(learner.vqvae_optimizer.iterations) == 3
 
 
@@ -256,7 +290,7 @@ def test_codes_held_train_the_dynamics_as_live_ones_do():
     results = []
     for differences in ({}, RESTING):
         learner = learner_of(build_config(DIFFERENCES | differences))
-        learner._replay.ended.assign(np.isin(np.arange(STEPS), [16]))
+        learner._replay.terminated.assign(np.isin(np.arange(STEPS), [16]))
         episodes = np.where(np.arange(STEPS) < 17, 0, 17)  # the fourth one reaches beyond an end
         learner._replay.episode_starts.assign(episodes)
         tell_frames_apart(learner)
@@ -319,7 +353,7 @@ def test_a_vqvae_step_minimises_the_weighted_reconstruction():
     plain, _ = vqvae.losses_of(observations, training=True)
     for variable, value in zip(vqvae.variables, state, strict=True):
         variable.assign(value)
-    reconstruction, commitment, _, _ = learner.vqvae_step(steps)
+    reconstruction, commitment, *_ = learner.vqvae_step(steps)
     assert abs(float(losses.reconstruction) / float(plain.reconstruction) - 1) > 0.5
     np.testing.assert_allclose(reconstruction, losses.reconstruction, rtol=1e-5)
     np.testing.assert_allclose(commitment, losses.commitment, rtol=1e-5)

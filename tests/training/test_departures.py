@@ -1,14 +1,18 @@
 """What departs from the paper, all at once, in a tiny session of Catch."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from smallwm_tf.training.session import PHASES, Session
 
 from smallwm_tf.runs import scores
-from tests.tiny_runs import experiment_for, look_over_the_shoulder, open_run, policy_of
+from tests.tiny_runs import (
+    experiment_for,
+    look_over_the_shoulder,
+    open_run,
+    perform,
+    policy_of,
+    start_run,
+)
 
 DEPARTURES = {
     "vqvae.pixel_margin": 0.05,
@@ -31,54 +35,53 @@ STAY, LEFT, RIGHT = range(3)
 def departures(tmp_path_factory):
     """One iteration up to its policy, which is replaced by a certain one before every look."""
     experiment = experiment_for(tmp_path_factory.mktemp("departures") / "run", DEPARTURES)
-    seen = SimpleNamespace(policies=[], rates=[], policy_rates=[], actor_is_fresh=[])
 
-    def be_certain(session, action: int) -> None:
-        layer = session.policy.logits
-        layer.kernel.assign(tf.zeros_like(layer.kernel))
-        layer.bias.assign(100.0 * tf.one_hot(action, 3))
+    def be_certain(policy, action: int) -> None:
+        policy.logits.kernel.assign(tf.zeros_like(policy.logits.kernel))
+        policy.logits.bias.assign(100.0 * tf.one_hot(action, 3))
 
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
-        look_over_the_shoulder(session, seen)
-        session.collect(1)
-        session.learn_world_model(1)
-        observations = session.replay.observations(tf.range(session.replay.size), 2)
-        seen.codes = session.world_model.vqvae.encode(observations).numpy()
-        seen.codes_held = session.learner._codes.numpy()[: session.replay.size]
-        seen.actions = session.replay.actions.numpy()[: session.replay.size]
-        seen.frames = session.replay.frames.numpy()[: session.replay.size]
-        seen.background = session.learner._background.numpy()
-        seen.counters = dict(session.counters)
-        seen.pixel_margin = session.world_model.vqvae.pixel_margin
-        session.dream.reset()
-        seen.first_state = tf.nest.flatten(session.dream.recurrent_state)
-        seen.dream_temperature = session.dream._temperature
-        seen.dream_rewards = session.dream.step(tf.zeros([4], tf.int32)).reward.numpy()
-        update = session.ppo.update
+    with open_run(experiment) as directory, pytest.MonkeyPatch.context() as monkeypatch:
+        run = start_run(experiment, directory)
+        seen = look_over_the_shoulder(run, monkeypatch)
+        agent = run.algorithm
+        perform(run, "collect", "learn_world_model")
+        observations = run.replay.observations(tf.range(run.replay.size), 2)
+        seen.codes = agent.world_model.encode(observations).numpy()
+        seen.codes_held = agent.world_model_learner._codes.numpy()[: run.replay.size]
+        seen.actions = run.replay.actions.numpy()[: run.replay.size]
+        seen.frames = run.replay.frames.numpy()[: run.replay.size]
+        seen.background = agent.world_model_learner._background.numpy()
+        seen.vqvae_updates = int(agent.world_model_learner.vqvae_updates)
+        seen.dynamics_updates = int(agent.world_model_learner.dynamics_updates)
+        seen.pixel_margin = agent.world_model.vqvae.pixel_margin
+        agent.dream.reset()
+        seen.first_state = tf.nest.flatten(agent.dream._dreams.recurrent)
+        seen.dream_settings = agent.dream._dreamer.settings
+        seen.dream_rewards = agent.dream.step(tf.zeros([4], tf.int32)).reward.numpy()
+        update, seen.policy_rates = agent.policy_learner.update, []
 
-        def update_and_replace(pair, number):
-            seen.policy_rates.append(float(session.ppo_optimizer.learning_rate))
-            values = update(pair, number)
-            be_certain(session, (STAY, RIGHT, LEFT)[number])
+        def update_and_replace(pair, number, rate):
+            seen.policy_rates.append(rate)
+            values = update(pair, number, rate)
+            be_certain(agent.policy, (STAY, RIGHT, LEFT)[number])
             return values
 
-        session.ppo.update = update_and_replace
-        be_certain(session, STAY)
-        session.learn_policy(1)
-        seen.policy = policy_of(session)
-        session.evaluate(1)
-        seen.was_evaluated = (run.path / "scores.json").exists()
-        session.evaluate(2)
-        seen.scores = scores.read_scores(run.path / "scores.json")
-        seen.lines = session.metrics.read()
-        session.close()
+        agent.policy_learner.update = update_and_replace
+        be_certain(agent.policy, STAY)
+        perform(run, "learn_policy")
+        seen.policy = policy_of(run)
+        perform(run, "evaluate")
+        seen.was_evaluated = (directory.path / "scores.json").exists()
+        perform(run, "evaluate", iteration=2)
+        seen.scores = scores.read_scores(directory.path / "scores.json")
+        seen.lines = run.metrics.read()
+        run.close()
     return seen
 
 
 def test_a_resting_vqvae_is_encoded_after_its_warm_up(departures):
-    assert departures.counters["vqvae_steps"] == 10
-    assert departures.counters["dynamics_steps"] > 0
+    assert departures.vqvae_updates == 10
+    assert departures.dynamics_updates > 0
     np.testing.assert_array_equal(departures.codes_held, departures.codes)
     assert len(np.unique(departures.codes)) > 1
     median = np.median(departures.frames, axis=0) / 255
@@ -89,7 +92,13 @@ def test_only_the_last_iteration_of_two_is_evaluated_at_an_interval_of_three(dep
     assert not departures.was_evaluated
     assert [entry["iteration"] for entry in departures.scores] == [2]
     phases = [line["phase"] for line in departures.lines if line["event"] == "phase"]
-    assert phases == [*PHASES, "evaluate"]  # one without work is a phase nevertheless
+    assert phases == [
+        "collect",
+        "learn_world_model",
+        "learn_policy",
+        "evaluate",
+        "evaluate",
+    ]  # one without work is a phase nevertheless
 
 
 def test_random_actions_are_repeated_as_configured(departures):
@@ -97,7 +106,7 @@ def test_random_actions_are_repeated_as_configured(departures):
 
 
 def test_models_and_dreams_are_built_as_configured(departures):
-    assert departures.dream_temperature == 0.5
+    assert departures.dream_settings == (0.5, 2, "expected")
     assert departures.pixel_margin == 0.05
     assert max(np.abs(part).max() for part in departures.first_state) > 0
     assert np.all(np.abs(departures.dream_rewards) < 1)
@@ -113,7 +122,8 @@ def test_a_policy_that_earned_less_in_the_end_is_not_the_one_kept(departures):
     staying, right, left = (line["real"] for line in checks)
     assert staying == right > left  # what Catch pays them does not depend on chance
     assert [line["kept"] for line in checks] == [True, True, False]
-    assert departures.actor_is_fresh == [True] * 4
+    for played, policy in zip(departures.players[:3], departures.policies, strict=True):
+        np.testing.assert_array_equal(played[-1], policy[-1])
     for value, best in zip(departures.policy, departures.policies[1], strict=True):
         np.testing.assert_array_equal(value, best)
     promise = next(line for line in departures.lines if line["event"] == "promise")

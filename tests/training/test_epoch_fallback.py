@@ -2,42 +2,50 @@
 
 import numpy as np
 import pytest
-from smallwm_tf.training.session import Session
 
 from smallwm_tf.judging.held_out import OneStep
 from smallwm_tf.runs.stop_request import Stopped
-from smallwm_tf.training.world_model_phase import train_world_model
-from tests.tiny_runs import experiment_for, open_run
+from tests.tiny_runs import experiment_for, open_run, perform, start_run
 
 COPYING = 0.5
-SETTINGS = {"dynamics.epochs": "(3,1)", "dynamics.epoch_fallback": "true"}
+SETTINGS = {
+    "dynamics.epochs": "(3,1)",
+    "dynamics.epoch_fallback": "true",
+    "vqvae.update_interval": 0,
+}
 
 
 def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
     """Trains a world model whose epochs are said to be so accurate.
 
-    Returns the weights after each epoch that was measured here, those in the end, and the lines.
+    Returns variables, moments included, after each epoch that was measured here, those in the end,
+    and the lines.
     """
     experiment = experiment_for(path, settings)
     epochs = []
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
+        learner = run.algorithm.world_model_learner
+
+        def variables():
+            parts = (learner.world_model, learner.dynamics_optimizer, learner.reward_optimizer)
+            return [variable.numpy() for part in parts for variable in part.variables]
 
         def measure():
-            epochs.append([variable.numpy() for variable in session.world_model.variables])
-            number = sum(line["event"] == "epoch" for line in session.metrics.read())
+            epochs.append(variables())
+            number = sum(line["event"] == "epoch" for line in run.metrics.read())
             if number + 2 == stop_in_epoch:
-                session.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
-            accuracy = accuracies[number]
-            return OneStep(1.0, accuracy, COPYING, 1.0, np.zeros([3, 3]), np.zeros(3))
+                run.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
+            return OneStep(1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), np.zeros(3))
 
         place = "smallwm_tf.training.world_model_phase.one_step_measure"
         monkeypatch.setattr(place, lambda *_: measure)
-        session.collect(1)
-        train_world_model(session, 1)  # the phase without its judging, which takes longer
-        final = [variable.numpy() for variable in session.world_model.variables]
-        lines = session.metrics.read()
-        session.close()
+        perform(run, "collect")
+        run.algorithm.phases[1].learn(run, 1)  # the phase without its judging, which takes longer
+        final, lines = variables(), run.metrics.read()
+        updates = [line["step"] for line in lines if line["event"] == "dynamics"]
+        assert int(learner.dynamics_updates) == updates[-1]  # counted on, whatever was kept
+        run.close()
     return epochs, final, lines
 
 
@@ -85,12 +93,11 @@ def test_without_it_the_last_epoch_stays_and_nothing_is_measured(tmp_path, monke
 
 def test_what_is_measured_is_what_the_judge_measures(tmp_path):
     experiment = experiment_for(tmp_path / "run", SETTINGS)
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
-        session.collect(1)
-        session.learn_world_model(1)
-        lines = session.metrics.read()
-        session.close()
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
+        perform(run, "collect", "learn_world_model")
+        lines = run.metrics.read()
+        run.close()
     *_, last = epochs = [line for line in lines if line["event"] == "epoch"]
     (judged,) = (line for line in lines if line["event"] == "held_out")
     names = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")

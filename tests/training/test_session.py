@@ -1,37 +1,54 @@
 """The whole loop on Catch at a tiny size: stopped in the middle, opened again, run to its end."""
 
 import json
+import pathlib
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from smallwm_tf.training.session import PHASES, Session
 
+from smallwm_tf.runs.scores import read_scores
 from smallwm_tf.train import train
-from tests.tiny_runs import experiment_for, look_over_the_shoulder, open_run, policy_of
+from smallwm_tf.training.run import Run
+from tests.tiny_runs import (
+    experiment_for,
+    look_over_the_shoulder,
+    open_run,
+    perform,
+    policy_of,
+    start_run,
+)
+
+PHASES = ["collect", "learn_world_model", "learn_policy", "evaluate"]
 
 
-def snapshot(session: Session) -> SimpleNamespace:
-    """Copies of everything that a continued session must have."""
-    modules = (session.world_model.vqvae, session.world_model.dynamics, session.policy)
+def snapshot(run: Run) -> SimpleNamespace:
+    """Copies of everything that a continued run must have."""
+    agent = run.algorithm
+    modules = (agent.world_model.vqvae, agent.world_model.dynamics, agent.policy)
+    learner = agent.world_model_learner
     optimizers = (
-        session.learner.vqvae_optimizer,
-        session.learner.dynamics_optimizer,
-        session.learner.reward_optimizer,
-        session.ppo.agent._optimizer,
+        learner.vqvae_optimizer,
+        learner.dynamics_optimizer,
+        learner.reward_optimizer,
+        agent.policy_learner.optimizer,
     )
     return SimpleNamespace(
         weights=[v.numpy() for module in modules for v in module.variables],
         moments=[v.numpy() for optimizer in optimizers for v in optimizer.variables],
         # Behind the steps held there is room, whose content means nothing.
-        replay=[v.numpy()[: session.replay.size] for v in session.replay.variables if v.shape.rank],
-        replay_size=session.replay.size,
-        counters=dict(session.counters),
-        phases_done=session.phases_done,
-        episode_return=session.collector.episode_return,
-        observation=session.game.current_time_step().observation.copy(),
-        num_lines=session.metrics.num_lines,
+        replay=[v.numpy()[: run.replay.size] for v in run.replay.variables if v.shape.rank],
+        replay_size=run.replay.size,
+        vqvae_updates=int(learner.vqvae_updates),
+        dynamics_updates=int(learner.dynamics_updates),
+        policy_updates=int(agent.policy_learner.num_updates),
+        phases_done=run.phases_done,
+        policies_trained=run.policies_trained,
+        episode_return=run.collector.episode_return,
+        observation=run.game.current_time_step().observation.copy(),
+        num_lines=run.metrics.num_lines,
     )
 
 
@@ -46,51 +63,56 @@ def assert_same(one: SimpleNamespace, other: SimpleNamespace) -> None:
             np.testing.assert_array_equal(left, right, err_msg=name)
 
 
+def assert_equal(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """What happened in three sessions on one run directory."""
+    """What happened while one run was opened three times."""
     path = tmp_path_factory.mktemp("session") / "run"
     experiment = experiment_for(path)
-    seen = SimpleNamespace(
-        path=path, experiment=experiment, policies=[], rates=[], actor_is_fresh=[]
-    )
 
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
-        look_over_the_shoulder(session, seen)
-        seen.fresh = snapshot(session)
-        session.collect(1)
-        session.learn_world_model(1)
-        seen.stopped = snapshot(session)
+    with open_run(experiment) as directory, pytest.MonkeyPatch.context() as monkeypatch:
+        run = start_run(experiment, directory)
+        watched = look_over_the_shoulder(run, monkeypatch)
+        fresh = snapshot(run)
+        perform(run, "collect", "learn_world_model")
+        stopped = snapshot(run)
         # A kill in the middle of the next phase: work done and lines written, nothing saved.
-        session.policy.logits.bias.assign_add(tf.ones_like(session.policy.logits.bias))
-        session.ppo_updates += 1
-        session.metrics.write("ppo", 1, 1, dream_return=99.0)
-        session.close()
+        run.algorithm.policy.logits.bias.assign_add(tf.ones_like(run.algorithm.policy.logits.bias))
+        run.algorithm.policy_learner.num_updates.assign_add(1)
+        run.metrics.write("ppo", 1, 1, dream_return=99.0)
+        run.close()
+        rates = watched.rates
 
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
-        look_over_the_shoulder(session, seen)
-        seen.reopened = snapshot(session)
-        session.collect(1)
-        session.learn_world_model(1)
-        seen.after_skipping = snapshot(session)
-        session.learn_policy(1)
-        seen.first_policy = policy_of(session)
-        session.evaluate(1)
-        for name in PHASES:
-            getattr(session, name)(2)
-        seen.finished = snapshot(session)
-        seen.last_policy = policy_of(session)
-        seen.last_rate = float(session.learner.vqvae_optimizer.lr)
-        seen.vqvae_steps_taken = int(session.learner.vqvae_optimizer.iterations)
-        seen.dynamics_steps_taken = int(session.learner.dynamics_optimizer.iterations)
-        session.close()
+    with open_run(experiment) as directory, pytest.MonkeyPatch.context() as monkeypatch:
+        run = start_run(experiment, directory)
+        seen = look_over_the_shoulder(run, monkeypatch)
+        seen.path, seen.experiment, seen.fresh, seen.stopped = path, experiment, fresh, stopped
+        seen.rates += rates
+        seen.reopened = snapshot(run)
+        perform(run, "collect", "learn_world_model")
+        seen.after_skipping = snapshot(run)
+        seen.policy_before = policy_of(run)
+        perform(run)
+        seen.first_policy = policy_of(run)
+        perform(run, iteration=2)
+        seen.finished = snapshot(run)
+        seen.last_policy = policy_of(run)
+        learner = run.algorithm.world_model_learner
+        seen.last_rate = float(learner.vqvae_optimizer.learning_rate)
+        seen.steps_taken = {
+            "vqvae_updates": int(learner.vqvae_optimizer.iterations),
+            "dynamics_updates": int(learner.dynamics_optimizer.iterations),
+        }
+        run.close()
 
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
-        seen.reopened_at_the_end = snapshot(session)
-        session.close()
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
+        seen.reopened_at_the_end = snapshot(run)
+        run.close()
 
     seen.lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return seen
@@ -104,8 +126,7 @@ def test_the_first_phases_changed_what_they_should(story):
         for a, b in zip(story.fresh.weights, story.stopped.weights, strict=True)
     ]
     assert sum(changed) > 0.7 * len(changed)  # world model yes, policy no
-    assert story.stopped.counters["ppo_updates"] == 0
-    assert story.stopped.counters["dynamics_steps"] > 0
+    assert story.stopped.policy_updates == 0 < story.stopped.dynamics_updates
 
 
 def test_a_second_session_continues_from_the_last_finished_phase(story):
@@ -139,10 +160,10 @@ def test_no_line_of_metrics_is_there_twice_and_none_of_the_killed_phase(story):
 
 
 def test_counters_tell_how_often_the_optimizers_stepped(story):
-    counters = story.finished.counters
-    assert counters["ppo_updates"] == 3 + 1
-    assert counters["dynamics_steps"] == story.dynamics_steps_taken
-    assert counters["vqvae_steps"] == story.vqvae_steps_taken
+    assert story.finished.policy_updates == 3 + 1
+    assert story.finished.policies_trained == 2
+    for name, count in story.steps_taken.items():
+        assert getattr(story.finished, name) == count
 
 
 def test_the_vqvae_steps_alone_after_every_collection_and_beside_the_dynamics(story):
@@ -156,7 +177,7 @@ def test_the_vqvae_steps_alone_after_every_collection_and_beside_the_dynamics(st
         taken = max(line["step"] for line in lines if line["iteration"] == iteration) - last
         steps += -(-taken // config.vqvae.update_interval)  # the first of every eight
         last += taken
-    assert story.finished.counters["vqvae_steps"] == steps
+    assert story.finished.vqvae_updates == steps
     first, later = ({rate for size, rate in story.rates if size == n} for n in (50, 64))
     assert list(first) == pytest.approx([config.vqvae.warmup_learning_rate])
     assert list(later) == pytest.approx([config.vqvae.learning_rate])
@@ -170,7 +191,11 @@ def test_every_second_update_the_real_game_is_looked_at_and_the_best_policy_kept
     # At the beginning, after every second update, and in the end.
     assert moments == [(1, 0), (1, 2), (1, 3), (2, 3), (2, 4)]
     assert len(story.policies) == len(checks)
-    assert story.actor_is_fresh == [True] * (len(checks) + 2)  # and at the two promises
+    # Checks and the promise after them were played by these policies.
+    expected = [*story.policies[:3], story.first_policy, *story.policies[3:], story.last_policy]
+    assert len(story.players) == len(expected)
+    for played, policy in zip(story.players, expected, strict=True):
+        assert_equal(played, policy)
     for iteration, policy in ((1, story.first_policy), (2, story.last_policy)):
         best, kept_policy = -np.inf, None
         for line, weights in zip(checks, story.policies, strict=True):
@@ -178,8 +203,13 @@ def test_every_second_update_the_real_game_is_looked_at_and_the_best_policy_kept
                 assert line["kept"] == (line["real"] >= best)
                 best = max(best, line["real"])
                 kept_policy = weights if line["kept"] else kept_policy
-        for a, b in zip(policy, kept_policy, strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert_equal(policy, kept_policy)
+
+
+def test_moments_are_those_of_the_policy_from_before_the_phase(story):
+    assert len(story.finders) == 2
+    for found, policy in zip(story.finders, (story.policy_before, story.first_policy), strict=True):
+        assert_equal(found, policy)
 
 
 def test_the_replay_holds_every_step_and_its_files_too(story):
@@ -195,11 +225,7 @@ def test_the_replay_holds_every_step_and_its_files_too(story):
 
 
 def test_scores_and_figures_are_written_after_each_iteration(story):
-    text = (story.path / "scores.json").read_text()
-    assert "NaN" not in text
-    entries = (
-        [e for e in json.loads(text)["evaluations"]] if text.startswith("{") else json.loads(text)
-    )
+    entries = read_scores(story.path / "scores.json")
     assert [e["iteration"] for e in entries] == [1, 2]
     for entry, size in zip(entries, (50, 64), strict=True):
         assert entry["num_episodes"] == 2 and len(entry["returns"]) == 2
@@ -234,12 +260,38 @@ def test_training_a_finished_run_again_changes_nothing(story, capsys):
     assert "Catch" in capsys.readouterr().out
 
 
+def test_every_logged_name_is_documented_and_every_documented_one_is_logged(story):
+    documented = documented_metrics()
+    logged: dict[str, set[str]] = {}
+    for line in story.lines:
+        names = set(line) - {"event", "iteration", "step", "time"}
+        logged.setdefault(line["event"], set()).update(names)
+    assert set(logged) == set(documented) - {"epoch"}  # see test_epoch_fallback
+    for event, names in logged.items():
+        general = {re.sub(r"_\d+$", "_<h>", name) for name in names}
+        general = {
+            re.sub(r"^(reward_.*)_(negative|zero|positive)$", r"\1_<class>", n) for n in general
+        }
+        assert general == documented[event], event
+
+
+def documented_metrics() -> dict[str, set[str]]:
+    """Event to names, from the first columns of the tables of docs/metrics.md."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    found = {}
+    for section in page.split("\n## ")[1:]:
+        event = re.match(r"`(\w+)`", section)[1]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        found[event] = set(re.findall(r"`([\w<>]+)`", " ".join(rows)))
+    return found
+
+
 def test_a_value_that_is_not_finite_stops_the_run_and_is_recorded(tmp_path):
     experiment = experiment_for(tmp_path / "run")
-    with open_run(experiment) as run:
-        session = Session(experiment, run)
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
         with pytest.raises(FloatingPointError, match="ppo: policy_loss is not finite in iterat"):
-            session.log("ppo", 1, 1, {"policy_loss": float("nan"), "value_loss": 1.0})
-        lines = session.metrics.read()
-        session.close()
+            run.log("ppo", 1, 1, {"policy_loss": float("nan"), "value_loss": 1.0})
+        lines = run.metrics.read()
+        run.close()
     assert lines[-1]["policy_loss"] is None and lines[-1]["value_loss"] == 1.0
