@@ -46,6 +46,8 @@ def valid_settings(draw):
     at_most("dynamics.context_steps", drawn["dynamics.window_length"] - 1)
     at_most("dynamics.windows_per_batch", first // drawn["dynamics.window_length"])
     at_most("vqvae.batch_size", first)
+    if drawn["dynamics.epoch_fallback"]:
+        drawn["vqvae.update_interval"] = 0
     at_most("dream.horizon", 20)
     drawn["game.max_episode_steps"] = draw(st.integers(drawn["dream.horizon"], 100))
     at_most("ppo.minibatch_size", drawn["dream.num_dreams"] * drawn["dream.horizon"])
