@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.actor import Actor
+from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.learning.adam import Adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
@@ -40,17 +40,22 @@ class Data(NamedTuple):
     frames: np.ndarray  # uint8 [n, 96, 96]
     actions: np.ndarray
     rewards: np.ndarray
-    ended: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    lost_life: np.ndarray
 
 
 def random_data(steps: int = _REPLAY_STEPS, seed: int = 0) -> Data:
     """Random steps in episodes of about 500."""
     generator = np.random.default_rng(seed)
+    never = np.zeros(steps, bool)
     return Data(
         generator.integers(0, 256, (steps, 96, 96), dtype=np.uint8),
         generator.integers(0, NUM_ACTIONS, steps).astype(np.int32),
         generator.integers(-1, 2, steps).astype(np.float32),
         generator.random(steps) < 0.002,
+        never,
+        never,
     )
 
 
@@ -77,7 +82,7 @@ class OurWorkloads:
         lookup = self.world_model.vqvae.quantizer.lookup
         agent = make_agent(dream, self.policy, lookup, optimizer, config)
         self.ppo = PPOLearner(dream, agent, config)
-        self.actor = Actor(self.world_model.vqvae, self.policy)
+        self.agent = PolicyAgent(self.world_model.vqvae, self.policy)
 
     def all(self) -> list[Work]:
         """Every piece of work, compiled at its first call."""
@@ -136,7 +141,7 @@ class OurWorkloads:
                 "encode + act, batch 1",
                 1,
                 "actions/s",
-                lambda: self.actor.act(single, 1.0, seed, 0),
+                lambda: self.agent.act(single, (), seed, 0),
             ),
             Work(
                 "exported SavedModel, encode + act, batch 1",

@@ -2,8 +2,8 @@
 
 The schedule has the paper's shape: most of the world model's training in the first iteration, less
 in each later one, as the replay grows; most of the policy's in the last. No policy is chosen by
-playing, so the interactions are the paper's to the last one. `--dry_run` says what it takes on the
-machine at hand.
+playing; 48,000 held-out steps choose among epochs, where predictions are worse than copying, and
+nothing learns from them. `--dry_run` says what it takes on the machine at hand.
 """
 
 import ml_collections

@@ -99,6 +99,14 @@ def choose_keras_2() -> None:
     notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
 
 
+def is_importable(module: str) -> bool:
+    """Whether a module is installed; loads at most the packages around it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def started_as_command() -> str | None:
     """The module's name if this import happens because of `python -m smallwm_tf.<command>`.
 
@@ -127,7 +135,7 @@ def _check_keras_generation() -> None:
 def _problem(requirement: str, module: str) -> str | None:
     """Says what is wrong with one requirement, or None."""
     name, bounds = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
-    if not _is_importable(module):
+    if not is_importable(module):
         return f"{name} is missing"
     try:
         version = importlib.metadata.version(name)
@@ -136,13 +144,6 @@ def _problem(requirement: str, module: str) -> str | None:
     if _satisfies(version, bounds):
         return None
     return f"{name} {version} is installed but {bounds} is needed"
-
-
-def _is_importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _satisfies(version: str, bounds: str) -> bool:

@@ -5,7 +5,6 @@ Loads nothing of the package that a wrong installation could break; every check 
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smallwm_tf import _requirements
+from smallwm_tf.experiment.messages import one_line
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _LEAST_MEMORY = 3e9  # bytes that the smallest real run takes
@@ -54,8 +54,8 @@ def examine(game: str, folder: Path) -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:  # one broken part must not hide the others
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            yield Finding(WRONG, topic, reason, "install again: pip install -e . --force-reinstall")
+            remedy = "install again: pip install -e . --force-reinstall"
+            yield Finding(WRONG, topic, one_line(error, 300), remedy)
 
 
 def _examine_python() -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def _examine_packages() -> Iterator[Finding]:
 
 def _examine_extras() -> Iterator[Finding]:
     for module, command in (("flask", "play"),):
-        if importlib.util.find_spec(module) is None:
+        if not _requirements.is_importable(module):
             yield Finding(
                 NOTE,
                 "extras",

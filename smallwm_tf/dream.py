@@ -4,15 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    check_writable,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
+from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.dream"
 _EXAMPLES = """
@@ -30,20 +25,13 @@ examples:
 """
 
 
-def _temperature(text: str) -> float:
-    return 0.0 if text.strip() in ("0", "0.0") else positive_number(100.0)(text)
-
-
-_temperature.__name__ = "number"
-
-
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
     flags = _parse(sys.argv[1:])
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.figures import run_figures as pictures
         from smallwm_tf.viewing import dreams as dream_viewing
 
@@ -101,26 +89,32 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="directory (default: <run_dir>/dreams, or dreams)")
     parser.add_argument(
         "--start",
-        type=whole_number(0, 1_000_000),
+        type=number(int, Interval(0, 1_000_000)),
         action="append",
         help="real step from which to dream; may be repeated (default: three random ones)",
     )
     parser.add_argument(
-        "--horizon", type=whole_number(1, 1000), default=50, help="steps of a dream (default 50)"
+        "--horizon",
+        type=number(int, Interval(1, 1000)),
+        default=50,
+        help="steps of a dream (default 50)",
     )
     parser.add_argument(
         "--temperature",
-        type=_temperature,
+        type=number(float, Interval(0, 100)),
         action="append",
         help="divides the logits of drawn codes, 0 takes the most probable ones; may be repeated "
         "(default: the run's)",
     )
     parser.add_argument(
-        "--steps", type=whole_number(10, 100_000), default=1000, help="real steps (default 1000)"
+        "--steps",
+        type=number(int, Interval(10, 100_000)),
+        default=1000,
+        help="real steps (default 1000)",
     )
     parser.add_argument(
         "--num_starts",
-        type=whole_number(1, 10_000),
+        type=number(int, Interval(1, 10_000)),
         default=32,
         help="starts behind the figures by horizon (default 32)",
     )

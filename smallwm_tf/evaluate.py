@@ -5,15 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    check_writable,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
+from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -32,23 +27,19 @@ def main() -> None:
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
-        from smallwm_tf.deployment.export_directory import open_agent
+        from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.runs.files import write_json
         from smallwm_tf.viewing.playing import film_episode, score
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         temperature = 0.0 if flags.greedy else flags.temperature
-        agent = agent.with_settings(
-            flags.seed,
-            evaluation__num_episodes=flags.episodes,
-            evaluation__temperature=temperature,
-        )
-        result = score(agent, with_random_policy=not flags.norandom)
+        result = score(agent, temperature=temperature, with_random_policy=not flags.norandom)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
         if out:
             write_json(out, result)
         if flags.video:
-            film_episode(agent, flags.video, flags.video_steps)
+            film_episode(agent, flags.video, flags.video_steps, temperature)
     if flags.json:
         print(json.dumps(result))
     else:
@@ -87,18 +78,25 @@ def _parse(words: list[str]):
     parser = CommandParser("evaluate", "Scores a trained agent in the real game.", _EXAMPLES)
     parser.add_agent_flags()
     parser.add_argument(
-        "--episodes", type=whole_number(1, 100_000), help="episodes (default: the run's, 32)"
+        "--episodes",
+        type=number(int, Interval(1, 100_000)),
+        help="episodes (default: the run's, 32)",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--greedy", action="store_true", help="always the most probable action")
     how.add_argument(
-        "--temperature", type=positive_number(100.0), help="divides the logits (default: the run's)"
+        "--temperature",
+        type=number(float, Interval(0, 100, open_low=True)),
+        help="divides the logits (default: the run's)",
     )
     parser.add_argument("--norandom", action="store_true", help="do not score the random policy")
     parser.add_argument("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
     parser.add_argument("--video", type=Path, help="film an episode into a .gif or .mp4 file")
     parser.add_argument(
-        "--video_steps", type=whole_number(1, 27_000), default=500, help="at most (default 500)"
+        "--video_steps",
+        type=number(int, Interval(1, 27_000)),
+        default=500,
+        help="at most (default 500)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     flags = parser.parse_args(words)

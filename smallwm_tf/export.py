@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from smallwm_tf.cli.flags import CommandParser, check_writable, one_line_errors
+from smallwm_tf.cli.errors import check_writable, one_line_errors
+from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.export"
@@ -47,7 +48,7 @@ def main() -> None:
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.export_directory import write_export
-        from smallwm_tf.deployment.trained_agent import load_run
+        from smallwm_tf.deployment.opening import load_run
 
         agent = load_run(flags.run_dir, flags.unfinished, convolution="direct")
         metadata = write_export(agent, flags.out, flags.world_model, flags.tf_agents, flags.float16)

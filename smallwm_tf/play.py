@@ -2,20 +2,16 @@
 
 import contextlib
 import errno
-import importlib.util
 import logging
 import socket
 import sys
 import webbrowser
 
-from smallwm_tf.cli.flags import (
-    CommandParser,
-    one_line_errors,
-    positive_number,
-    whole_number,
-)
+from smallwm_tf._requirements import is_importable
+from smallwm_tf.cli.errors import one_line_errors, refuse
+from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
-from smallwm_tf.cli.train_flags import refuse
+from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -33,7 +29,7 @@ can connect. In Colab, run this in a cell first, then the command in the next on
 def main() -> None:
     """Reads the command line and serves until Ctrl-C."""
     flags = _parse(sys.argv[1:])
-    missing = [name for name in ("flask", "werkzeug") if not _is_installed(name)]
+    missing = [name for name in ("flask", "werkzeug") if not is_importable(name)]
     if missing:
         refuse(
             f"{' and '.join(missing)}: not installed; run: "
@@ -45,7 +41,7 @@ def main() -> None:
         load_tensorflow()
 
         with one_line_errors(_COMMAND):
-            from smallwm_tf.deployment.export_directory import open_agent
+            from smallwm_tf.deployment.opening import open_agent
             from smallwm_tf.viewing.dream_session import DreamSession
 
             agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
@@ -88,22 +84,18 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
-
-
 def _parse(words: list[str]):
     parser = CommandParser("play", "Plays inside the dream of a trained agent.", _EXAMPLES)
     parser.add_agent_flags()
     parser.add_argument(
-        "--port", type=whole_number(0, 65_535), default=8600, help="default 8600; 0: any free one"
+        "--port",
+        type=number(int, Interval(0, 65_535)),
+        default=8600,
+        help="default 8600; 0: any free one",
     )
     parser.add_argument(
         "--temperature",
-        type=positive_number(100.0),
+        type=number(float, Interval(0, 100, open_low=True)),
         help="divides the logits of dreamed codes (default: the run's)",
     )
     parser.add_argument("--nobrowser", action="store_true", help="open no web browser")

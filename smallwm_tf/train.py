@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 
-from smallwm_tf.cli.flags import one_line_errors
+from smallwm_tf.cli.errors import one_line_errors
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
@@ -27,23 +27,24 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     """
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.training.estimate import describe
-    from smallwm_tf.training.session import Session
+    from smallwm_tf.training.run import Run
+    from smallwm_tf.training.world_model_agent import WorldModelAgent
 
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
         experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
-    ) as run:
+    ) as directory:
         for line in report.lines():
             say(line)
-        for change in run.changes:
+        for change in directory.changes:
             say(f"note: {change}")
-        session = Session(experiment, run, stop)
-        with contextlib.closing(session):
+        with contextlib.closing(Run(experiment, directory, WorldModelAgent, stop)) as run:
             for iteration in range(1, experiment.config.collection.num_iterations + 1):
-                session.collect(iteration)
-                session.learn_world_model(iteration)
-                session.learn_policy(iteration)
-                session.evaluate(iteration)
+                # Collect, learn the world model, learn the policy in its dreams, evaluate.
+                for phase in run.algorithm.phases:
+                    if run.begin(phase, iteration):
+                        phase.perform(run, iteration)
+                        run.finish(phase, iteration)  # saves
 
 
 def main() -> None:

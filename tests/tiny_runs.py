@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+from smallwm_tf.training.session import Session
 
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.runs.run_directory import RunDirectory
-from smallwm_tf.training.session import Session
 
 SETTINGS = {
     "game.num_stacked_frames": 2,

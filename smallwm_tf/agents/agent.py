@@ -9,7 +9,8 @@ class Agent(Protocol):
     """Chooses actions for games that are played side by side; never changes once it is made.
 
     What an agent remembers of an episode lies in a state that whoever plays hands back to it: a
-    nest of arrays whose first axis counts the games, so that those still running can be picked.
+    nest of NumPy arrays whose first axis counts the games, so that those still running can be
+    picked. Without a memory it is an empty tuple.
     """
 
     def begin(self, num_games: int) -> Any:

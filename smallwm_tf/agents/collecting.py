@@ -1,24 +1,35 @@
-"""Playing the real game: collecting steps for the replay, and evaluating the policy."""
+"""Collecting real steps for the replay."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from smallwm_tf.agents.actor import Actor
-from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.agents.agent import Agent
+from smallwm_tf.agents.playing import play_steps
+from smallwm_tf.experiment.randomness import seed_pair
+from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.games.frame_source import State
 from smallwm_tf.games.real_game import RealGame
 
 
 class Collected(NamedTuple):
-    """Consecutive real steps, as ``Replay.append`` wants them, and the episodes they finished."""
+    """Consecutive real steps, and what else there was to note."""
 
     frames: np.ndarray  # uint8 [n, 96, 96]
     actions: np.ndarray  # int32 [n]
     rewards: np.ndarray  # float32 [n], raw
-    ended: np.ndarray  # bool [n]
-    episode_returns: list[float]
+    terminated: np.ndarray  # bool [n]
+    truncated: np.ndarray  # bool [n]
+    lost_life: np.ndarray  # bool [n]
+    episode_returns: list[float]  # of the episodes that ended
+    states: list[State]  # of the game, before the steps 0, state_interval, 2·state_interval, …
+
+    def steps(self) -> dict[str, np.ndarray]:
+        """The steps alone: the arguments of ``Replay.append``, and what a replay file holds."""
+        names = ("frames", "actions", "rewards", "terminated", "truncated", "lost_life")
+        return {name: getattr(self, name) for name in names}
 
 
 class Collector:
@@ -26,129 +37,55 @@ class Collector:
 
     Args:
       game: the real game; its episode goes on where the last collection left it.
-      actor: draws the actions.
 
     Attributes:
       episode_return: raw return of the running episode so far.
     """
 
-    def __init__(self, game: RealGame, actor: Actor):
+    def __init__(self, game: RealGame):
         self._game = game
-        self._actor = actor
         self.episode_return = 0.0
 
     def collect(
         self,
+        agent: Agent,
         num_steps: int,
-        temperature: float | None,
-        seed: int,
-        iteration: int,
-        on_steps: Callable[[int], None],
-        purpose: str = "collect",
-        repeat_probability: float = 0.0,
+        seed_path: tuple[int | str, ...],
+        on_steps: Callable[[int], None] = lambda count: None,
+        state_interval: int | None = None,
     ) -> Collected:
         """Plays ``num_steps`` steps.
 
         Args:
+          agent: chooses the actions.
           num_steps: how many.
-          temperature: divides the policy's logits; None plays uniformly random actions.
-          seed: of the run.
-          iteration: keeps the random numbers of collections apart.
-          on_steps: called with the number of steps since its last call.
-          purpose: keeps the random numbers of different plays apart.
-          repeat_probability: chance that a random action is the last one once more.
+          seed_path: of the random numbers, see ``randomness.seed_pair``.
+          on_steps: called with the number of steps since its last call; may raise to stop.
+          state_interval: see ``play_steps``.
         """
-        game = self._game
-        random = generator(seed, purpose, iteration)
-        random_actions = random.integers(game.num_actions, size=num_steps)
-        is_new = random.random(num_steps) >= repeat_probability
-        is_new[:1] = True
-        random_actions = random_actions[np.maximum.accumulate(np.arange(num_steps) * is_new)]
-        pair = seed_pair(seed, purpose, iteration)
-        first = game.current_time_step()
-        height, width = first.observation.shape[:2]
-        frames = np.empty([num_steps, height, width], np.uint8)
-        actions = np.empty([num_steps], np.int32)
-        rewards = np.empty([num_steps], np.float32)
-        ended = np.empty([num_steps], bool)
-        episode_returns = []
-        time_step = first
-        for step in range(num_steps):
-            if temperature is None:
-                action = random_actions[step]
-            else:
-                observation = time_step.observation[np.newaxis]
-                action = self._actor.act(observation, temperature, pair, step)[0]
-            frames[step] = time_step.observation[..., -1]
-            actions[step] = action
-            time_step = game.step(np.int32(action))
-            rewards[step] = time_step.reward
-            ended[step] = time_step.is_last()
-            self.episode_return += float(time_step.reward)
-            if time_step.is_last():
-                episode_returns.append(self.episode_return)
+        collected = Collected(
+            frames=np.empty([num_steps, FRAME_SIZE, FRAME_SIZE], np.uint8),
+            actions=np.empty([num_steps], np.int32),
+            rewards=np.empty([num_steps], np.float32),
+            terminated=np.empty([num_steps], bool),
+            truncated=np.empty([num_steps], bool),
+            lost_life=np.empty([num_steps], bool),
+            episode_returns=[],
+            states=[],
+        )
+        steps = play_steps(self._game, agent, seed_pair(*seed_path), state_interval)
+        for number, step in enumerate(itertools.islice(steps, num_steps)):
+            collected.frames[number] = step.frame
+            collected.actions[number] = step.action
+            collected.rewards[number] = step.reward
+            collected.terminated[number] = step.terminated
+            collected.truncated[number] = step.truncated
+            collected.lost_life[number] = step.lost_life
+            if step.state is not None:
+                collected.states.append(step.state)
+            self.episode_return += step.reward
+            if step.is_last:
+                collected.episode_returns.append(self.episode_return)
                 self.episode_return = 0.0
-                time_step = game.reset()
             on_steps(1)
-        return Collected(frames, actions, rewards, ended, episode_returns)
-
-
-class Episodes(NamedTuple):
-    """Finished evaluation episodes."""
-
-    returns: list[float]  # undiscounted, raw
-    lengths: list[int]  # agent steps
-
-
-def play_episodes(
-    games: GameBatch,
-    actor: Actor,
-    num_episodes: int,
-    temperature: float,
-    seed: tuple[int | str, ...],
-    on_episodes: Callable[[int], None],
-    taken: list[np.ndarray] | None = None,
-) -> Episodes:
-    """Plays whole episodes side by side; only running games are encoded.
-
-    Games that repeat themselves need no saved state: what was played before an interruption is
-    played again from its actions, without the policy and therefore much faster.
-
-    Args:
-      games: as many copies of the game as are to be played at once.
-      actor: draws the actions.
-      num_episodes: how many episodes to finish.
-      temperature: divides the policy's logits.
-      seed: path of the random numbers, see ``randomness.seed_pair``.
-      on_episodes: called at every step, with the number of episodes finished by it; may raise
-        to stop.
-      taken: actions [N] of the first steps, which are not asked for again; the actions of all
-        further steps are appended.
-    """
-    taken = [] if taken is None else taken
-    pair = seed_pair(*seed)
-    returns: list[float] = []
-    lengths: list[int] = []
-    step = 0
-    while len(returns) < num_episodes:
-        observations = games.reset()
-        wanted = min(games.num_games, num_episodes - len(returns))
-        running = np.arange(games.num_games) < wanted
-        round_returns = np.zeros(games.num_games)
-        round_lengths = np.zeros(games.num_games, int)
-        while running.any():
-            if step == len(taken):
-                actions = np.zeros(games.num_games, np.int32)
-                actions[running] = actor.act(observations[running], temperature, pair, step)
-                taken.append(actions)
-            result = games.step(taken[step], active=running)
-            observations = result.observations
-            round_returns[running] += result.rewards[running]
-            round_lengths[running] += 1
-            finished = running & result.episode_over
-            running = running & ~result.episode_over
-            step += 1
-            on_episodes(int(finished.sum()))
-        returns.extend(float(value) for value in round_returns[:wanted])
-        lengths.extend(int(value) for value in round_lengths[:wanted])
-    return Episodes(returns, lengths)
+        return collected

@@ -1,124 +1,123 @@
-"""The command lines of everything but training: flags, `--help`, and one line for a mistake."""
+"""Flags of all commands: one parser, which refuses with one line and takes no shortened names."""
 
 import argparse
 import contextlib
-import math
-from collections.abc import Callable, Iterator
+import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from smallwm_tf.cli.train_flags import problem_of_place, refuse
+from smallwm_tf.cli.errors import CommandLineError, refuse
+from smallwm_tf.experiment.messages import nearest_names, show
+from smallwm_tf.experiment.settings import Interval
+
+SEEDS = Interval(0, 2**31 - 1)
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An `argparse` parser that refuses with one line and takes no shortened flags.
+    """An `argparse` parser whose errors are one line that names the flag, its value and the remedy.
 
     Args:
       command: name of the module behind `smallwm_tf.`.
       description: what the command does, for `--help`.
       epilog: examples, printed as they are.
+      usage: replaces the list of all flags at the top of `--help`.
     """
 
-    def __init__(self, command: str, description: str, epilog: str = ""):
+    def __init__(self, command: str, description: str, epilog: str = "", usage: str | None = None):
         super().__init__(
             prog=f"python -m smallwm_tf.{command}",
             description=description,
             epilog=epilog,
+            usage=usage,
             allow_abbrev=False,
+            add_help=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.command = f"smallwm_tf.{command}"
+        self.add_argument(
+            "-h", "--help", "--helpfull", "--helpshort", action="help", help="print this text"
+        )
 
-    def error(self, message: str):
-        """Ends the program with one line and exit code 2."""
-        refuse(f"{message.removeprefix('argument ')}; see --help", self.command)
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Reads the words of a command line; a mistake ends the program with exit code 2."""
+        try:
+            return self.read(args)
+        except CommandLineError as error:
+            refuse(str(error), self.command)
+
+    def read(self, words: Sequence[str] | None = None) -> argparse.Namespace:
+        """Reads the words of a command line, by default `sys.argv[1:]`.
+
+        Raises:
+          CommandLineError: an unknown flag, one without its value, or one that cannot be used.
+        """
+        words = sys.argv[1:] if words is None else words
+        _check_text(words)
+        # One dash or two make no difference.
+        words = [re.sub(r"^-(?=[A-Za-z_]{2})", "--", word) for word in words]
+        flags, others = self.parse_known_args(words)
+        if others:
+            flag, _, value = others[0].partition("=")
+            if not re.match(r"--?[A-Za-z_]", flag):
+                raise CommandLineError(
+                    f"{show(others[0])}: is not a flag; flags look like --name=value"
+                )
+            self.refuse_unknown(flag.lstrip("-"), value)
+        return flags
+
+    def refuse_unknown(self, name: str, value: str) -> None:
+        """Raises the error for a flag that does not exist, with the nearest that do."""
+        near = nearest_names(name, re.findall(r"--([\w.]*\w)", self.format_help()))
+        hint = f"nearest: {', '.join(f'--{flag}' for flag in near)}" if near else "see --help"
+        raise CommandLineError(f"--{show(name)[1:-1]}: no such flag; {hint}")
+
+    def error(self, message: str) -> None:
+        """What `argparse` calls when it finds a mistake."""
+        text = message.removeprefix("argument ").encode("ascii", "backslashreplace").decode()
+        flag, is_missing, _ = text.partition(": expected one argument")
+        if is_missing:
+            raise CommandLineError(f"{flag}: its value is missing; write {flag}=value")
+        raise CommandLineError(f"{text[:400]}; see --help")
 
     def add_agent_flags(self) -> None:
         """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
-        which = self.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            "--run_dir", type=Path, metavar="DIR", help="a finished training run, e.g. runs/Pong-…"
-        )
-        which.add_argument(
-            "--export", type=Path, metavar="DIR", help="what `smallwm_tf.export` wrote"
-        )
-        self.add_argument(
-            "--unfinished",
-            action="store_true",
-            help="take the newest checkpoint of a run that is not finished",
-        )
-        self.add_argument("--game", help="refuse an agent of another game")
-        self.add_argument(
-            "--seed",
-            type=whole_number(0, 2**31 - 1),
-            help="of games and draws (default: the run's)",
-        )
+        which, add = self.add_mutually_exclusive_group(required=True), self.add_argument
+        which.add_argument("--run_dir", type=Path, metavar="DIR", help="a run, e.g. runs/Pong-…")
+        which.add_argument("--export", type=Path, metavar="DIR", help="of `smallwm_tf.export`")
+        add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
+            "is not finished")  # fmt: skip
+        add("--game", help="refuse an agent of another game")
+        add("--seed", type=number(int, SEEDS), help="of games and draws (default: the run's)")
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """A type for flags: whole numbers within bounds."""
+def _check_text(words: Sequence[str]) -> None:
+    """Refuses what no file name or value can hold, and "--", which means nothing here."""
+    before = ""  # the flag whose value the next word may be
+    for word in words:
+        flag, equals, value = word.partition("=") if word[:1] == "-" else (before, "=", word)
+        problem = "holds a null character" if "\0" in word else ""
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            problem = "is not valid UTF-8"
+        if problem:
+            shown = f"{show(flag)[1:-1]}=" if flag else ""
+            raise CommandLineError(f"{shown}{show(value)}: {problem}; write it without")
+        if "--" in (flag, value):
+            raise CommandLineError(f"{show(word)}: is neither a flag nor a value; leave it out")
+        before = "" if equals else flag
 
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{ascii(text)[:60]} must be a whole number from {least} to {most}"
-            )
-        return int(text)
 
-    return read
-
-
-def positive_number(most: float) -> Callable[[str], float]:
-    """A type for flags: numbers above zero."""
+def number(kind: type[int] | type[float], allowed: Interval) -> Callable[[str], float]:
+    """A type for flags: numbers within an interval."""
 
     def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0.0 < value <= most:
-            raise argparse.ArgumentTypeError(
-                f"{ascii(text)[:60]} must be a number above 0, at most {most:g}"
-            )
-        return value
+        with contextlib.suppress(ValueError):
+            if text.isascii() and kind(text) in allowed:
+                return kind(text)
+        name = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{show(text)} must be {name} in {allowed}")
 
     return read
-
-
-def check_writable(flag: str, path: Path, command: str) -> None:
-    """Refuses, before any work, a path at which no file or directory can be made."""
-    is_file = path.exists() and not path.is_dir()
-    if problem := problem_of_place(path.parent if is_file else path):
-        refuse(f"--{flag}={path}: {problem}", command)
-
-
-@contextlib.contextmanager
-def one_line_errors(command: str) -> Iterator[None]:
-    """Turns the errors that a user can mend into one line and exit code 2.
-
-    Once TensorFlow is loaded: bad arguments are refused before.
-    """
-    from smallwm_tf.experiment.config import ConfigError
-    from smallwm_tf.games.catalogue import UnknownGameError
-    from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
-    from smallwm_tf.runs import RunError
-    from smallwm_tf.runs.files import reason_and_remedy
-    from smallwm_tf.runs.scores import ScoresError
-
-    try:
-        yield
-    except (
-        RunError,
-        ConfigError,
-        ScoresError,
-        UnknownGameError,
-        GameFaultError,
-        UnsuitableGameError,
-        FloatingPointError,
-    ) as error:
-        refuse(str(error), command)
-    except OSError as error:
-        reason, remedy = reason_and_remedy(error, error.filename or "")
-        place = f"{error.filename}: " if error.filename else ""
-        refuse(f"{place}{reason}{'; ' if remedy else ''}{remedy}", command)
-    except KeyboardInterrupt:
-        refuse("interrupted", command)

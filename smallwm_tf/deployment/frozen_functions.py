@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
-from tensorflow.python.framework.convert_to_constants import (  # no public module has it
-    convert_variables_to_constants_v2,
-)
+
+from smallwm_tf.models.private_tensorflow import convert_variables_to_constants_v2
 
 _LEAST_ELEMENTS = 1024  # smaller constants stay as they are
 
@@ -46,9 +44,9 @@ def freeze(
     )
 
 
-def _with_half_constants(definition: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
+def _with_half_constants(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     """Replaces each large float32 constant by a float16 one and a cast of the same name."""
-    halved = graph_pb2.GraphDef()
+    halved = tf.compat.v1.GraphDef()
     halved.CopyFrom(definition)
     del halved.node[:]
     for node in definition.node:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from smallwm_tf.agents.policy_agent import PolicySnapshot
 from smallwm_tf.deployment.frozen_functions import freeze
-from smallwm_tf.models.grid_convolution import GRID_SIZE, to_grid_major
+from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.policy import PolicyAndValue
-from smallwm_tf.models.vector_quantizer import nearest
-from smallwm_tf.models.vqvae import SCREEN_SIZE, VQVAE
+from smallwm_tf.models.vqvae import VQVAE
 
 
 class SavedAgent(tf.Module):
@@ -44,33 +45,22 @@ class SavedAgent(tf.Module):
     ):
         super().__init__(name="smallwm_tf_agent")
         num_frames = vqvae.num_stacked_frames
-        stack = [None, SCREEN_SIZE, SCREEN_SIZE, num_frames]
+        stack = [None, FRAME_SIZE, FRAME_SIZE, num_frames]
         frames_spec = tf.TensorSpec(stack, tf.uint8, "frames")
         frame_spec = tf.TensorSpec(stack[:-1], tf.uint8, "frame")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
 
-        # Folded here, not in the graph, which would fold at every call.
-        folded, embeddings, kernel = tf.nest.map_structure(
-            lambda tensor: tensor.numpy(),
-            (vqvae.encoder.fold("direct"), vqvae.quantizer.embeddings, policy.prepare("direct")),
+        snapshot = PolicySnapshot(vqvae, policy, "direct")
+        frozen_encode = freeze(
+            lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision
         )
-
-        def encode(frames):
-            vectors = vqvae.encoder.infer(frames, tf.nest.map_structure(tf.constant, folded))
-            return (nearest(vectors, tf.constant(embeddings)),)
-
-        def look(codes):
-            embedded = to_grid_major(tf.gather(tf.constant(embeddings), codes))
-            return policy(embedded, tf.constant(kernel), fused=False)
-
-        frozen_encode = freeze(encode, [frames_spec], half_precision)
-        frozen_look = freeze(look, [codes_spec], half_precision)
+        frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
         self._frames = tf.Variable(
             tf.zeros([1, *stack[1:]], tf.uint8), shape=stack, trainable=False, name="frames"
         )
 
         def act_on_codes(codes):
-            logits, value = frozen_look(codes)
+            logits, value = frozen_policy(codes)
             drawn = tf.random.categorical(logits / temperature, 1, tf.int32)
             return {
                 "action": drawn[:, 0],

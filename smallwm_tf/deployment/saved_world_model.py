@@ -7,13 +7,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.exported_world_model import STATE_NAMES, ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
-from smallwm_tf.models.conv_lstm import ConvLSTMState
-from smallwm_tf.models.dynamics import DynamicsState, draw_step
-from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.event_heads import Transition
+from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
 from smallwm_tf.models.world_model import WorldModel
-
-STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 
 
 class SavedWorldModel(tf.Module):
@@ -22,7 +21,7 @@ class SavedWorldModel(tf.Module):
     ``decode``
         codes int32 [B, 6, 6] → frames uint8 [B, 96, 96, F], the means of p(x|z).
     ``initial_state``
-        batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [36, B, C].
+        batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [B, 6, 6, C].
     ``predict``
         codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], reward_logits [B, 3]
         (rewards −1, 0, 1) and the next state.
@@ -32,59 +31,57 @@ class SavedWorldModel(tf.Module):
         the next state. Equal seeds draw equal numbers.
 
     Args:
-      world_model: its convolutions are "direct".
+      world_model: executes directly.
       half_precision: see ``freeze``.
     """
 
     def __init__(self, world_model: WorldModel, half_precision: bool = False):
         super().__init__(name="smallwm_tf_world_model")
-        dynamics = world_model.dynamics
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
+        state = world_model.state_to_images(world_model.initial_state(1))
+        channels = [tensor.shape[-1] for tensor in state]
         state_specs = [
-            tf.TensorSpec([NUM_CELLS, None, dynamics.channels], tf.float32, name)
-            for name in STATE_NAMES
+            tf.TensorSpec([None, GRID_SIZE, GRID_SIZE, count], tf.float32, name)
+            for name, count in zip(STATE_NAMES, channels, strict=True)
         ]
         step_specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
 
         def decode(codes):
-            pixels = world_model.vqvae.mean_pixels(codes)
-            return (tf.cast(tf.round(255.0 * pixels), tf.uint8),)
+            return (tf.cast(tf.round(255.0 * world_model.decode(codes)), tf.uint8),)
 
-        def predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
-            state = DynamicsState(ConvLSTMState(hidden_1, cell_1), ConvLSTMState(hidden_2, cell_2))
-            kernels = dynamics.prepare("direct")
-            latent, reward, state = world_model.step(codes, action, state, kernels)
-            return latent, reward, *state.cell_1, *state.cell_2
+        def predict(codes, action, *flat_state):
+            state = world_model.state_from_images(flat_state)
+            found = world_model.predict(codes, action, state, world_model.prepare())
+            # The event head of this format looks at y alone, so the next codes may be any.
+            events = world_model.events(Transition(found.y, codes, action, codes))
+            following = world_model.state_to_images(found.state)
+            return found.next_codes.logits, events.logits, *following
 
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
-        def named_predict(*inputs):
-            latent, reward, *state = frozen_predict(*inputs)
-            named_state = dict(zip(STATE_NAMES, state, strict=True))
-            return {"latent_logits": latent, "reward_logits": reward, **named_state}
+        def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
+            found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
+            return dict(zip(("latent_logits", "reward_logits", *STATE_NAMES), found, strict=True))
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
-            outputs = named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            fold_in = tf.random.experimental.stateless_fold_in
-            drawn = draw_step(
-                outputs.pop("latent_logits"),
-                outputs.pop("reward_logits"),
-                temperature,
-                fold_in(seed, 1),
-                fold_in(seed, 2),
-            )
+            model = ExportedWorldModel(None, self, world_model.num_stacked_frames)
+            dreamer = Dreamer(model, DreamSettings(temperature))
+            before = DreamState(codes, (hidden_1, cell_1, hidden_2, cell_2), ())
+            step, after = dreamer.step(before, action, seed)
             return {
-                "codes": drawn.codes,
-                "reward": drawn.rewards,
-                "reward_probabilities": drawn.reward_probabilities,
-                "entropy": drawn.entropies,
-                **outputs,
+                "codes": step.codes,
+                "reward": step.rewards,
+                "reward_probabilities": step.reward_distribution.probabilities(),
+                "entropy": step.code_distribution.entropy(temperature),
+                **dict(zip(STATE_NAMES, after.recurrent, strict=True)),
             }
 
         def initial_state(batch_size):
-            zeros = tf.zeros([NUM_CELLS, batch_size, dynamics.channels])
-            return dict.fromkeys(STATE_NAMES, zeros)
+            return {
+                name: tf.zeros([batch_size, GRID_SIZE, GRID_SIZE, count])
+                for name, count in zip(STATE_NAMES, channels, strict=True)
+            }
 
         def graph(function, specs):
             return tf.function(function, input_signature=specs, autograph=False)

@@ -11,7 +11,7 @@ from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.deployment.trained_agent import TrainedAgent
-from smallwm_tf.models.vqvae import SCREEN_SIZE
+from smallwm_tf.experiment.settings import FRAME_SIZE
 
 
 class FramesPolicy(tf_policy.TFPolicy):
@@ -28,7 +28,7 @@ class FramesPolicy(tf_policy.TFPolicy):
         self, saved: SavedAgent, num_stacked_frames: int, num_actions: int, temperature: float
     ):
         observation = tensor_spec.BoundedTensorSpec(
-            [SCREEN_SIZE, SCREEN_SIZE, num_stacked_frames], tf.uint8, 0, 255, "observation"
+            [FRAME_SIZE, FRAME_SIZE, num_stacked_frames], tf.uint8, 0, 255, "observation"
         )
         action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, num_actions - 1, "action")
         super().__init__(ts.time_step_spec(observation), action)

@@ -11,7 +11,8 @@ from typing import Any
 
 import ml_collections
 
-from smallwm_tf.experiment.config import ConfigError, build_config, show
+from smallwm_tf.experiment.config import ConfigError, build_config
+from smallwm_tf.experiment.messages import one_line, show
 
 DEFAULT_PRESET = "atari100k"
 """The paper's experiment with 4 frames: exactly the defaults."""
@@ -89,9 +90,8 @@ def _run(path: Path, given: str) -> Mapping[str, Any]:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         where = _line_of(error, str(path))
-        raise ConfigError("config", given, f"failed{where}: {reason}") from error
+        raise ConfigError("config", given, f"failed{where}: {one_line(error)}") from error
     if isinstance(differences, ml_collections.ConfigDict):
         differences = differences.to_dict()
     if not isinstance(differences, Mapping):

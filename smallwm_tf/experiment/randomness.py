@@ -1,7 +1,8 @@
 """Where every random number comes from: one seed, a path of names and counters.
 
 A seed pair is a pure function of (run seed, path), so nothing about randomness has to be stored
-beyond the counters that a checkpoint holds anyway. Inside a graph, ``fold_in`` goes on counting.
+beyond the counters that a checkpoint holds anyway. Inside a graph, TensorFlow's
+``stateless_fold_in`` goes on counting.
 """
 
 import hashlib
@@ -19,10 +20,3 @@ def generator(seed: int, *path: int | str) -> np.random.Generator:
     """A NumPy generator for the same kind of path."""
     digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-
-
-def fold_in(pair, counter):
-    """The pair of a sub-path, inside or outside a graph: int32 [2]."""
-    import tensorflow as tf
-
-    return tf.random.experimental.stateless_fold_in(pair, counter)

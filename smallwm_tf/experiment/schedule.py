@@ -2,34 +2,78 @@
 
 from typing import NamedTuple
 
+from smallwm_tf.experiment.config import Config
+
 #: What an iteration consists of, in the order in which it runs.
 PHASES = ("collect", "learn_world_model", "learn_policy", "evaluate")
+
+#: Real steps from one moment from which policies are compared to the next.
+STEPS_BETWEEN_STARTS = 20
+
+
+class RealSteps(NamedTuple):
+    """Steps of the real game that a run plays, by what they are for; the last two at most.
+
+    Whole episodes are counted as such, since nobody knows their length before: those of the
+    evaluations (``Work.evaluation_episodes``), and as many of the random policy, once. Not counted
+    is what a resumed run plays again.
+
+    Attributes:
+      learned_from: the collections; the paper's interactions.
+      chosen_by: decide which weights are kept. With ``ppo.check_interval`` the looks at policies
+        and the way to the moments from which they play, with ``dynamics.epoch_fallback`` the
+        held-out steps.
+      only_judged: change nothing. What a policy earns beside its promise, and the held-out steps
+        and the way to the moments where these do not choose.
+    """
+
+    learned_from: int
+    chosen_by: int
+    only_judged: int
 
 
 class Work(NamedTuple):
     """Amounts of work of a whole run."""
 
-    real_steps: int
+    real_steps: RealSteps
     vqvae_steps: int
     dynamics_steps: int
     ppo_updates: int
     evaluation_episodes: int
-    choosing_steps: int  # most real steps that policies are looked at for, see ppo.check_interval
 
 
-def collection_steps(config, iteration: int) -> int:
-    """Real steps of an iteration, counted from 1."""
+def collection_steps(config: Config, iteration: int) -> int:
+    """Real steps of an iteration's collection; iterations are counted from 1."""
     collection = config.collection
     return collection.first_iteration_steps if iteration == 1 else collection.steps_per_iteration
 
 
-def total_steps(config, num_iterations: int | None = None) -> int:
-    """Real steps of the first iterations; without a number of the whole run, the replay's size."""
+def total_steps(config: Config, num_iterations: int | None = None) -> int:
+    """Collected steps of the first iterations; without a number of the whole run."""
     iterations = range(1, (num_iterations or config.collection.num_iterations) + 1)
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 
-def expected_work(config) -> Work:
+def real_steps(config: Config) -> RealSteps:
+    """Counts the real steps of a whole run."""
+    inspection, interval = config.inspection, config.ppo.check_interval
+    num_iterations = config.collection.num_iterations
+    held_out = num_iterations * inspection.held_out_steps
+    to_starts = num_iterations * ((inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1)
+    from_starts = inspection.num_starts * inspection.horizon  # each time that a policy plays
+    num_looks = 0
+    if interval:  # before the first update of an iteration, after each interval, after the last
+        updates = config.ppo.num_updates[:num_iterations]
+        num_looks = sum(1 + -(-count // interval) for count in updates)
+    choosing = (held_out if config.dynamics.epoch_fallback else 0) + (to_starts if interval else 0)
+    return RealSteps(
+        learned_from=total_steps(config),
+        chosen_by=choosing + num_looks * from_starts,
+        only_judged=held_out + to_starts - choosing + num_iterations * from_starts,
+    )
+
+
+def expected_work(config: Config) -> Work:
     """Amounts of work; dynamics updates at least, as each episode ends with a part of a window."""
     iterations = range(1, config.collection.num_iterations + 1)
     size = vqvae_steps = dynamics_steps = 0
@@ -43,17 +87,16 @@ def expected_work(config) -> Work:
     if config.vqvae.update_interval:
         vqvae_steps += dynamics_steps // config.vqvae.update_interval
     return Work(
-        real_steps=size,
+        real_steps=real_steps(config),
         vqvae_steps=vqvae_steps,
         dynamics_steps=dynamics_steps,
         ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
         evaluation_episodes=config.evaluation.num_episodes
         * -(-config.collection.num_iterations // config.evaluation.interval),
-        choosing_steps=_choosing_steps(config),
     )
 
 
-def policy_learning_rate(config, number: int, num_updates: int) -> float:
+def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:
     """Learning rate of one policy update: falls in a line, starts anew with every iteration.
 
     Args:
@@ -64,13 +107,3 @@ def policy_learning_rate(config, number: int, num_updates: int) -> float:
     final = config.ppo.final_learning_rate_share
     share = 1.0 - (1.0 - final) * number / max(1, num_updates - 1)
     return config.ppo.learning_rate * share
-
-
-def _choosing_steps(config) -> int:
-    """A policy plays to be chosen before each policy phase and after every interval of it."""
-    interval = config.ppo.check_interval
-    if not interval:
-        return 0
-    updates = config.ppo.num_updates[: config.collection.num_iterations]
-    num_looks = sum(1 + -(-count // interval) for count in updates)
-    return num_looks * config.inspection.num_starts * config.inspection.horizon

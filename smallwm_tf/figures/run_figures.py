@@ -6,34 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import save_curve, save_horizon_figure, save_promise_figure
 from smallwm_tf.figures.strips import save_codes_figure, save_dream_strip
-from smallwm_tf.judging import open_loop as inspection
+from smallwm_tf.judging import open_loop
 from smallwm_tf.judging.held_out import OpenLoopCurves
 from smallwm_tf.judging.promise import Promise
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.models.imagination import Dreamer
 
 _NUM_FRAMES = 8
 
 
 def draw_world_model(
-    folder: Path, world_model: WorldModel, replay: Replay, config, seed: int, iteration: int
+    folder: Path, dreamer: Dreamer, replay: Replay, experiment: Experiment, iteration: int
 ) -> None:
     """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
 
     Args:
       folder: where ``codes_<iteration>.png`` and ``dream_<iteration>.png`` go.
-      world_model: what is looked at.
+      dreamer: of the world model that is looked at.
       replay: real observations, actions and rewards.
-      config: the run's configuration; the dream is one of those that it trains policies in.
-      seed: of the run.
+      experiment: configuration and seed of the run.
       iteration: counted from 1.
     """
-    order = generator(seed, "figures", iteration)
+    config, path = experiment.config, (experiment.seed, "figures", iteration)
+    order = generator(*path)
     steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
-    shown = inspection.reconstruct(world_model, replay, steps)
+    shown = open_loop.reconstruct(dreamer.world_model, replay, steps)
     save_codes_figure(
         folder / f"codes_{iteration:03d}.png",
         shown.frames,
@@ -41,21 +42,12 @@ def draw_world_model(
         shown.reconstructions,
         config.vqvae.num_embeddings,
     )
-    start, length = inspection.longest_start(replay, config.dream.horizon, order)
-    pair = seed_pair(seed, "figures", iteration)
-    loop = inspection.open_loop(
-        world_model,
-        replay,
-        start,
-        length,
-        pair,
-        config.dream.context_steps,
-        config.dynamics.temperature,
-    )
+    start, length = open_loop.longest_start(replay, config.dream.horizon, order)
+    loop = open_loop.open_loop(dreamer, replay, start, length, seed_pair(*path))
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
 
 
-def draw_dream(path: Path, loop: inspection.OpenLoop) -> None:
+def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
     """Real, reconstruction, dream, difference, codes and rewards, step by step.
 
     Args:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures.code_colours import colours_of_codes
 from smallwm_tf.runs.files import write_atomically
 
@@ -166,7 +167,7 @@ def _grey(frames: np.ndarray, scale: int) -> np.ndarray:
 
 def _squares(codes: np.ndarray, scale: int) -> np.ndarray:
     """int [N, 6, 6] -> uint8 [N, 96*scale, 96*scale, 3], one square per index, thin white gaps."""
-    side = 96 * scale // codes.shape[1]
+    side = FRAME_SIZE * scale // codes.shape[1]
     pictures = _enlarge(colours_of_codes(codes), side)
     gap = np.arange(pictures.shape[1]) % side == side - 1
     pictures[:, gap], pictures[:, :, gap] = 255, 255
@@ -179,7 +180,7 @@ def _enlarge(pictures: np.ndarray, factor: int) -> np.ndarray:
 
 def _frames(name: str, value: np.ndarray) -> np.ndarray:
     value = np.asarray(value)
-    if value.shape[1:] != (96, 96) or len(value) == 0 or value.dtype != np.uint8:
+    if value.shape[1:] != (FRAME_SIZE, FRAME_SIZE) or len(value) == 0 or value.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8 [N, 96, 96], got {value.dtype} {value.shape}")
     return value
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures.code_colours import colours_of_codes
 from smallwm_tf.runs.files import write_atomically
 
@@ -84,14 +85,14 @@ def draw_comparison(
     Returns:
       uint8 [height, width, 3].
     """
-    side = 96 * scale
+    side = FRAME_SIZE * scale
     width = len(pictures) * (side + _MARGIN) + _MARGIN
     canvas = Image.new("RGB", (width + width % 2, side + 2 * _LINE + 2 * _MARGIN), _PAPER)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(12)
     for column, (label, picture) in enumerate(zip(labels, pictures, strict=True)):
         left = _MARGIN + column * (side + _MARGIN)
-        is_codes = picture.shape[0] != 96
+        is_codes = picture.shape[0] != FRAME_SIZE
         shown = colours_of_codes(picture) if is_codes else picture
         draw.text((left, _MARGIN // 2), label, _INK, font)
         canvas.paste(_enlarged(shown, side), (left, _LINE + _MARGIN // 2))

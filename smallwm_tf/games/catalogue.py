@@ -8,11 +8,11 @@ import difflib
 import importlib
 import io
 import re
-import reprlib
 
 import gymnasium
 
 from smallwm_tf.experiment.experiment import Game
+from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.games import CATCH_ID
 
 TABLE_4_GAMES = (
@@ -90,7 +90,7 @@ def resolve_game(name: str) -> Game:
         MissingGameError: ale-py, the ROM, or the named module cannot be loaded.
     """
     if not isinstance(name, str) or not _normalise(name):
-        raise UnknownGameError(f"game={_show(name)} is not the name of a game; {_KNOWN}")
+        raise UnknownGameError(f"game={show(name)} is not the name of a game; {_KNOWN}")
     ale_problem = _load_ale()
     module, _, wanted = name.rpartition(":")
     if module:
@@ -102,7 +102,7 @@ def resolve_game(name: str) -> Game:
         if game.is_atari:
             _check_rom(game, ale_problem)
         return game
-    raise UnknownGameError(f"game={_show(name)} is not known; {_nearest(key, games)}")
+    raise UnknownGameError(f"game={show(name)} is not known; {_nearest(key, games)}")
 
 
 _KNOWN = (
@@ -115,19 +115,12 @@ def _normalise(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _show(value: object) -> str:
-    """A one-line form of a value: `repr` escapes line breaks, `reprlib` shortens."""
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = 80
-    return shortener.repr(value)
-
-
 def _load_ale() -> str | None:
     """Registers the Atari games; returns why it failed, or None."""
     try:
         importlib.import_module("ale_py")
     except Exception as error:  # a broken binary raises more than ImportError
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        return one_line(error)
     return None
 
 
@@ -135,9 +128,8 @@ def _import_module(module: str, name: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MissingGameError(
-            f"game={_show(name)}: importing {_show(module)} failed ({reason}); "
+            f"game={show(name)}: importing {show(module)} failed ({one_line(error)}); "
             "install it or put it on PYTHONPATH"
         ) from error
 

@@ -13,10 +13,11 @@ import cv2
 import gymnasium
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError
+from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
-
-FRAME_SIZE = 96  # pixels, both ways
 
 State = dict[str, np.ndarray]
 
@@ -36,6 +37,7 @@ class Step(NamedTuple):
     reward: float  # raw
     terminated: bool  # a true end
     truncated: bool  # a time limit of the environment itself
+    lost_life: bool  # the player has fewer lives than before; of Atari games only
 
 
 class AtariSource:
@@ -47,7 +49,7 @@ class AtariSource:
     rewards. The frame returned with a true end is the wrapper's last pooled frame.
     """
 
-    def __init__(self, game: Game, seed: int, frame_skip: int, noop_max: int):
+    def __init__(self, game: Game, seed: int, settings: GameSettings):
         emulator = _make(
             game,
             frameskip=1,
@@ -60,8 +62,8 @@ class AtariSource:
         self._emulator = emulator.unwrapped
         self._wrapper = gymnasium.wrappers.AtariPreprocessing(
             self._emulator,
-            noop_max=noop_max,
-            frame_skip=frame_skip,
+            noop_max=settings.noop_max,
+            frame_skip=settings.frame_skip,
             screen_size=FRAME_SIZE,
             grayscale_obs=True,
             terminal_on_life_loss=False,
@@ -77,8 +79,10 @@ class AtariSource:
 
     def step(self, action: int) -> Step:
         """Plays `frame_skip` emulator frames."""
+        lives = self._emulator.ale.lives()
         frame, reward, terminated, truncated, _ = self._wrapper.step(action)
-        return Step(frame, float(reward), terminated, truncated)
+        lost_life = self._emulator.ale.lives() < lives
+        return Step(frame, float(reward), terminated, truncated, lost_life)
 
     def get_state(self) -> State:
         """The emulator and its random numbers, the pooling buffers, NumPy's generator."""
@@ -86,7 +90,6 @@ class AtariSource:
         return {
             "emulator": np.frombuffer(emulator_state, np.uint8).copy(),
             "pooling_buffers": np.stack(self._wrapper.obs_buffer),
-            "lives": np.int64(self._wrapper.lives),
             "random_state": random_state_to_array(self._emulator.np_random),
         }
 
@@ -111,8 +114,7 @@ class AtariSource:
             raise ValueError(f"saved game state: the emulator refuses it ({error})") from error
         for buffer, saved in zip(buffers, pooling_buffers, strict=True):
             np.copyto(buffer, saved)
-        self._wrapper.lives = int(state["lives"])
-        self._emulator._np_random = generator
+        self._emulator.np_random = generator
         self._first_seed = None
 
     def close(self) -> None:
@@ -161,7 +163,7 @@ class GymnasiumSource:
                 "episode must be finite; mend the environment"
             )
         self._frame = self._to_frame(observation)
-        return Step(self._frame, reward, bool(terminated), bool(truncated))
+        return Step(self._frame, reward, bool(terminated), bool(truncated), lost_life=False)
 
     def get_state(self) -> State:
         """The episode's seed and actions so far, the frame they led to, and later seeds."""
@@ -223,17 +225,15 @@ class GymnasiumSource:
 FrameSource = AtariSource | GymnasiumSource
 
 
-def open_frame_source(
-    game: Game, seed: int, frame_skip: int = 4, noop_max: int = 30
-) -> FrameSource:
-    """Opens a game. `frame_skip` and `noop_max` concern Atari games only.
+def open_frame_source(game: Game, seed: int, settings: GameSettings) -> FrameSource:
+    """Opens a game.
 
     Raises:
         MissingGameError: The environment or a package it needs cannot be loaded.
         UnsuitableGameError: No pixels, or no discrete actions.
     """
     if game.is_atari:
-        return AtariSource(game, seed, frame_skip, noop_max)
+        return AtariSource(game, seed, settings)
     return GymnasiumSource(game, seed)
 
 
@@ -245,9 +245,10 @@ def _make(game: Game, **settings: Any) -> gymnasium.Env:
             ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "run: python -m pip install 'ale-py>=0.11'" if game.is_atari else "install it"
-        raise MissingGameError(f"game={game.name} cannot be opened ({reason}); {remedy}") from error
+        raise MissingGameError(
+            f"game={game.name} cannot be opened ({one_line(error)}); {remedy}"
+        ) from error
 
 
 def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
@@ -260,23 +261,19 @@ def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
     ):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
-            f"[height, width, 1] or [height, width, 3], not {_one_line(observations)}"
+            f"[height, width, 1] or [height, width, 3], not {show(observations)}"
         )
     if not isinstance(actions, gymnasium.spaces.Discrete):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no discrete actions: its action space must be "
-            f"Discrete, not {_one_line(actions)}"
+            f"Discrete, not {show(actions)}"
         )
 
 
-def _one_line(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
 def _raised(game: Game, call: str, error: Exception) -> GameFaultError:
-    reason = _one_line(error)
-    return GameFaultError(f"game {game.name}: {call}() raised {reason}; mend the environment")
+    return GameFaultError(
+        f"game {game.name}: {call}() raised {one_line(error)}; mend the environment"
+    )
 
 
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:

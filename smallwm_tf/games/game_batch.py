@@ -1,4 +1,4 @@
-"""Many copies of one game, played side by side: evaluation and the random policy's score.
+"""Many copies of one game, played side by side.
 
 Shapes: N = number of games, F = number of stacked frames. This module imports no TensorFlow.
 """
@@ -7,9 +7,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, MissingGameError, resolve_game
-from smallwm_tf.games.frame_source import FRAME_SIZE, GameFaultError, open_frame_source
+from smallwm_tf.games.frame_source import GameFaultError, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
+from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _MAX_SEED = 2**31 - 1
 _NO_FRAME_LIMIT = 2**31 - 1
@@ -20,7 +23,9 @@ class BatchStep(NamedTuple):
 
     observations: np.ndarray  # uint8 [N, 96, 96, F]
     rewards: np.ndarray  # float32 [N], raw; 0 for a frozen game
-    episode_over: np.ndarray  # bool [N]
+    terminated: np.ndarray  # bool [N], a true end with this step
+    truncated: np.ndarray  # bool [N], cut off with this step by a time limit
+    episode_over: np.ndarray  # bool [N], with this step or before, or left out of `active`
 
 
 class GameBatch:
@@ -46,9 +51,7 @@ class GameBatch:
         num_games: int,
         num_stacked_frames: int,
         seed: int,
-        frame_skip: int = 4,
-        noop_max: int = 30,
-        max_episode_steps: int = 27_000,
+        settings: GameSettings = DEFAULT_SETTINGS,
     ):
         """Opens the games; the arguments are those of `RealGame`.
 
@@ -56,19 +59,18 @@ class GameBatch:
             UnknownGameError, MissingGameError, UnsuitableGameError: One line each.
             ValueError: `num_games` is less than 1.
         """
-        if num_games < 1:
-            raise ValueError(f"num_games={num_games} must be at least 1")
+        check_at_least("num_games", num_games, 1)
         self.game = resolve_game(game) if isinstance(game, str) else game
         self.num_games = num_games
         self.episode_over = np.ones(num_games, bool)
-        self._max_episode_steps = max_episode_steps
+        self._settings = settings
         self._episode_steps = 0
         self._stack = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE, num_stacked_frames), np.uint8)
         seeds = np.random.SeedSequence(seed)
         if self.game.is_atari:
-            self._games: _Games = _AtariGames(self.game, num_games, seeds, frame_skip, noop_max)
+            self._games: _Games = _AtariGames(self.game, num_games, seeds, settings)
         else:
-            self._games = _GymnasiumGames(self.game, num_games, seeds)
+            self._games = _GymnasiumGames(self.game, num_games, seeds, settings)
         self.action_meanings = self._games.action_meanings
         self.num_actions = len(self.action_meanings)
 
@@ -87,7 +89,7 @@ class GameBatch:
             active: bool [N], optional. A game left out is frozen from now on, over or not.
 
         Returns:
-            Observations, rewards and which episodes are over (truncated ones included).
+            Observations, rewards and which episodes end or are over.
 
         Raises:
             ValueError: An array has the wrong shape, or an action is out of range.
@@ -103,16 +105,21 @@ class GameBatch:
                 f"{self.game.name} has actions 0 to {self.num_actions - 1}"
             )
         rewards = np.zeros(self.num_games, np.float32)
+        terminated = truncated = np.zeros(self.num_games, bool)
         if playing.any():
-            frames, new_rewards, ends = self._games.step(actions, playing)
+            frames, new_rewards, terminated, truncated = self._games.step(actions, playing)
             pushed = push_frame(self._stack, frames)
             pushed[~playing] = self._stack[~playing]
             self._stack = pushed
             rewards[playing] = new_rewards[playing]
             self._episode_steps += 1
-            out_of_time = self._episode_steps >= self._max_episode_steps
-            self.episode_over = self.episode_over | ends | out_of_time
-        return BatchStep(self._stack, rewards, self.episode_over.copy())
+            out_of_time = self._episode_steps >= self._settings.max_episode_steps
+            terminated = terminated & playing
+            truncated = (truncated | out_of_time) & playing & ~terminated
+            self.episode_over = self.episode_over | terminated | truncated
+        return BatchStep(
+            self._stack, rewards, terminated, truncated, episode_over=self.episode_over.copy()
+        )
 
     def close(self) -> None:
         """Frees the games."""
@@ -125,35 +132,6 @@ class GameBatch:
         return values
 
 
-def random_policy_returns(
-    game: Game | str,
-    num_episodes: int,
-    seed: int,
-    frame_skip: int = 4,
-    noop_max: int = 30,
-    max_episode_steps: int = 27_000,
-) -> list[float]:
-    """Undiscounted raw returns of the uniformly random policy, one per episode.
-
-    Whole rounds of up to 32 episodes are played to their ends and none is dropped for being
-    long, so the mean is not biased towards short episodes.
-    """
-    num_games = min(num_episodes, 32)
-    if num_games < 1:
-        return []
-    batch = GameBatch(game, num_games, 1, seed, frame_skip, noop_max, max_episode_steps)
-    random = np.random.default_rng([seed, 1])
-    returns: list[float] = []
-    while len(returns) < num_episodes:
-        batch.reset()
-        round_returns = np.zeros(num_games)
-        while not batch.episode_over.all():
-            round_returns += batch.step(random.integers(batch.num_actions, size=num_games)).rewards
-        returns.extend(float(value) for value in round_returns)
-    batch.close()
-    return returns[:num_episodes]
-
-
 class _Games(Protocol):
     action_meanings: tuple[str, ...]
 
@@ -161,7 +139,7 @@ class _Games(Protocol):
 
     def step(
         self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...  # as `BatchStep`, frames only
 
     def close(self) -> None: ...
 
@@ -178,8 +156,7 @@ class _AtariGames:
         game: Game,
         num_games: int,
         seeds: np.random.SeedSequence,
-        frame_skip: int,
-        noop_max: int,
+        settings: GameSettings,
     ):
         try:
             import gymnasium
@@ -196,17 +173,16 @@ class _AtariGames:
                 img_width=FRAME_SIZE,
                 grayscale=True,
                 stack_num=1,
-                frameskip=frame_skip,
-                maxpool=frame_skip > 1,
-                noop_max=noop_max,
+                frameskip=settings.frame_skip,
+                maxpool=settings.frame_skip > 1,
+                noop_max=settings.noop_max,
                 episodic_life=False,
                 reward_clipping=False,
                 use_fire_reset=False,
             )
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise MissingGameError(
-                f"game={game.name} cannot be opened ({reason}); "
+                f"game={game.name} cannot be opened ({one_line(error)}); "
                 "run: python -m pip install 'ale-py>=0.11'"
             ) from error
         self._game = game
@@ -226,9 +202,9 @@ class _AtariGames:
 
     def step(
         self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         observations, rewards, terminated, truncated, _ = self._env.step(actions)
-        return self._single_frames(observations), rewards, terminated | truncated
+        return self._single_frames(observations), rewards, terminated, truncated
 
     def close(self) -> None:
         self._env.close()
@@ -246,9 +222,11 @@ class _AtariGames:
 class _GymnasiumGames:
     """N environments in one thread (Python's lock leaves nothing to gain from more)."""
 
-    def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence):
+    def __init__(
+        self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: GameSettings
+    ):
         self._sources = [
-            open_frame_source(game, int(seed)) for seed in seeds.generate_state(num_games)
+            open_frame_source(game, int(seed), settings) for seed in seeds.generate_state(num_games)
         ]
         self.action_meanings = self._sources[0].action_meanings
 
@@ -257,15 +235,16 @@ class _GymnasiumGames:
 
     def step(
         self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         num_games = len(self._sources)
         frames = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE), np.uint8)
-        rewards, ends = np.zeros(num_games, np.float32), np.zeros(num_games, bool)
+        rewards = np.zeros(num_games, np.float32)
+        terminated, truncated = np.zeros([2, num_games], bool)
         for number in np.flatnonzero(playing):
-            frame, reward, terminated, truncated = self._sources[number].step(int(actions[number]))
-            frames[number], rewards[number] = frame, reward
-            ends[number] = terminated or truncated
-        return frames, rewards, ends
+            step = self._sources[number].step(int(actions[number]))
+            frames[number], rewards[number] = step.frame, step.reward
+            terminated[number], truncated[number] = step.terminated, step.truncated
+        return frames, rewards, terminated, truncated
 
     def close(self) -> None:
         for source in self._sources:

@@ -8,11 +8,11 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, resolve_game
-from smallwm_tf.games.frame_source import FRAME_SIZE, State, open_frame_source
+from smallwm_tf.games.frame_source import State, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
-
-DEFAULT_MAX_EPISODE_STEPS = 27_000  # agent steps: 108,000 emulator frames, 30 minutes of play
+from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _STATE_KEYS = ("gymnasium_id", "stack", "episode_steps", "step_type", "reward", "discount")
 
@@ -22,7 +22,7 @@ class RealGame(py_environment.PyEnvironment):
 
     Observation: uint8 [96, 96, F], the last F frames, oldest first, newest last; at the start
     of an episode the first frame is repeated, so no stack reaches into the previous episode.
-    Action: int32 scalar in 0 ... M-1, the game's minimal action set. Reward: float32, raw.
+    Action: a whole number in 0 ... M-1, the game's minimal action set. Reward: float32, raw.
     Discount: 0 at a true end, 1 otherwise. An episode that reaches `max_episode_steps` ends
     with `StepType.LAST` and discount 1: it is cut off, not over. The `step` after a LAST one
     ignores its action and starts the next episode.
@@ -31,6 +31,7 @@ class RealGame(py_environment.PyEnvironment):
         game: The game that is played.
         num_actions: M.
         action_meanings: M names.
+        lost_life: Whether the last `step` lost a life; False before the first one.
     """
 
     def __init__(
@@ -38,9 +39,7 @@ class RealGame(py_environment.PyEnvironment):
         game: Game | str,
         num_stacked_frames: int,
         seed: int,
-        frame_skip: int = 4,
-        noop_max: int = 30,
-        max_episode_steps: int = DEFAULT_MAX_EPISODE_STEPS,
+        settings: GameSettings = DEFAULT_SETTINGS,
     ):
         """Opens the game.
 
@@ -48,25 +47,21 @@ class RealGame(py_environment.PyEnvironment):
             game: A resolved game, or its name.
             num_stacked_frames: F, at least 1.
             seed: Fixes every random number of the game, not negative.
-            frame_skip: Emulator frames per agent step; Atari only.
-            noop_max: Most idle emulator frames at the start of an episode; Atari only.
-            max_episode_steps: Agent steps after which an episode is cut off.
+            settings: How it is played.
 
         Raises:
             UnknownGameError, MissingGameError, UnsuitableGameError: One line each.
             ValueError: A number is out of range; the message names it.
         """
         super().__init__(handle_auto_reset=True)
-        _check_at_least("num_stacked_frames", num_stacked_frames, 1)
-        _check_at_least("seed", seed, 0)
-        _check_at_least("frame_skip", frame_skip, 1)
-        _check_at_least("noop_max", noop_max, 0)
-        _check_at_least("max_episode_steps", max_episode_steps, 1)
+        check_at_least("num_stacked_frames", num_stacked_frames, 1)
+        check_at_least("seed", seed, 0)
         self.game = resolve_game(game) if isinstance(game, str) else game
-        self._source = open_frame_source(self.game, seed, frame_skip, noop_max)
+        self._source = open_frame_source(self.game, seed, settings)
         self.action_meanings = self._source.action_meanings
         self.num_actions = len(self.action_meanings)
-        self._max_episode_steps = max_episode_steps
+        self.lost_life = False
+        self._max_episode_steps = settings.max_episode_steps
         self._episode_steps = 0
         self._stack = np.zeros((FRAME_SIZE, FRAME_SIZE, num_stacked_frames), np.uint8)
         self._observation_spec = array_spec.BoundedArraySpec(
@@ -86,7 +81,7 @@ class RealGame(py_environment.PyEnvironment):
 
     def _reset(self) -> ts.TimeStep:
         frame = self._source.reset()
-        self._episode_steps = 0
+        self._episode_steps, self.lost_life = 0, False
         self._stack = start_stack(frame, self._stack.shape[-1])
         return ts.restart(self._stack)
 
@@ -97,7 +92,7 @@ class RealGame(py_environment.PyEnvironment):
                 f"action={action} is out of range: {self.game.name} has actions 0 to "
                 f"{self.num_actions - 1}"
             )
-        frame, reward, terminated, truncated = self._source.step(action)
+        frame, reward, terminated, truncated, self.lost_life = self._source.step(action)
         self._episode_steps += 1
         observation = self._stack = push_frame(self._stack, frame)  # [96, 96, F]
         if terminated:
@@ -114,11 +109,9 @@ class RealGame(py_environment.PyEnvironment):
             `numpy.load(..., allow_pickle=False)` reads them.
 
         Raises:
-            RuntimeError: The game was never reset.
+            ValueError: The game was never reset.
         """
-        if self._current_time_step is None:
-            raise RuntimeError("call reset() before get_state(): no episode is running")
-        current = self._current_time_step
+        current = self.current_time_step()
         state = {
             "gymnasium_id": np.array(self.game.gymnasium_id),
             "stack": self._stack.copy(),
@@ -167,8 +160,8 @@ class RealGame(py_environment.PyEnvironment):
         except KeyError as error:
             raise ValueError(f"saved game state: {prefix + error.args[0]!r} is missing") from error
         self._stack = stack.copy()
-        self._episode_steps = int(state["episode_steps"])
-        self._current_time_step = ts.TimeStep(
+        self._episode_steps, self.lost_life = int(state["episode_steps"]), False
+        self._current_time_step = ts.TimeStep(  # as TF-Agents' own TicTacToeEnvironment does
             step_type=np.asarray(state["step_type"], np.int32),
             reward=np.asarray(state["reward"], np.float32),
             discount=np.asarray(state["discount"], np.float32),
@@ -179,8 +172,3 @@ class RealGame(py_environment.PyEnvironment):
     def close(self) -> None:
         """Frees the game."""
         self._source.close()
-
-
-def _check_at_least(key: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")

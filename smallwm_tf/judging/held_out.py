@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.learning.dream_environment import warm_state
+from smallwm_tf.judging.open_loop import Unrolled, start_at, unroll
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import FOREGROUND_ABOVE
-from smallwm_tf.models.dynamics import reward_classes
-from smallwm_tf.models.imagination import Unrolled, unroll
+from smallwm_tf.models.event_heads import reward_classes
+from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
@@ -90,7 +90,7 @@ def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
     used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
     every = max(1, replay.size // _FRAMES_OF_ERRORS)
     frames = replay.frames[: replay.size : every].numpy().astype(float)
-    decode = tf.function(lambda z: vqvae.mean_pixels(z)[..., -1] * 255.0, autograph=False)
+    decode = _grey_levels(world_model)
     shown = np.concatenate(
         [
             decode(codes[::every][first : first + _FRAMES_AT_ONCE]).numpy()
@@ -114,7 +114,7 @@ def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> One
     Args:
       world_model: what predicts.
       replay: held-out steps.
-      window_length: steps of a window; every transition is in one.
+      window_length: steps of a window; every transition is in exactly one.
     """
     return one_step_measure(world_model, replay, window_length)()
 
@@ -139,13 +139,13 @@ def one_step_measure(
             valid,
             context_steps=window_length,
             seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
-            kernels=world_model.dynamics.prepare(),
+            kernels=world_model.dynamics.stack.prepare(),
         )
         num_transitions = tf.reduce_sum(tf.cast(valid[:, :-1], tf.float32))
         num_next = tf.reduce_sum(tf.cast(valid[:, :-1] & valid[:, 1:], tf.float32))
         return losses, num_transitions, num_next
 
-    starts = replay.window_starts(np.random.default_rng(0), window_length)
+    starts = replay.tiling(window_length)
 
     def measure() -> OneStep:
         sums = np.zeros(3)
@@ -175,70 +175,85 @@ def one_step_measure(
 
 
 def open_loop_curves(
-    world_model: WorldModel,
-    replay: Replay,
-    starts: np.ndarray,
-    horizon: int,
-    seed: np.ndarray,
-    context_steps: int = 0,
-    temperature: float = 1.0,
+    dreamer: Dreamer, replay: Replay, starts: np.ndarray, horizon: int, seed: np.ndarray
 ) -> OpenLoopCurves:
     """Predictions by horizon, beside the baseline that copies the start.
 
     Args:
-      world_model: what dreams.
+      dreamer: what dreams.
       replay: what really happened.
       starts: first steps, int32 [S]; horizons behind the end of a start's episode do not count.
       horizon: H.
       seed: int32 pair for the sampled codes.
-      context_steps: real steps before a start that the recurrent state has seen.
-      temperature: divides the logits of sampled codes.
     """
-    vqvae = world_model.vqvae
-    windows = replay.windows(tf.constant(starts, tf.int32), horizon + 1, vqvae.num_stacked_frames)
-    valid = windows.valid.numpy()[:, 1:]
-    codes = np.stack(
-        [vqvae.encode(windows.observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
+    world_model = dreamer.world_model
+    windows = replay.windows(
+        tf.constant(starts, tf.int32), horizon + 1, world_model.num_stacked_frames
     )
-    frames = windows.observations[..., -1].numpy()
-    decode = tf.function(lambda z: vqvae.mean_pixels(z)[..., -1] * 255.0, autograph=False)
-    past = replay.past(tf.constant(starts, tf.int32), context_steps, vqvae.num_stacked_frames)
-    state = warm_state(world_model, past, world_model.dynamics.prepare("fewest_products"))
-
-    def dream(pair: np.ndarray | None) -> Unrolled:
-        first, actions = tf.constant(codes[:, 0]), windows.actions[:, :horizon]
-        return unroll(world_model, first, actions, state, pair, temperature)
-
-    def curve(values: np.ndarray) -> np.ndarray:
-        """Mean over valid starts: [S, H] → [H]."""
-        counts = valid.sum(axis=0)
-        sums = np.where(valid, values, 0.0).sum(axis=0)
-        return np.divide(sums, counts, out=np.full(horizon, np.nan), where=counts > 0)
-
-    def accuracy(predicted: np.ndarray) -> np.ndarray:
-        return curve((predicted == codes[:, 1:]).mean(axis=(2, 3)))
-
-    def error(predicted: np.ndarray) -> np.ndarray:
-        differences = []
-        for t in range(horizon):
-            decoded = decode(tf.constant(predicted[:, t])).numpy()
-            differences.append(np.abs(decoded - frames[:, t + 1]).mean(axis=(1, 2)))
-        return curve(np.stack(differences, axis=1))
-
-    likeliest = dream(None)
+    observations, actions = windows.observations, windows.actions[:, :horizon]
+    codes = np.stack(
+        [world_model.encode(observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
+    )
+    state = start_at(dreamer, replay, starts)
+    likeliest = unroll(dreamer, state, actions, None)
+    sampled = unroll(dreamer, state, actions, seed)
     copied = np.repeat(codes[:, :1], horizon, axis=1)
-    confusion = np.zeros([horizon, 3, 3], int)
-    true_classes = reward_classes(windows.rewards[:, :horizon]).numpy()
-    predicted_classes = likeliest.rewards.astype(int) + 1
-    starts_left, steps = np.nonzero(windows.valid.numpy()[:, :horizon])
-    rewarded = (true_classes[starts_left, steps], predicted_classes[starts_left, steps])
-    np.add.at(confusion, (steps, *rewarded), 1)
+    valid = windows.valid.numpy()
+    truth = _Truth(codes[:, 1:], observations[:, 1:, ..., -1].numpy(), valid[:, 1:])
+    decode = _grey_levels(world_model)
     return OpenLoopCurves(
-        code_accuracy=accuracy(likeliest.codes),
-        sampled_accuracy=accuracy(dream(seed).codes),
-        copy_accuracy=accuracy(copied),
-        pixel_error=error(likeliest.codes),
-        copy_pixel_error=error(copied),
-        reconstruction_pixel_error=error(codes[:, 1:]),
-        reward_confusion=confusion,
+        code_accuracy=truth.accuracy(likeliest.codes),
+        sampled_accuracy=truth.accuracy(sampled.codes),
+        copy_accuracy=truth.accuracy(copied),
+        pixel_error=truth.pixel_error(likeliest.codes, decode),
+        copy_pixel_error=truth.pixel_error(copied, decode),
+        reconstruction_pixel_error=truth.pixel_error(truth.codes, decode),
+        reward_confusion=_reward_confusion(windows.rewards, likeliest, valid[:, :horizon]),
+    )
+
+
+class _Truth(NamedTuple):
+    """What really happened behind the starts."""
+
+    codes: np.ndarray  # z_1 … z_H, int32 [S, H, 6, 6]
+    frames: np.ndarray  # uint8 [S, H, 96, 96]
+    valid: np.ndarray  # bool [S, H], false behind the end of an episode
+
+    def accuracy(self, predicted: np.ndarray) -> np.ndarray:
+        """Share of right codes by horizon: [S, H, 6, 6] → [H]."""
+        return self._mean((predicted == self.codes).mean(axis=(2, 3)))
+
+    def pixel_error(self, predicted: np.ndarray, decode: Callable) -> np.ndarray:
+        """Mean absolute difference of decoded codes, grey levels: [S, H, 6, 6] → [H]."""
+        differences = [
+            np.abs(decode(predicted[:, t]).numpy() - self.frames[:, t]).mean(axis=(1, 2))
+            for t in range(predicted.shape[1])
+        ]
+        return self._mean(np.stack(differences, axis=1))
+
+    def _mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean over valid starts: [S, H] → [H], NaN where there is none."""
+        counts = self.valid.sum(axis=0)
+        sums = np.where(self.valid, values, 0.0).sum(axis=0)
+        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def _reward_confusion(rewards: tf.Tensor, predicted: Unrolled, valid: np.ndarray) -> np.ndarray:
+    """Counts [H, 3, 3] of true × predicted classes of the steps that are valid [S, H]."""
+    horizon = valid.shape[1]
+    true = reward_classes(rewards[:, :horizon]).numpy()
+    guessed = reward_classes(predicted.rewards).numpy()
+    confusion = np.zeros([horizon, 3, 3], int)
+    for step in range(horizon):
+        paid = valid[:, step]
+        np.add.at(confusion[step], (true[paid, step], guessed[paid, step]), 1)
+    return confusion
+
+
+def _grey_levels(world_model) -> Callable[[np.ndarray], tf.Tensor]:
+    """Codes [n, 6, 6] → newest frame [n, 96, 96], 0 … 255, as a compiled function."""
+    return tf.function(
+        lambda codes: world_model.decode(codes)[..., -1] * 255.0,
+        input_signature=[tf.TensorSpec([None, 6, 6], tf.int32)],
+        autograph=False,
     )

@@ -1,15 +1,23 @@
-"""Looking inside a world model: reconstructions, and dreams beside what really happened."""
+"""Dreams with the actions that were really taken, beside what really happened.
+
+Shapes: S starts, H horizon, n observations.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.learning.dream_environment import warm_state
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.dynamics import class_rewards, reward_classes
-from smallwm_tf.models.imagination import unroll
-from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.models.event_heads import class_rewards, reward_classes
+from smallwm_tf.models.imagination import DreamableModel, Dreamer, DreamState
+
+
+class Unrolled(NamedTuple):
+    """What the world model predicts step after step."""
+
+    codes: np.ndarray  # ẑ_1 … ẑ_H, int32 [S, H, 6, 6]
+    rewards: np.ndarray  # r̂_0 … r̂_{H-1}, float32 [S, H]
 
 
 class Reconstructions(NamedTuple):
@@ -21,56 +29,72 @@ class Reconstructions(NamedTuple):
 
 
 class OpenLoop(NamedTuple):
-    """A dream with the actions that were really taken, beside reality; T steps."""
+    """A dream with the actions that were really taken, beside reality; H steps."""
 
     real: Reconstructions  # of the real observations
-    dreamed: np.ndarray  # uint8 [T, 96, 96]; the first one is real
-    dreamed_codes: np.ndarray  # int32 [T, 6, 6]
-    real_rewards: np.ndarray  # [T], clipped and rounded
-    dreamed_rewards: np.ndarray  # [T]
+    dreamed: np.ndarray  # uint8 [H, 96, 96]; the first one is real
+    dreamed_codes: np.ndarray  # int32 [H, 6, 6]
+    real_rewards: np.ndarray  # [H], clipped and rounded
+    dreamed_rewards: np.ndarray  # [H]
 
 
-def reconstruct(world_model: WorldModel, replay: Replay, steps: np.ndarray) -> Reconstructions:
+def start_at(dreamer: Dreamer, replay: Replay, starts: np.ndarray) -> DreamState:
+    """Dreams that begin at real steps int [S], with the context that the dreamer wants."""
+    steps, num_frames = tf.constant(starts, tf.int32), dreamer.world_model.num_stacked_frames
+    past = replay.past(steps, dreamer.settings.context_steps, num_frames)
+    return dreamer.start(replay.observations(steps, num_frames), past)
+
+
+def unroll(
+    dreamer: Dreamer, state: DreamState, actions: tf.Tensor, seed: np.ndarray | None
+) -> Unrolled:
+    """Dreams on with actions that are given.
+
+    Args:
+      dreamer: what dreams.
+      state: of the starts.
+      actions: a_0 … a_{H-1}, int32 [S, H].
+      seed: int32 pair from which codes and rewards are drawn; None takes the most probable ones.
+    """
+    step = tf.function(dreamer.step, autograph=False)
+    all_codes, all_rewards = [], []
+    for t in range(actions.shape[1]):
+        pair = None if seed is None else tf.random.experimental.stateless_fold_in(seed, t)
+        dreamed, state = step(state, actions[:, t], pair)
+        all_codes.append(dreamed.codes.numpy())
+        all_rewards.append(dreamed.rewards.numpy())
+    return Unrolled(np.stack(all_codes, axis=1), np.stack(all_rewards, axis=1))
+
+
+def reconstruct(world_model: DreamableModel, replay: Replay, steps: np.ndarray) -> Reconstructions:
     """Encodes and decodes the observations at the given steps [n]."""
-    vqvae = world_model.vqvae
-    observations = replay.observations(tf.constant(steps, tf.int32), vqvae.num_stacked_frames)
-    codes = vqvae.encode(observations)
-    return Reconstructions(
-        observations[..., -1].numpy(), codes.numpy(), _pictures(world_model, codes)
-    )
+    observations = replay.observations(tf.constant(steps, tf.int32), world_model.num_stacked_frames)
+    codes = world_model.encode(observations)
+    pictures = pictures_of(world_model, codes)
+    return Reconstructions(observations[..., -1].numpy(), codes.numpy(), pictures)
 
 
 def open_loop(
-    world_model: WorldModel,
-    replay: Replay,
-    start: int,
-    length: int,
-    seed: np.ndarray,
-    context_steps: int = 0,
-    temperature: float = 1.0,
+    dreamer: Dreamer, replay: Replay, start: int, length: int, seed: np.ndarray
 ) -> OpenLoop:
     """Dreams from one real observation on, with the real actions.
 
     Args:
-      world_model: what dreams.
+      dreamer: what dreams.
       replay: what really happened; ``length`` steps from ``start`` on lie in one episode.
       start: first step.
-      length: T.
-      seed: int32 pair for the sampled codes and rewards.
-      context_steps: real steps before the start that the recurrent state has seen.
-      temperature: divides the logits of the codes.
+      length: H.
+      seed: int32 pair; at temperature 0 rewards, too, are the most probable ones.
     """
     steps = np.arange(start, start + length)
-    real = reconstruct(world_model, replay, steps)
-    vqvae = world_model.vqvae
-    past = replay.past(tf.constant(steps[:1], tf.int32), context_steps, vqvae.num_stacked_frames)
-    state = warm_state(world_model, past, world_model.dynamics.prepare("fewest_products"))
+    real = reconstruct(dreamer.world_model, replay, steps)
     actions = tf.gather(replay.actions, steps)[tf.newaxis]
-    dream = unroll(world_model, tf.constant(real.codes[:1]), actions, state, seed, temperature)
+    pair = seed if dreamer.settings.temperature else None
+    dream = unroll(dreamer, start_at(dreamer, replay, steps[:1]), actions, pair)
     codes = np.concatenate([real.codes[:1], dream.codes[0, :-1]])
     return OpenLoop(
         real,
-        _pictures(world_model, tf.constant(codes)),
+        pictures_of(dreamer.world_model, tf.constant(codes)),
         codes,
         class_rewards(reward_classes(tf.gather(replay.rewards, steps))).numpy(),
         dream.rewards[0],
@@ -92,7 +116,7 @@ def longest_start(replay: Replay, length: int, generator: np.random.Generator) -
     return int(candidates[best]), int(min(left[best], length))
 
 
-def _pictures(world_model: WorldModel, codes: tf.Tensor) -> np.ndarray:
-    """Mean of p(x|z), newest frame: [n, 6, 6] → uint8 [n, 96, 96]."""
-    means = world_model.vqvae.mean_pixels(codes)[..., -1]
-    return tf.cast(tf.round(means * 255.0), tf.uint8).numpy()
+def pictures_of(world_model: DreamableModel, codes: tf.Tensor) -> np.ndarray:
+    """Newest frames of codes: [n, 6, 6] → uint8 [n, 96, 96]."""
+    pixels = world_model.decode(codes)[..., -1]
+    return tf.cast(tf.round(pixels * 255.0), tf.uint8).numpy()

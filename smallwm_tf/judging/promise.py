@@ -14,20 +14,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from smallwm_tf.agents.actor import Actor
+from smallwm_tf.agents.agent import Agent
+from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.learning.dream_environment import warm_state
-from smallwm_tf.learning.replay import Replay, Windows
-from smallwm_tf.models.dynamics import (
-    class_rewards,
-    expected_rewards,
-    latent_distribution,
-    reward_classes,
-    reward_distribution,
-)
-from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.event_heads import class_rewards, reward_classes
+from smallwm_tf.models.imagination import Dreamer, Past
 from smallwm_tf.models.policy import PolicyAndValue
-from smallwm_tf.models.world_model import WorldModel
 
 
 class Starts(NamedTuple):
@@ -35,7 +28,7 @@ class Starts(NamedTuple):
 
     states: list[dict[str, np.ndarray]]  # of the emulator, from RealGame.get_state
     observations: np.ndarray  # uint8 [S, 96, 96, F]
-    past: Windows  # the T steps before each
+    past: Past  # the T steps before each
 
 
 class Promise(NamedTuple):
@@ -60,120 +53,96 @@ class Promise(NamedTuple):
 
 def find_starts(
     game: RealGame,
-    actor: Actor,
+    agent: Agent,
     num_starts: int,
     interval: int,
-    temperature: float,
-    seed: tf.Tensor,
+    seed_path: tuple[int | str, ...],
     context_steps: int = 0,
 ) -> Starts:
     """Plays on and keeps every ``interval``-th moment.
 
     Args:
       game: reset; it is played on through as many episodes as it takes.
-      actor: plays.
+      agent: plays.
       num_starts: S.
       interval: steps from one kept moment to the next.
-      temperature: divides the policy's logits.
-      seed: int32 pair.
+      seed_path: of the random numbers, see ``randomness.seed_pair``.
       context_steps: T, steps before each moment to keep with it.
     """
     num_steps = (num_starts - 1) * interval + 1
-    states, observations = [], []
-    frames, actions, rewards, ended = [], [], [], []
-    time_step = game.current_time_step()
-    for step in range(num_steps):
-        if step % interval == 0:
-            states.append(game.get_state())
-            observations.append(time_step.observation.copy())
-        action = actor.act(time_step.observation[np.newaxis], temperature, seed, step)[0]
-        frames.append(time_step.observation[..., -1].copy())
-        actions.append(action)
-        time_step = game.step(np.int32(action))
-        rewards.append(float(time_step.reward))
-        ended.append(bool(time_step.is_last()))
-        if ended[-1]:
-            time_step = game.reset()
+    collected = Collector(game).collect(agent, num_steps, seed_path, state_interval=interval)
     played = Replay(num_steps)
-    played.append(*map(np.array, (frames, actions, rewards, ended)))
+    played.append(**collected.steps())
     moments = tf.range(0, num_steps, interval)
-    past = played.past(moments, context_steps, observations[0].shape[-1])
-    return Starts(states, np.stack(observations), past)
+    num_frames = game.current_time_step().observation.shape[-1]
+    past = played.past(moments, context_steps, num_frames)
+    past = Past(past.observations, past.actions, past.valid)
+    return Starts(collected.states, played.observations(moments, num_frames).numpy(), past)
 
 
 def real_rewards(
-    games: Sequence[RealGame],
-    actor: Actor,
-    starts: Starts,
-    horizon: int,
-    temperature: float,
-    seed: tf.Tensor,
+    games: Sequence[RealGame], agent: Agent, starts: Starts, horizon: int, seed: np.ndarray
 ) -> np.ndarray:
     """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode.
 
-    As many starts are played side by side as there are games.
+    As many starts are played side by side as there are games. What an agent remembers begins anew
+    at a start.
     """
     rewards = np.zeros([len(starts.states), horizon], np.float32)
     for first in range(0, len(starts.states), len(games)):
         group = list(zip(games, starts.states[first : first + len(games)], strict=False))
         time_steps = [game.set_state(state) for game, state in group]
-        running = list(range(len(group)))
-        pair = tf.random.experimental.stateless_fold_in(seed, first)
+        running = np.arange(len(group))
+        memory = agent.begin(len(group))
+        pair = tf.random.experimental.stateless_fold_in(seed, first).numpy()
         for step in range(horizon):
-            if not running:
+            if not len(running):
                 break
             observations = np.stack([time_steps[i].observation for i in running])
-            actions = actor.act(observations, temperature, pair, step)
+            actions, memory = agent.act(observations, memory, pair, step)
             for i, action in zip(running, actions, strict=True):
-                time_steps[i] = games[i].step(np.int32(action))
+                time_steps[i] = games[i].step(action)
                 paid = class_rewards(reward_classes(time_steps[i].reward))
                 rewards[first + i, step] = paid
-            running = [i for i in running if not time_steps[i].is_last()]
+            goes_on = np.array([not time_steps[i].is_last() for i in running])
+            running = running[goes_on]
+            memory = tf.nest.map_structure(lambda array: array[goes_on], memory)  # noqa: B023
     return rewards
 
 
 def dreamed_rewards(
-    world_model: WorldModel,
+    dreamer: Dreamer,
     policy: PolicyAndValue,
     starts: Starts,
     horizon: int,
     temperature: float,
     seed: tf.Tensor,
-    rewards: str = "sampled",
-    dream_temperature: float = 1.0,
 ) -> np.ndarray:
     """Rewards of dreams that begin at the starts: [S, H].
 
     Args:
-      world_model: what dreams.
+      dreamer: of a ``WorldModel``.
       policy: acts.
       starts: from ``find_starts``.
       horizon: H.
       temperature: divides the policy's logits.
       seed: int32 pair.
-      rewards: "sampled" or "expected".
-      dream_temperature: divides the logits of codes.
     """
-    vqvae, dynamics = world_model.vqvae, world_model.dynamics
+    embeddings = dreamer.world_model.vqvae.quantizer.embeddings
 
     @tf.function(autograph=False)
-    def advance(codes, state, kernels, pair):
-        pairs = [tf.random.experimental.stateless_fold_in(pair, purpose) for purpose in range(3)]
-        embedded = to_grid_major(vqvae.quantizer.lookup(codes))
-        logits, _ = policy(embedded)
-        actions = tfp.distributions.Categorical(logits / temperature).sample(seed=pairs[0])
-        latent, reward, state = world_model.step(codes, actions, state, kernels)
-        codes = latent_distribution(latent / dream_temperature).sample(seed=pairs[1])
-        if rewards == "expected":
-            return codes, expected_rewards(reward), state
-        return codes, class_rewards(reward_distribution(reward).sample(seed=pairs[2])), state
+    def advance(state, pair):
+        logits, _ = policy(state.codes, embeddings)
+        drawn = tfp.distributions.Categorical(logits / temperature)
+        actions = drawn.sample(seed=tf.random.experimental.stateless_fold_in(pair, 0))
+        step, state = dreamer.step(
+            state, actions, tf.random.experimental.stateless_fold_in(pair, 1)
+        )
+        return step.rewards, state
 
-    codes = vqvae.encode(tf.constant(starts.observations))
-    kernels = dynamics.prepare("fewest_products")
-    state = warm_state(world_model, starts.past, kernels)
+    state = dreamer.start(tf.constant(starts.observations), starts.past)
     paid = []
     for step in range(horizon):
-        pair = tf.random.experimental.stateless_fold_in(seed, step)
-        codes, reward, state = advance(codes, state, kernels, pair)
-        paid.append(reward.numpy())
+        rewards, state = advance(state, tf.random.experimental.stateless_fold_in(seed, step))
+        paid.append(rewards.numpy())
     return np.stack(paid, axis=1)

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 
-class Adam(tf_keras.optimizers.Optimizer):
+class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
     """θ ← θ − α · m̂ / (√v̂ + ε), both moments bias-corrected (Kingma & Ba, algorithm 1).
 
     Args:

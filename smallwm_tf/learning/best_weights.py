@@ -1,27 +1,37 @@
 """Keeps the best weights of several moments of a training, by a measure on real steps."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 
 class BestWeights:
-    """Remembers the weights of the best moment offered so far.
+    """Remembers the variables of the best moment offered so far.
 
     Args:
-      network: whose weights are looked at, and restored in the end.
+      variables: what is kept and restored: weights, and the optimiser's moments, which fit no
+        other weights.
+      score: of the best moment so far, when a phase is continued.
+      values: the variables at that moment.
 
     Attributes:
       score: of the best moment; None before the first offer.
-      weights: its weights; none before the first offer.
+      values: its variables; none before the first offer.
     """
 
-    def __init__(self, network: tf.Module):
-        self._network = network
-        self.weights: list[np.ndarray] = []
-        self.score: float | None = None
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        score: float | None = None,
+        values: Sequence[np.ndarray] = (),
+    ):
+        self._variables = list(variables)
+        self.score = score
+        self.values = tuple(values)
 
     def offer(self, score: float) -> bool:
-        """Keeps the present weights unless earlier ones scored higher; returns whether it did.
+        """Keeps the present values unless earlier ones scored higher; returns whether it did.
 
         Of two that scored the same the later one is kept: where the real game paid a policy
         nothing, the dream's opinion counts.
@@ -29,20 +39,20 @@ class BestWeights:
         if self.score is not None and score < self.score:
             return False
         self.score = score
-        self.weights = weights_of(self._network)
+        self.values = values_of(self._variables)
         return True
 
     def restore(self) -> None:
-        """Gives the network the best weights back."""
-        set_weights(self._network, self.weights)
+        """Gives the variables their best values back."""
+        assign(self._variables, self.values)
 
 
-def weights_of(network: tf.Module) -> list[np.ndarray]:
-    """Copies of a network's weights."""
-    return [variable.numpy() for variable in network.variables]
+def values_of(variables: Sequence[tf.Variable]) -> tuple[np.ndarray, ...]:
+    """Copies of the variables' values."""
+    return tuple(variable.numpy() for variable in variables)
 
 
-def set_weights(network: tf.Module, weights: list[np.ndarray]) -> None:
-    """Gives a network weights that ``weights_of`` returned."""
-    for variable, value in zip(network.variables, weights, strict=True):
+def assign(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> None:
+    """Gives variables the values that ``values_of`` returned."""
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -19,13 +19,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
-from smallwm_tf.models.dynamics import (
-    DynamicsKernels,
-    latent_distribution,
-    reward_classes,
-    reward_distribution,
-)
-from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.models.event_heads import Transition, reward_classes
+from smallwm_tf.models.recurrent_stack import Kernels
 from smallwm_tf.models.world_model import WorldModel
 
 
@@ -48,7 +43,7 @@ def dynamics_losses(
     valid: tf.Tensor,
     context_steps: int,
     seed: tf.Tensor,
-    kernels: DynamicsKernels | None = None,
+    kernels: Kernels | None = None,
     recorder: ConvolutionRecorder | None = None,
     temperature: float = 1.0,
 ) -> DynamicsLosses:
@@ -62,7 +57,7 @@ def dynamics_losses(
       valid: bool [B, T], false for padding behind the end of an episode.
       context_steps: number of steps that are fed the true code.
       seed: int32 [2] for the sampled codes.
-      kernels: from ``Dynamics.prepare``.
+      kernels: from ``RecurrentStack.prepare``.
       recorder: defers kernel gradients.
       temperature: divides the logits of sampled codes.
 
@@ -70,26 +65,22 @@ def dynamics_losses(
       Losses and measures; a mean over nothing is 0.
     """
     dynamics = world_model.dynamics
-    batch_size, length = tf.shape(codes)[0], codes.shape[1]
-    state = dynamics.initial_state(batch_size)
-    inputs = codes[:, 0]
-    all_y, all_latent_logits = [], []
+    length = codes.shape[1]
+    state = world_model.initial_state(tf.shape(codes)[0])
+    inputs = [codes[:, 0]]
+    all_y, predicted = [], []
     for t in range(length - 1):
-        embedded = to_grid_major(world_model.vqvae.quantizer.lookup(inputs))
-        y, state = dynamics(embedded, actions[:, t], state, kernels, recorder)
-        logits = dynamics.latent_logits(y, inputs)  # [B, 6, 6, K]
+        y, state = world_model.advance(inputs[t], actions[:, t], state, kernels, recorder)
+        predicted.append(dynamics.code_head.distribution(y, inputs[t]))
         all_y.append(y)
-        all_latent_logits.append(logits)
         if t + 1 < context_steps:
-            inputs = codes[:, t + 1]
+            inputs.append(codes[:, t + 1])
         else:
             step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-            drawn = latent_distribution(logits / temperature).sample(seed=step_seed)
-            inputs = tf.stop_gradient(drawn)
+            inputs.append(tf.stop_gradient(predicted[t].sample(step_seed, temperature)))
 
-    # Heads and losses of all transitions at once, time-major: [(T − 1)·B, ...].
-    reward_logits = dynamics.reward_logits(tf.concat(all_y, axis=1))  # [(T − 1)·B, 3]
-    latent_logits = tf.concat(all_latent_logits, axis=0)
+    # Losses of all transitions at once, time-major: [(T − 1)·B, ...].
+    next_codes = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *predicted)
 
     def time_major(tensor: tf.Tensor) -> tf.Tensor:
         """[B, T − 1, ...] → [(T − 1)·B, ...]."""
@@ -101,24 +92,28 @@ def dynamics_losses(
     is_valid = tf.cast(time_major(valid[:, :-1]), tf.float32)
     classes = time_major(reward_classes(rewards[:, :-1]))
 
-    latent_loss = -latent_distribution(latent_logits).log_prob(targets)
-    reward_loss = -reward_distribution(reward_logits).log_prob(classes)
-    best_codes = tf.argmax(latent_logits, axis=-1, output_type=tf.int32)
+    transitions = Transition(
+        y=tf.concat(all_y, axis=1),
+        codes=tf.concat(inputs[:-1], axis=0),
+        actions=time_major(actions[:, :-1]),
+        next_codes=targets,
+    )
+    events = world_model.events(transitions)
+    latent_loss = -next_codes.log_prob(targets)
+    reward_loss = -events.log_prob(classes)
     return DynamicsLosses(
         latent=_masked_mean(latent_loss, has_next),
         reward=_masked_mean(reward_loss, is_valid),
-        code_accuracy=_masked_mean(_agreement(best_codes, targets), has_next),
+        code_accuracy=_masked_mean(_agreement(next_codes.mode(), targets), has_next),
         copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
         reward_confusion=tf.math.confusion_matrix(
             classes,
-            tf.argmax(reward_logits, axis=-1, output_type=tf.int32),
+            reward_classes(events.mode()),
             num_classes=3,
             weights=is_valid,
             dtype=tf.float32,
         ),
-        reward_probabilities=_masked_mean(
-            tf.nn.softmax(reward_logits), is_valid[:, tf.newaxis], axis=0
-        ),
+        reward_probabilities=_masked_mean(events.probabilities(), is_valid[:, tf.newaxis], axis=0),
     )
 
 

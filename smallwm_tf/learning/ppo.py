@@ -11,16 +11,19 @@ Time alignment of one rollout of H steps; one column per transition, which is wh
 Shapes: N dreams, H horizon, M actions.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
-from tf_agents.agents.ppo import ppo_clip_agent
+from tf_agents.trajectories import StepType, trajectory
 from tf_agents.trajectories import time_step as ts
-from tf_agents.trajectories import trajectory
 
-from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.models.policy import ActorNetwork, PolicyAndValue, SharedTrunk, ValueNetwork
+from smallwm_tf.learning.ppo_networks import (
+    ActorNetwork,
+    SharedTrunk,
+    SharedTrunkAgent,
+    ValueNetwork,
+)
+from smallwm_tf.models.policy import PolicyAndValue
 
 METRICS = (
     "dream_return",  # mean sum of simulated rewards of a dream
@@ -35,10 +38,10 @@ METRICS = (
 def make_agent(
     environment: DreamEnvironment,
     policy: PolicyAndValue,
-    lookup: Callable[[tf.Tensor], tf.Tensor],
-    optimizer: Adam,
+    embeddings: tf.Variable,
+    optimizer: BiasCorrectedAdam,
     config,
-) -> ppo_clip_agent.PPOClipAgent:
+) -> SharedTrunkAgent:
     """TF-Agents' clipped PPO agent, every argument by name.
 
     Its defaults switch the algorithm off: no ratio clipping, no GAE, both normalisers on
@@ -47,13 +50,13 @@ def make_agent(
     Args:
       environment: gives the specs.
       policy: the network to train.
-      lookup: codes → embedding vectors.
+      embeddings: the codebook [K, D], which the policy reads.
       optimizer: of the policy's variables.
       config: the run's configuration; reads ``ppo``.
     """
-    trunk = SharedTrunk(policy, lookup)
+    trunk = SharedTrunk(policy, embeddings)
     spec = environment.observation_spec()
-    return ppo_clip_agent.PPOClipAgent(
+    return SharedTrunkAgent(
         time_step_spec=environment.time_step_spec(),
         action_spec=environment.action_spec(),
         optimizer=optimizer,
@@ -68,7 +71,7 @@ def make_agent(
         value_function_l2_reg=0.0,
         shared_vars_l2_reg=0.0,
         value_pred_loss_coef=config.ppo.value_loss_weight,
-        num_epochs=1,  # epochs and minibatches are ours, see PPOLearner
+        num_epochs=1,  # epochs and minibatches are ours, see PolicyLearner
         use_gae=True,
         use_td_lambda_return=True,
         normalize_rewards=False,
@@ -88,24 +91,37 @@ def make_agent(
     )
 
 
-class PPOLearner(tf.Module):
+class PolicyLearner(tf.Module):
     """Rolls the policy out in the dream and improves it; one compiled call per update.
 
     Args:
       environment: the dream.
       agent: from ``make_agent``.
-      config: the run's configuration; reads ``ppo``, ``dream`` and ``logging``.
+      optimizer: the agent's.
+      config: the run's configuration; reads ``ppo`` and ``dream.horizon``.
+
+    Attributes:
+      optimizer: of the policy's variables.
+      num_updates: variable that counts updates since the run began.
     """
 
-    def __init__(self, environment: DreamEnvironment, agent: ppo_clip_agent.PPOClipAgent, config):
-        super().__init__(name="ppo_learner")
+    def __init__(
+        self,
+        environment: DreamEnvironment,
+        agent: SharedTrunkAgent,
+        optimizer: BiasCorrectedAdam,
+        config,
+    ):
+        super().__init__(name="policy_learner")
         self._environment = environment
         self.agent = agent
+        self.optimizer = optimizer
+        self.num_updates = tf.Variable(0, trainable=False, dtype=tf.int64, name="num_updates")
         self._config = config.ppo
-        self._bootstrap = config.dream.bootstrap_at_horizon
+        self._num_steps = config.dream.horizon
 
     def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
-        """One dream per batch entry, from its reset to its horizon.
+        """Side by side as many dreams as the environment has, from reset to horizon.
 
         Args:
           seed: int32 [2].
@@ -115,7 +131,7 @@ class PPOLearner(tf.Module):
           trained.
         """
         environment, policy = self._environment, self.agent.collect_policy
-        horizon = environment.horizon
+        horizon = self._num_steps
         environment.seed(tf.random.experimental.stateless_fold_in(seed, 0))
         action_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         time_step = environment.reset()
@@ -127,7 +143,8 @@ class PPOLearner(tf.Module):
         )
 
         def act(time_step: ts.TimeStep, t: tf.Tensor):
-            step = policy.distribution(time_step)
+            with self.agent.trunk.once():
+                step = policy.distribution(time_step)
             pair = tf.random.experimental.stateless_fold_in(action_seed, t)
             return step.replace(action=step.action.sample(seed=pair))
 
@@ -140,7 +157,7 @@ class PPOLearner(tf.Module):
             transition = trajectory.from_transition(time_step, action, following)
             return t + 1, following, write(arrays, t, transition)
 
-        with self.agent.actor_net.trunk.prepared():
+        with self.agent.trunk.prepared():
             _, last, arrays = tf.while_loop(
                 lambda t, *_: t < horizon, body, (0, time_step, arrays), parallel_iterations=1
             )
@@ -155,14 +172,13 @@ class PPOLearner(tf.Module):
 
     def with_advantages(self, experience: trajectory.Trajectory) -> trajectory.Trajectory:
         """Adds GAE advantages and λ-returns, [N, H + 1] → [N, H]."""
-        if self._bootstrap:
-            # TF-Agents treats every LAST step as terminal, so the value of the last observation
-            # enters as part of the last reward: r + γ·V is what a bootstrap means.
-            values = experience.policy_info["value_prediction"]
-            last = self._environment.horizon - 1
-            bonus = self._config.discount * values[:, last + 1]
-            at_last = tf.one_hot(last, last + 2) * bonus[:, tf.newaxis]
-            experience = experience.replace(reward=experience.reward + at_last)
+        # TF-Agents treats every LAST step as terminal. Where the environment says otherwise, by a
+        # discount above 0, the value there enters as part of the last reward: r + γ·d·V.
+        values = experience.policy_info["value_prediction"]
+        is_end = tf.equal(experience.next_step_type[:, :-1], StepType.LAST)
+        beyond = self._config.discount * experience.discount[:, :-1] * values[:, 1:]
+        bonus = tf.pad(tf.where(is_end, beyond, 0.0), [[0, 0], [0, 1]])
+        experience = experience.replace(reward=experience.reward + bonus)
         experience = self.agent.preprocess_sequence(experience)
         return tf.nest.map_structure(lambda tensor: tensor[:, :-1], experience)
 
@@ -176,7 +192,7 @@ class PPOLearner(tf.Module):
         """
         # TF-Agents wants [batch, time]: each transition becomes a sequence of length one.
         flat = tf.nest.map_structure(lambda t: tf.reshape(t, [-1, 1, *t.shape[2:]]), experience)
-        count = self._environment.batch_size * self._environment.horizon
+        count = tf.shape(tf.nest.flatten(flat)[0])[0]
         size = self._config.minibatch_size
         num_minibatches = -(-count // size)
         num_steps = self._config.num_epochs * num_minibatches
@@ -198,23 +214,30 @@ class PPOLearner(tf.Module):
             (0, tf.zeros([3])),
             parallel_iterations=1,
         )
-        return tf.unstack(sums / float(num_steps))
+        return tf.unstack(sums / tf.cast(num_steps, tf.float32))
 
     # Without AutoGraph: nothing here needs it, and it would rewrite all of TF-Agents.
     @tf.function(
-        input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)],
+        input_signature=[
+            tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.float32),
+        ],
         autograph=False,
     )
-    def update(self, seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    def update(self, seed: tf.Tensor, number: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
         """One PPO update, rollout included.
 
         Args:
           seed: of the phase, int32 [2].
           number: of the update within the phase; it is folded into the seed.
+          learning_rate: of its gradient steps.
 
         Returns:
           Scalars in the order of ``METRICS``.
         """
+        self.optimizer.learning_rate.assign(learning_rate)
+        self.num_updates.assign_add(1)
         pair = tf.random.experimental.stateless_fold_in(seed, number)
         rollout = self.rollout(pair)
         experience = self.with_advantages(rollout)

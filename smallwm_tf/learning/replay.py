@@ -1,8 +1,9 @@
 """Everything the agent has seen: one uint8 frame per step, stacked only when it is read.
 
-Step t is (frame_t, a_t, r_t, ended_t): the newest frame of the observation, the action taken on
-it, the raw reward it earned, and whether the episode ended with it. The frame after an ending
-step belongs to the next episode. Nothing that is read ever reaches across such a boundary:
+Step t is (frame_t, a_t, r_t, terminated_t, truncated_t, lost_life_t): the newest frame of the
+observation, the action taken on it, the raw reward it earned, whether the episode truly ended with
+it, whether a time limit cut it off there, and whether a life was lost. The frame after either end
+belongs to the next episode. Nothing that is read ever reaches across such a boundary:
 
     episode        |------- A -------|---- B ...
     steps           0  1  2  3  4  5  6  7
@@ -54,7 +55,9 @@ class Replay(tf.Module):
             self.frames = buffer("frames", [capacity, *frame_shape], tf.uint8)
             self.actions = buffer("actions", [capacity], tf.int32)
             self.rewards = buffer("rewards", [capacity], tf.float32)
-            self.ended = buffer("ended", [capacity], tf.bool)
+            self.terminated = buffer("terminated", [capacity], tf.bool)
+            self.truncated = buffer("truncated", [capacity], tf.bool)
+            self.lost_life = buffer("lost_life", [capacity], tf.bool)
             self.episode_starts = buffer("episode_starts", [capacity], tf.int32)
             self.size_variable = tf.Variable(0, trainable=False, name="size", dtype=tf.int32)
 
@@ -64,15 +67,23 @@ class Replay(tf.Module):
         return int(self.size_variable)
 
     def append(
-        self, frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, ended: np.ndarray
+        self,
+        frames: np.ndarray,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        lost_life: np.ndarray,
     ) -> None:
-        """Adds consecutive steps; they continue the last episode unless that had ended.
+        """Adds consecutive steps; they continue the last episode unless that was over.
 
         Args:
           frames: uint8 [n, 96, 96], the newest frame of each observation.
           actions: int [n].
           rewards: float [n], raw.
-          ended: bool [n], true where the episode ended with this step.
+          terminated: bool [n], true where the episode truly ended with this step.
+          truncated: bool [n], true where a time limit cut it off.
+          lost_life: bool [n], true where a life was lost.
 
         Raises:
           ValueError: if there is no room left, or lengths differ.
@@ -82,19 +93,22 @@ class Replay(tf.Module):
             raise ValueError(
                 f"the replay holds {first} of {self.capacity} steps; {count} more do not fit"
             )
-        if not len(actions) == len(rewards) == len(ended) == count:
+        lengths = [len(part) for part in (actions, rewards, terminated, truncated, lost_life)]
+        if set(lengths) != {count}:
             raise ValueError(
-                f"{count} frames, {len(actions)} actions, {len(rewards)} rewards and "
-                f"{len(ended)} flags; their numbers must agree"
+                f"{count} frames, but {lengths} actions, rewards, true ends, time limits and lost "
+                "lives; their numbers must agree"
             )
-        starts = self._starts_of(first, np.asarray(ended, bool))
+        starts = self._starts_of(first, np.logical_or(terminated, truncated))
         with tf.device("/CPU:0"):
             new = tf.range(first, first + count)
             for variable, values in (
                 (self.frames, frames),
                 (self.actions, actions),
                 (self.rewards, rewards),
-                (self.ended, ended),
+                (self.terminated, terminated),
+                (self.truncated, truncated),
+                (self.lost_life, lost_life),
                 (self.episode_starts, starts),
             ):
                 # In place; assigning to a slice would keep a second copy of everything alive.
@@ -104,14 +118,16 @@ class Replay(tf.Module):
 
     def as_arrays(self) -> dict[str, np.ndarray]:
         """The arguments of an ``append`` that would fill an empty replay with the same steps."""
-        names = ("frames", "actions", "rewards", "ended")
+        names = ("frames", "actions", "rewards", "terminated", "truncated", "lost_life")
         return {name: getattr(self, name)[: self.size].numpy() for name in names}
 
-    def _starts_of(self, first: int, ended: np.ndarray) -> np.ndarray:
-        continues = first > 0 and not bool(self.ended[first - 1])
-        start = int(self.episode_starts[first - 1]) if continues else first
-        starts = np.empty(len(ended), np.int32)
-        for i, episode_over in enumerate(ended):
+    def _starts_of(self, first: int, is_last: np.ndarray) -> np.ndarray:
+        """First steps of the episodes of new steps, of which ``is_last`` end theirs."""
+        start, last = first, first - 1
+        if first and not (self.terminated[last] or self.truncated[last]):
+            start = int(self.episode_starts[last])
+        starts = np.empty(len(is_last), np.int32)
+        for i, episode_over in enumerate(is_last):
             starts[i] = start
             if episode_over:
                 start = first + i + 1
@@ -193,6 +209,14 @@ class Replay(tf.Module):
         plan = np.concatenate(tiles).astype(np.int32)
         generator.shuffle(plan)
         return plan
+
+    def tiling(self, length: int) -> np.ndarray:
+        """First steps of windows that hold every transition exactly once, int32 [n]."""
+        starts = self.episode_starts.numpy()[: self.size]
+        firsts = np.unique(starts)
+        ends = np.append(firsts[1:], self.size)
+        tiles = [np.arange(*ends_of, length - 1) for ends_of in zip(firsts, ends, strict=True)]
+        return np.concatenate(tiles).astype(np.int32)
 
     def frame_order(self, generator: np.random.Generator) -> np.ndarray:
         """All steps in random order, int32 [N]: one epoch of single observations."""

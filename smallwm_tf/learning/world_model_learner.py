@@ -9,8 +9,8 @@ encoded once per phase instead of at every visit. Whole groups of steps run in o
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.learning.adam import Adam
-from smallwm_tf.learning.best_weights import weights_of
+from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
@@ -27,6 +27,7 @@ VQVAE_METRICS = (
     "codebook_perplexity",
 )
 DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
+_FRAMES = -1  # folded into an update's seed for the frames; the dynamics fold in steps, from 0
 _FRAMES_AT_ONCE = 256
 _FRAMES_FOR_BACKGROUND = 500
 FOREGROUND_ABOVE = 15  # grey levels of 255 by which a pixel differs from the background
@@ -39,6 +40,10 @@ class WorldModelLearner(tf.Module):
       world_model: what is trained.
       replay: where observations and windows come from.
       config: the run's configuration; reads ``vqvae``, ``dynamics`` and ``adam``.
+
+    Attributes:
+      vqvae_updates, dynamics_updates: variables that count updates since the run began.
+      vqvae_optimizer, dynamics_optimizer, reward_optimizer: of the parts of the world model.
     """
 
     def __init__(self, world_model: WorldModel, replay: Replay, config):
@@ -55,19 +60,15 @@ class WorldModelLearner(tf.Module):
                 self._codes = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="codes")
             self._num_encoded, self._encoded_with = 0, []
 
-        def adam(learning_rate: float, variables: list[tf.Variable]) -> Adam:
-            optimizer = Adam(learning_rate, **dict(config.adam))
+        def adam(learning_rate: float, variables: list[tf.Variable]) -> BiasCorrectedAdam:
+            optimizer = BiasCorrectedAdam(learning_rate, **dict(config.adam))
             optimizer.build(variables)
             return optimizer
 
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
-        self._reward_variables = dynamics.reward_head.trainable_variables
-        kernels = [
-            convolution.kernel
-            for cell in (dynamics.cell_1, dynamics.cell_2)
-            for convolution in (cell.conv_x, cell.conv_h)
-        ]
+        self._reward_variables = dynamics.event_head.trainable_variables
+        kernels = dynamics.stack.recorded_kernels
         special = {v.ref() for v in [*self._reward_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
         self._taped_variables = [v for v in dynamics.trainable_variables if v.ref() not in special]
@@ -79,12 +80,28 @@ class WorldModelLearner(tf.Module):
             config.dynamics.reward_head_learning_rate, self._reward_variables
         )
 
-    def use_warmup_learning_rate(self, warmup: bool) -> None:
-        """Chooses the VQ-VAE's learning rate: of the warm-up, or of joint training."""
-        config = self._vqvae_config
-        self.vqvae_optimizer.learning_rate.assign(
-            config.warmup_learning_rate if warmup else config.learning_rate
+        self.vqvae_updates, self.dynamics_updates = (
+            tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
+            for name in ("vqvae_updates", "dynamics_updates")
         )
+
+    def use_learning_rates(self, warmup: bool = False) -> None:
+        """Sets every rate to the configured one; a checkpoint brings those that it was saved with.
+
+        Args:
+          warmup: whether the VQ-VAE takes that of its first training.
+        """
+        vqvae, dynamics = self._vqvae_config, self._dynamics_config
+        rate = vqvae.warmup_learning_rate if warmup else vqvae.learning_rate
+        self.vqvae_optimizer.learning_rate.assign(rate)
+        self.dynamics_optimizer.learning_rate.assign(dynamics.learning_rate)
+        self.reward_optimizer.learning_rate.assign(dynamics.reward_head_learning_rate)
+
+    @property
+    def dynamics_variables(self) -> list[tf.Variable]:
+        """Weights of the dynamics and their optimisers' moments."""
+        parts = (self.world_model.dynamics, self.dynamics_optimizer, self.reward_optimizer)
+        return [variable for part in parts for variable in part.variables]
 
     # ---- single steps, for use inside a graph -------------------------------------------------
 
@@ -102,6 +119,7 @@ class WorldModelLearner(tf.Module):
             loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
         gradients = tape.gradient(loss, self._vqvae_variables)
         self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
+        self.vqvae_updates.assign_add(1)
         used = perplexity(indices, vqvae.quantizer.num_embeddings)
         return [*losses, used]
 
@@ -124,8 +142,7 @@ class WorldModelLearner(tf.Module):
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
         config = self._dynamics_config
         codes, actions, rewards, valid = self._encoded_windows(starts)
-        dynamics = self.world_model.dynamics
-        kernels = dynamics.prepare()
+        kernels = self.world_model.dynamics.stack.prepare()
         with tf.GradientTape() as tape:
             recorder = ConvolutionRecorder(tape)
             losses = dynamics_losses(
@@ -149,6 +166,7 @@ class WorldModelLearner(tf.Module):
             [*zip(taped, self._taped_variables, strict=True), *recorder.kernel_gradients(taps)]
         )
         self.reward_optimizer.apply_gradients(zip(reward, self._reward_variables, strict=True))
+        self.dynamics_updates.assign_add(1)
         return losses
 
     def _encoded_windows(self, starts: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -171,7 +189,7 @@ class WorldModelLearner(tf.Module):
         """
         if not self._vqvae_rests:
             return
-        weights, size = weights_of(self.world_model.vqvae), self._replay.size
+        weights, size = values_of(self.world_model.vqvae.variables), self._replay.size
         is_same = bool(self._encoded_with) and all(map(np.array_equal, weights, self._encoded_with))
         # Whole groups only: codes then do not depend on how often this was called.
         num_kept = self._num_encoded // _FRAMES_AT_ONCE * _FRAMES_AT_ONCE if is_same else 0
@@ -198,21 +216,20 @@ class WorldModelLearner(tf.Module):
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([], tf.int32),
             tf.TensorSpec([2], tf.int32),
         ]
     )
     def joint_steps(
-        self, window_starts: tf.Tensor, frame_batches: tf.Tensor, first: tf.Tensor, seed: tf.Tensor
+        self, window_starts: tf.Tensor, first: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Dynamics steps, one per row, with VQ-VAE steps in between.
 
         Args:
           window_starts: [n, B].
-          frame_batches: [n, B'], used in the rows whose step trains the VQ-VAE.
           first: number of the first step within the phase; steps divisible by
-            ``vqvae.update_interval`` train the VQ-VAE first; with 0 none does.
+            ``vqvae.update_interval`` train the VQ-VAE first, on observations that are drawn
+            uniformly; with 0 none does.
           seed: of the phase; the step's number is folded in.
 
         Returns:
@@ -226,12 +243,12 @@ class WorldModelLearner(tf.Module):
         count = tf.shape(window_starts)[0]
         for i in tf.range(count):
             step = first + i
+            pair = tf.random.experimental.stateless_fold_in(seed, step)
             if not self._vqvae_rests:  # noqa: SIM102 (AutoGraph: this one is Python's)
                 if tf.equal(step % self._vqvae_config.update_interval, 0):
-                    vqvae_sums += tf.stack(self.vqvae_step(frame_batches[i]))
+                    vqvae_sums += tf.stack(self.vqvae_step(self._drawn_steps(pair)))
                     num_vqvae_steps += 1.0
-            step_seed = tf.random.experimental.stateless_fold_in(seed, step)
-            losses = self.dynamics_step(window_starts[i], step_seed)
+            losses = self.dynamics_step(window_starts[i], pair)
             dynamics_sums += tf.stack(
                 [losses.latent, losses.reward, losses.code_accuracy, losses.copy_accuracy]
             )
@@ -241,6 +258,12 @@ class WorldModelLearner(tf.Module):
             dynamics_sums / tf.cast(count, tf.float32),
             confusion,
         )
+
+    def _drawn_steps(self, seed: tf.Tensor) -> tf.Tensor:
+        """Steps of the whole replay for one update of the VQ-VAE, int32 [B']."""
+        pair = tf.random.experimental.stateless_fold_in(seed, _FRAMES)
+        shape = [self._vqvae_config.batch_size]
+        return tf.random.stateless_uniform(shape, pair, 0, self._replay.size_variable, tf.int32)
 
 
 def batches(order: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,19 +1,11 @@
 """Builds the networks that a configuration describes."""
 
-import tensorflow as tf
-
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.execution import execution_of
 from smallwm_tf.models.initializers import build_seeded
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
-
-
-def resolve_convolution(choice: str) -> str:
-    """ "auto" → "direct" where there is a GPU, else "fast"; other choices stay as they are."""
-    if choice != "auto":
-        return choice
-    return "direct" if tf.config.list_physical_devices("GPU") else "fast"
 
 
 def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, PolicyAndValue]:
@@ -24,7 +16,7 @@ def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, P
       num_actions: M of the game.
       seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
-    convolution = resolve_convolution(config.dynamics.convolution)
+    execution = execution_of(config.dynamics.convolution)
     vqvae = build_seeded(
         VQVAE,
         seed,
@@ -33,8 +25,8 @@ def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, P
         embedding_dim=config.vqvae.embedding_dim,
         ema_decay=config.vqvae.ema_decay,
         ema_epsilon=config.vqvae.ema_epsilon,
-        restart_below=config.vqvae.get("restart_below", 0.0),
-        convolution=convolution,
+        restart_below=config.vqvae.restart_below,
+        execution=execution,
         likelihood=config.vqvae.likelihood,
         pixel_margin=config.vqvae.pixel_margin,
         name="vqvae",
@@ -47,7 +39,9 @@ def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, P
         num_embeddings=config.vqvae.num_embeddings,
         embedding_dim=config.vqvae.embedding_dim,
         channels=config.dynamics.channels,
-        convolution=convolution,
+        execution=execution,
+        cell=config.dynamics.cell,
+        code_head=config.dynamics.code_head,
         present_code_logit=config.dynamics.present_code_logit,
         name="dynamics",
     )
@@ -56,7 +50,7 @@ def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, P
         seed,
         num_actions=num_actions,
         embedding_dim=config.vqvae.embedding_dim,
-        convolution=convolution,
+        execution=execution,
         name="policy",
     )
     return WorldModel(vqvae, dynamics), policy

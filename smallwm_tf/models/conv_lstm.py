@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from smallwm_tf.models import grid_normalization, initializers
+from smallwm_tf.models.execution import Execution
 from smallwm_tf.models.grid_convolution import NUM_CELLS, GridConvolution, convolve_constant
 
 KERNEL_SIZE = 5
@@ -75,7 +76,13 @@ def gates(
 
 
 # Op by op, layer norms and gates cost more than the fast convolutions; XLA fuses them.
-_fused_gates = tf.function(gates, jit_compile=True)
+_compiled_gates = tf.function(gates, jit_compile=True)
+
+
+class _RecordedCalls(NamedTuple):
+    layer: GridConvolution
+    inputs: list[tf.Tensor]
+    taps: list[tf.Tensor]
 
 
 class ConvolutionRecorder:
@@ -88,9 +95,7 @@ class ConvolutionRecorder:
 
     def __init__(self, tape: tf.GradientTape):
         self._tape = tape
-        self._layers: dict[str, GridConvolution] = {}
-        self._inputs: dict[str, list[tf.Tensor]] = {}
-        self._taps: dict[str, list[tf.Tensor]] = {}
+        self._calls: dict[int, _RecordedCalls] = {}  # by identity of the layer
 
     def __call__(
         self, layer: GridConvolution, inputs: tf.Tensor, prepared_kernel: tf.Tensor
@@ -99,30 +104,25 @@ class ConvolutionRecorder:
         outputs = convolve_constant(inputs, prepared_kernel, layer.kernel_size)
         tap = tf.zeros_like(outputs)
         self._tape.watch(tap)
-        self._layers[layer.name] = layer
-        self._inputs.setdefault(layer.name, []).append(tf.stop_gradient(inputs))
-        self._taps.setdefault(layer.name, []).append(tap)
+        calls = self._calls.setdefault(id(layer), _RecordedCalls(layer, [], []))
+        calls.inputs.append(tf.stop_gradient(inputs))
+        calls.taps.append(tap)
         return outputs + tap
 
     @property
-    def taps(self) -> dict[str, list[tf.Tensor]]:
-        """Taps by layer name and call, to be differentiated with respect to."""
-        return self._taps
+    def taps(self) -> list[list[tf.Tensor]]:
+        """Taps by layer and call, to be differentiated with respect to."""
+        return [calls.taps for calls in self._calls.values()]
 
     def kernel_gradients(
-        self, tap_gradients: dict[str, list[tf.Tensor]]
+        self, tap_gradients: list[list[tf.Tensor]]
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
         """Pairs of kernel gradient and kernel, from the gradients of ``taps``."""
         pairs = []
-        for name, layer in self._layers.items():
-            used = [
-                (x, g)
-                for x, g in zip(self._inputs[name], tap_gradients[name], strict=True)
-                if g is not None
-            ]
-            inputs = tf.concat([x for x, _ in used], axis=1)
-            gradients = tf.concat([g for _, g in used], axis=1)
-            pairs.append((layer.kernel_gradient(inputs, gradients), layer.kernel))
+        for calls, gradients in zip(self._calls.values(), tap_gradients, strict=True):
+            used = [(x, g) for x, g in zip(calls.inputs, gradients, strict=True) if g is not None]
+            inputs, outputs = (tf.concat(tensors, axis=1) for tensors in zip(*used, strict=True))
+            pairs.append((calls.layer.kernel_gradient(inputs, outputs), calls.layer.kernel))
         return pairs
 
 
@@ -131,21 +131,16 @@ class ConvLSTMCell(tf_keras.layers.Layer):
 
     Args:
       channels: C, channels of hidden and cell state.
-      convolution: "direct" or "fast", see ``GridConvolution``. "fast" also lets XLA fuse layer
-        norms and gates.
+      execution: how it is computed.
     """
 
-    def __init__(self, channels: int, convolution: str, **kwargs):
+    def __init__(self, channels: int, execution: Execution, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
-        self.convolution = convolution
-        self._gates = gates if convolution == "direct" else _fused_gates
-        self.conv_x = GridConvolution(
-            4 * channels, KERNEL_SIZE, convolution, name=f"{self.name}_conv_x"
-        )
-        self.conv_h = GridConvolution(
-            4 * channels, KERNEL_SIZE, convolution, name=f"{self.name}_conv_h"
-        )
+        self._gates = _compiled_gates if execution.compiled else gates
+        form = execution.training_form
+        self.conv_x = GridConvolution(4 * channels, KERNEL_SIZE, form, name="conv_x")
+        self.conv_h = GridConvolution(4 * channels, KERNEL_SIZE, form, name="conv_h")
 
     def build(self, input_shape):
         self.conv_x.build([NUM_CELLS, None, input_shape[-1]])
@@ -167,6 +162,11 @@ class ConvLSTMCell(tf_keras.layers.Layer):
             output_peephole=weight("output_peephole", [self.channels], _peephole()),
         )
         super().build(input_shape)
+
+    @property
+    def recorded_kernels(self) -> list[tf.Variable]:
+        """Kernels whose gradients a ``ConvolutionRecorder`` forms."""
+        return [self.conv_x.kernel, self.conv_h.kernel]
 
     def prepare(self, form: str | None = None) -> PreparedKernels:
         """Kernels for ``call``, see ``GridConvolution.prepare``; valid until a gradient step."""

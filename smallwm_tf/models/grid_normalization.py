@@ -29,19 +29,19 @@ def normalize_and_activate(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tenso
 
 
 # Op by op, every step of the normalisation reads and writes the whole tensor; XLA fuses them.
-_fused_normalize_and_activate = tf.function(normalize_and_activate, jit_compile=True)
+_compiled_normalize_and_activate = tf.function(normalize_and_activate, jit_compile=True)
 
 
 class GridLayerNormalization(tf_keras.layers.Layer):
     """Layer norm over (channels, height, width), elementwise affine, leaky ReLU; [36, B, C].
 
     Args:
-      fused: whether XLA compiles it into one pass.
+      compiled: whether XLA makes one pass of it.
     """
 
-    def __init__(self, fused: bool, **kwargs):
+    def __init__(self, compiled: bool, **kwargs):
         super().__init__(**kwargs)
-        self.fused = fused
+        self.compiled = compiled
 
     def build(self, input_shape):
         shape = [NUM_CELLS, 1, input_shape[-1]]
@@ -49,9 +49,9 @@ class GridLayerNormalization(tf_keras.layers.Layer):
         self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, fused: bool | None = None) -> tf.Tensor:
-        """``fused`` overrides the layer's own choice: compiling pays where it is not for once."""
+    def call(self, inputs: tf.Tensor, compiled: bool | None = None) -> tf.Tensor:
+        """``compiled`` overrides the layer's own choice: for a single call it does not pay."""
         scale, offset = (tf.convert_to_tensor(v) for v in (self.scale, self.offset))
-        is_fused = self.fused if fused is None else fused
-        apply = _fused_normalize_and_activate if is_fused else normalize_and_activate
+        compiled = self.compiled if compiled is None else compiled
+        apply = _compiled_normalize_and_activate if compiled else normalize_and_activate
         return apply(inputs, scale, offset)

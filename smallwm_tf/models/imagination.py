@@ -1,61 +1,162 @@
-"""Open loop: the world model on its own, with actions that are given.
+"""A step of a dream, the only place where dreams draw codes and rewards (section 3.4).
 
-Shapes: S starts, H horizon.
+    step              0           1           2      …
+    codes             z_0    ─►   ẑ_1    ─►   ẑ_2         z_0 encodes a real observation
+    actions               a_0         a_1
+    rewards               r̂_0         r̂_1                 of the transitions
+
+Shapes: B dreams, T context steps, F stacked frames.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.models.dynamics import (
-    DynamicsState,
-    class_rewards,
-    latent_distribution,
-    reward_distribution,
-)
-from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.models.code_heads import CodeDistribution
+from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.recurrent_stack import Kernels, State
+from smallwm_tf.models.world_model import Prediction
+
+_CODES, _REWARD = range(2)  # what a random number is for
 
 
-class Unrolled(NamedTuple):
-    """What the world model predicts step after step."""
+class DreamSettings(NamedTuple):
+    """How dreams are drawn.
 
-    codes: np.ndarray  # ẑ_1 … ẑ_H, int32 [S, H, 6, 6]
-    rewards: np.ndarray  # r̂_0 … r̂_{H-1}, float32 [S, H]
+    Attributes:
+      temperature: divides the logits of codes; the number 0 takes the most probable ones.
+      context_steps: T, real steps before a dream that the recurrent state has seen.
+      rewards: "sampled", or "expected": the mean, which spares the policy gradient a draw's noise.
+    """
+
+    temperature: float | tf.Tensor = 1.0
+    context_steps: int = 0
+    rewards: str = "sampled"
+
+    @classmethod
+    def of(cls, config) -> "DreamSettings":
+        """Those that a run trains its policies with."""
+        dream = config.dream
+        return cls(config.dynamics.temperature, dream.context_steps, dream.rewards)
 
 
-def unroll(
-    world_model: WorldModel,
-    codes: tf.Tensor,
-    actions: tf.Tensor,
-    state: DynamicsState,
-    seed: np.ndarray | None,
-    temperature: float = 1.0,
-) -> Unrolled:
-    """Feeds predictions back for H steps.
+class Past(NamedTuple):
+    """Real steps before dreams, oldest first; ``valid`` is false where an episode is younger."""
+
+    observations: tf.Tensor  # uint8 [B, T, 96, 96, F]
+    actions: tf.Tensor  # int32 [B, T]
+    valid: tf.Tensor  # bool [B, T]
+
+
+class DreamState(NamedTuple):
+    """Where dreams are."""
+
+    codes: tf.Tensor  # int32 [B, 6, 6]
+    recurrent: State
+    kernels: Kernels
+
+
+class DreamStep(NamedTuple):
+    """What one step brought, and the distributions behind it."""
+
+    codes: tf.Tensor  # ẑ_{t+1}, int32 [B, 6, 6]
+    rewards: tf.Tensor  # r̂_t, [B]
+    code_distribution: CodeDistribution
+    reward_distribution: RewardDistribution
+
+
+class DreamableModel(Protocol):
+    """What dreams need of a world model; see ``WorldModel`` for the shapes."""
+
+    num_stacked_frames: int
+    compiled: bool
+
+    def encode(self, observations: tf.Tensor) -> tf.Tensor: ...
+
+    def decode(self, codes: tf.Tensor) -> tf.Tensor: ...
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> Any: ...
+
+    def masked(self, state: Any, keep: tf.Tensor) -> Any: ...
+
+    def prepare(self) -> Any: ...
+
+    def predict(self, codes: Any, actions: Any, state: Any, kernels: Any) -> Prediction: ...
+
+    def events(self, transition: Transition) -> RewardDistribution: ...
+
+
+class Dreamer:
+    """Dreams of a world model; start and step work inside graphs and outside.
 
     Args:
-      world_model: what predicts.
-      codes: z_0, int32 [S, 6, 6].
-      actions: a_0 … a_{H-1}, int32 [S, H].
-      state: the recurrent state before z_0.
-      seed: int32 pair from which codes and rewards are drawn, as in dreams; None takes the most
-        probable ones.
-      temperature: divides the logits of drawn codes.
+      world_model: what dreams, at the weights that it has when it is asked.
+      settings: how.
     """
-    kernels = world_model.dynamics.prepare("fewest_products")
-    step = tf.function(world_model.step, autograph=False)
-    all_codes, all_rewards = [], []
-    for t in range(actions.shape[1]):
-        latent_logits, reward_logits, state = step(codes, actions[:, t], state, kernels)
-        if seed is None:
-            codes = tf.argmax(latent_logits, axis=-1, output_type=tf.int32)
-            reward = tf.argmax(reward_logits, axis=-1, output_type=tf.int32)
+
+    def __init__(self, world_model: DreamableModel, settings: DreamSettings):
+        self.world_model = world_model
+        self.settings = settings
+        # Compiled as a whole: on small batches XLA's products take two thirds of the time of
+        # TensorFlow's, and everything between them becomes one pass.
+        self._predict, self._events = (
+            tf.function(
+                lambda *inputs, call=call: call(*inputs),
+                jit_compile=world_model.compiled,
+                autograph=False,
+                reduce_retracing=not world_model.compiled,
+            )
+            for call in (world_model.predict, world_model.events)
+        )
+
+    def start(self, observations: tf.Tensor, past: Past) -> DreamState:
+        """Dreams that begin at real observations.
+
+        Args:
+          observations: uint8 [B, 96, 96, F].
+          past: ``settings.context_steps`` steps before each.
+        """
+        kernels = self.world_model.prepare()
+        recurrent = self._warm_state(past, kernels)
+        return DreamState(self.world_model.encode(observations), recurrent, kernels)
+
+    def step(
+        self, state: DreamState, actions: tf.Tensor, seed: tf.Tensor | None
+    ) -> tuple[DreamStep, DreamState]:
+        """Dreams on.
+
+        Args:
+          state: where the dreams are.
+          actions: a_t, int32 [B].
+          seed: int32 pair of this step; None takes the most probable codes and rewards.
+        """
+        prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
+        temperature = self.settings.temperature
+        if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
+            codes = prediction.next_codes.mode()
         else:
-            pair = tf.random.experimental.stateless_fold_in(seed, t)
-            codes = latent_distribution(latent_logits / temperature).sample(seed=pair)
-            pair = tf.random.experimental.stateless_fold_in(pair, 1)
-            reward = reward_distribution(reward_logits).sample(seed=pair)
-        all_codes.append(codes.numpy())
-        all_rewards.append(class_rewards(reward).numpy())
-    return Unrolled(np.stack(all_codes, axis=1), np.stack(all_rewards, axis=1))
+            pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
+            codes = prediction.next_codes.sample(pair, temperature)
+        events = self._events(Transition(prediction.y, state.codes, actions, codes))
+        if seed is None:
+            rewards = events.mode()
+        elif self.settings.rewards == "expected":
+            rewards = events.mean()
+        else:
+            rewards = events.sample(tf.random.experimental.stateless_fold_in(seed, _REWARD))
+        step = DreamStep(codes, rewards, prediction.next_codes, events)
+        return step, DreamState(codes, prediction.state, state.kernels)
+
+    def _warm_state(self, past: Past, kernels: Kernels) -> State:
+        """The recurrent state after the real codes and actions of ``past``, zeros before them."""
+        batch_size, num_steps = past.actions.shape
+        state = self.world_model.initial_state(batch_size or tf.shape(past.actions)[0])
+        if not num_steps:
+            return state
+        flat = tf.reshape(past.observations, [-1, *past.observations.shape[2:]])
+        codes = self.world_model.encode(flat)
+        codes = tf.reshape(codes, [-1, num_steps, *codes.shape[1:]])
+        for t in range(num_steps):
+            following = self._predict(codes[:, t], past.actions[:, t], state, kernels).state
+            state = self.world_model.masked(following, past.valid[:, t])
+        return state

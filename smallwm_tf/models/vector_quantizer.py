@@ -10,6 +10,8 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from smallwm_tf.models.bilinear_algorithms import NUM_CELLS
+
 
 class Quantized(NamedTuple):
     """Result of quantising vectors [..., D]."""
@@ -84,6 +86,10 @@ class VectorQuantizer(tf_keras.layers.Layer):
         """Embedding vectors of indices: [...] → [..., D]."""
         return tf.gather(self.embeddings, encoding_indices)
 
+    def embed(self, encoding_indices: tf.Tensor) -> tf.Tensor:
+        """Embedding vectors of grids of codes, see ``embed``."""
+        return embed(encoding_indices, self.embeddings)
+
     def nearest(self, inputs: tf.Tensor) -> tf.Tensor:
         """Index of the nearest embedding: [..., D] → [...], int32."""
         return nearest(inputs, self.embeddings)
@@ -131,6 +137,12 @@ def nearest(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
         flat, embeddings, transpose_b=True
     )
     return tf.reshape(tf.argmin(scores, axis=1, output_type=tf.int32), tf.shape(inputs)[:-1])
+
+
+def embed(codes: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+    """Embedding vectors of grids of codes, grid-major: int [B, 6, 6] → [36, B, D]."""
+    cells = tf.transpose(tf.reshape(codes, [-1, NUM_CELLS]))  # integers are cheaper to transpose
+    return tf.gather(embeddings, cells)
 
 
 def perplexity(encoding_indices: tf.Tensor, num_embeddings: int) -> tf.Tensor:

@@ -1,10 +1,27 @@
-"""The world model p(x_{t+1}, r_t, h_t | x_t, a_t, h_{t-1}) of Eq. 3: VQ-VAE and dynamics."""
+"""The world model p(x_{t+1}, r_t, h_t | x_t, a_t, h_{t-1}) of Eq. 3: VQ-VAE and dynamics.
+
+Shapes: B batch, F stacked frames, C channels of the cells, M actions.
+"""
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.dynamics import Dynamics, DynamicsKernels, DynamicsState
-from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.models.code_heads import CodeDistribution
+from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.grid_convolution import to_grid_major, to_images
+from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vqvae import VQVAE
+
+
+class Prediction(NamedTuple):
+    """One step ahead."""
+
+    y: tf.Tensor  # y_t, for ``WorldModel.events``
+    next_codes: CodeDistribution  # p(z_{t+1} | y_t)
+    state: State  # h_t
 
 
 class WorldModel(tf.Module):
@@ -13,32 +30,77 @@ class WorldModel(tf.Module):
     Attributes:
       vqvae: observations ↔ codes.
       dynamics: codes and actions → next codes and rewards.
+      num_stacked_frames: F.
+      compiled: whether XLA should compile ``predict`` and ``events``.
     """
 
     def __init__(self, vqvae: VQVAE, dynamics: Dynamics, name: str = "world_model"):
         super().__init__(name=name)
         self.vqvae = vqvae
         self.dynamics = dynamics
+        self.num_stacked_frames = vqvae.num_stacked_frames
+        self.compiled = dynamics.execution.compiled
 
-    def step(
+    def encode(self, observations: tf.Tensor) -> tf.Tensor:
+        """Codes of observations: uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""
+        return self.vqvae.encode(observations)
+
+    def decode(self, codes: tf.Tensor) -> tf.Tensor:
+        """Pictures of codes [B, 6, 6]: pixels in [0, 1], [B, 96, 96, F]."""
+        return self.vqvae.mean_pixels(codes)
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+        """The recurrent state before a first step."""
+        return self.dynamics.stack.initial_state(batch_size)
+
+    def masked(self, state: State, keep: tf.Tensor) -> State:
+        """The state with zeros where ``keep``, bool [B], is false."""
+        return self.dynamics.stack.masked(state, keep)
+
+    def state_to_images(self, state: State) -> list[tf.Tensor]:
+        """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
+        return [to_images(tensor) for tensor in tf.nest.flatten(state)]
+
+    def state_from_images(self, images: list[tf.Tensor]) -> State:
+        """The state that ``state_to_images`` took apart."""
+        cells = [to_grid_major(tensor) for tensor in images]
+        return tf.nest.pack_sequence_as(self.initial_state(1), cells)
+
+    def prepare(self) -> Kernels:
+        """Kernels for the many steps of a dream; they stay valid until a gradient step."""
+        return self.dynamics.stack.prepare(self.dynamics.execution.dreaming_form)
+
+    def advance(
         self,
         codes: tf.Tensor,
         actions: tf.Tensor,
-        state: DynamicsState,
-        kernels: DynamicsKernels | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor, DynamicsState]:
-        """Predicts one step.
+        state: State,
+        kernels: Kernels | None = None,
+        recorder: ConvolutionRecorder | None = None,
+    ) -> tuple[tf.Tensor, State]:
+        """y_t and h_t, see ``RecurrentStack.step``.
 
         Args:
           codes: z_t, int32 [B, 6, 6].
           actions: a_t, int [B].
-          state: h_{t-1}.
-          kernels: from ``Dynamics.prepare``.
-
-        Returns:
-          Logits of z_{t+1} [B, 6, 6, K], logits of the reward class [B, 3], and h_t.
+          state: h_{t−1}.
+          kernels: from ``prepare``.
+          recorder: defers kernel gradients.
         """
-        embedded = to_grid_major(self.vqvae.quantizer.lookup(codes))
-        y, state = self.dynamics(embedded, actions, state, kernels)
-        latent_logits = self.dynamics.latent_logits(y, codes)
-        return latent_logits, self.dynamics.reward_logits(y), state
+        embedded = self.vqvae.quantizer.embed(codes)
+        return self.dynamics.stack.step(embedded, actions, state, kernels, recorder)
+
+    def predict(
+        self,
+        codes: tf.Tensor,
+        actions: tf.Tensor,
+        state: State,
+        kernels: Kernels | None = None,
+    ) -> Prediction:
+        """Predicts one step; the arguments are those of ``advance``."""
+        y, state = self.advance(codes, actions, state, kernels)
+        return Prediction(y, self.dynamics.code_head.distribution(y, codes), state)
+
+    def events(self, transition: Transition) -> RewardDistribution:
+        """p(r_t) of a transition."""
+        return self.dynamics.event_head.distribution(transition)

@@ -2,7 +2,7 @@
 
     checkpoints/000012/
       variables.index, variables.data-*   written by tf.train.Checkpoint
-      arrays.npz                          NumPy arrays (emulator state, replay not yet in chunks)
+      arrays.npz                          NumPy arrays, the emulator's state among them
       progress.json                       counters and references
       manifest.json                       size and SHA-256 of all of these and of the replay chunks
 
@@ -26,17 +26,19 @@ from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import (
     read_json,
     reason_and_remedy,
-    sha256_of,
     sync_directory,
     write_json,
 )
+from smallwm_tf.runs.manifest import (
+    FORMAT,
+    find_problem,
+    read_chunks,
+    read_format,
+    write_manifest,
+)
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 
-_FORMAT = 1
 _NAME = re.compile(r"[0-9]{6,12}")
-_FILE = re.compile(r"progress\.json|arrays\.npz|variables\.(index|data-[0-9]{5}-of-[0-9]{5})")
-
-_CHUNK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 class CheckpointError(RunError):
@@ -58,11 +60,7 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; the run's lock must be held, unless they are only read.
-
-    Attributes:
-        set_aside: One line for every damaged checkpoint found by `restore_latest`.
-    """
+    """The checkpoints of one run; the run's lock must be held, unless they are only read."""
 
     def __init__(
         self,
@@ -83,7 +81,7 @@ class Checkpoints:
                 lock need not be held.
         """
         self.directory = Path(directory)
-        self.set_aside: list[str] = []
+        self._replay = self.directory.parent / "replay"
         self._objects = dict(objects)
         self._keep = keep
         self._read_only = read_only
@@ -114,10 +112,7 @@ class Checkpoints:
         """
         import tensorflow as tf
 
-        arrays, chunks = dict(arrays or {}), list(chunks)
-        for chunk in chunks:
-            if not _CHUNK.fullmatch(chunk.name):
-                raise ValueError(f"{chunk.name!r} cannot be the name of a replay chunk")
+        arrays = dict(arrays or {})
         final = self.directory / f"{self._next_number():06d}"
         temporary = self.directory / f".saving-{final.name}"
         try:
@@ -131,15 +126,7 @@ class Checkpoints:
                     shutil.rmtree(file)
             write_chunk(temporary / "arrays.npz", **arrays)
             write_json(temporary / "progress.json", dict(progress))
-            manifest = {
-                "format": _FORMAT,
-                "files": {file.name: _describe(file) for file in sorted(temporary.iterdir())},
-                "chunks": {
-                    chunk.name: {"bytes": chunk.num_bytes, "sha256": chunk.sha256}
-                    for chunk in chunks
-                },
-            }
-            write_json(temporary / "manifest.json", manifest)
+            write_manifest(temporary, chunks)
             sync_directory(temporary)
             os.replace(temporary, final)
             sync_directory(self.directory)
@@ -155,19 +142,20 @@ class Checkpoints:
     def restore_latest(self) -> Restored | None:
         """Restores the newest checkpoint that verifies.
 
-        Damaged newer ones are renamed to `<number>.damaged` (unless `read_only`), listed in
-        `set_aside` and named on stderr.
+        Damaged newer ones are renamed to `<number>.damaged` (unless `read_only`) and named on
+        stderr.
 
         Returns:
             Progress and arrays; None if no checkpoint was ever written.
 
         Raises:
             CheckpointError: There are checkpoints, but none verifies; or one verifies and does
-                not fit the models. Nothing is changed on disk.
+                not fit the models; or all are of another format. Nothing is changed on disk.
         """
+        self._refuse_other_formats()
         problems: list[tuple[Path, str]] = []
         for directory in self._complete():
-            problem = self._verify(directory)
+            problem = find_problem(directory, None if self._read_only else self._replay)
             if problem is not None:
                 problems.append((directory, problem))
                 continue
@@ -192,6 +180,17 @@ class Checkpoints:
         found = [path for path in self.directory.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.name), reverse=True)
 
+    def _refuse_other_formats(self) -> None:
+        """A run has one format: a single other number among right ones is damage."""
+        complete = self._complete()
+        formats = {read_format(directory) for directory in complete} - {None}
+        if formats and FORMAT not in formats:
+            raise CheckpointError(
+                f"{complete[0]}: is of format {max(formats)}, this program reads format {FORMAT}, "
+                "which tells true ends of episodes from time limits; train anew with another "
+                "--run_dir, or use the version that wrote it (versions.json)"
+            )
+
     def _next_number(self) -> int:
         names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
         return 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
@@ -208,42 +207,11 @@ class Checkpoints:
                 os.replace(path, doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
 
-    def _verify(self, directory: Path) -> str | None:
-        """Returns what is wrong with a checkpoint, or None."""
-        try:
-            if directory.is_symlink() or not directory.is_dir():
-                return "is not a directory"
-            manifest = read_json(directory / "manifest.json")
-            if manifest.get("format") != _FORMAT:
-                return f"format {ascii(manifest.get('format'))[:40]} is not {_FORMAT}"
-            files, chunks = manifest["files"], manifest["chunks"]
-            if not {"progress.json", "arrays.npz", "variables.index"} <= set(files):
-                return "manifest.json lists too few files"
-            for name, described in files.items():
-                if not _FILE.fullmatch(name):
-                    return f"manifest.json lists {ascii(name)[:80]}"
-                _check_file(directory / name, described)
-            if self._read_only:
-                return None
-            for name, described in chunks.items():
-                if not _CHUNK.fullmatch(name):
-                    return f"manifest.json lists {ascii(name)[:80]}"
-                _check_file(self.directory.parent / "replay" / name, described)
-        except RunError as error:
-            return str(error).replace(f"{directory}{os.sep}", "")
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return None
-
     def _read(self, directory: Path) -> Restored:
         import tensorflow as tf
 
         progress = read_json(directory / "progress.json")
         arrays = read_chunk(directory / "arrays.npz")
-        chunks = {
-            name: Chunk(name, described["bytes"], described["sha256"])
-            for name, described in read_json(directory / "manifest.json")["chunks"].items()
-        }
         try:
             status = tf.train.Checkpoint(**self._objects).read(str(directory / "variables"))
             if self._read_only:
@@ -256,7 +224,7 @@ class Checkpoints:
                 f"{directory}: is intact but does not fit this program's models ({reason}); "
                 "use the version that wrote it (versions.json), or another --run_dir"
             ) from error
-        return Restored(progress, arrays, chunks)
+        return Restored(progress, arrays, read_chunks(directory))
 
     def _put_aside(self, damaged: Path, reason: str, used: Path) -> None:
         target, count = damaged.with_name(f"{damaged.name}.damaged"), 1
@@ -269,7 +237,6 @@ class Checkpoints:
             os.replace(damaged, target)
             action = f"set aside as {target.name}"
         message = f"{damaged}: damaged ({reason}); {action}, using {used.name}"
-        self.set_aside.append(message)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             print(f"warning: {message}", file=sys.stderr, flush=True)
 
@@ -300,16 +267,3 @@ def _variables(objects: Mapping[str, Any]) -> list[Any]:
 def _sync_file(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _check_file(path: Path, described: Mapping[str, Any]) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise RunError(f"{path} is missing")
-    if path.stat().st_size != described["bytes"]:
-        raise RunError(f"{path} has {path.stat().st_size} bytes, not {described['bytes']}")
-    if sha256_of(path) != described["sha256"]:
-        raise RunError(f"{path} does not match its SHA-256")

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.runs import RunError
 
 _MOST_JSON_BYTES = 64 * 2**20
@@ -102,8 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise RunError(f"{path}: is a link, or larger than {_MOST_JSON_BYTES} bytes")
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RunError(f"{path}: cannot be read ({reason})") from error
+        raise RunError(f"{path}: cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: holds no JSON object")
     return content
@@ -114,6 +114,22 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, to tell later whether it is still the same."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def what_differs(path: Path, described: Mapping[str, Any]) -> str | None:
+    """What is wrong with a file that `describe_file` once described; None if nothing is."""
+    if path.is_symlink() or not path.is_file():
+        return "is missing"
+    if (size := path.stat().st_size) != described.get("bytes"):
+        return f"has {size} bytes, not {described.get('bytes')}"
+    if sha256_of(path) != described.get("sha256"):
+        return "does not match its SHA-256"
+    return None
 
 
 def sha256_of(path: Path) -> str:

@@ -34,17 +34,15 @@ class Metrics:
         num_lines: Lines in `metrics.jsonl`, those of earlier sessions included.
     """
 
-    def __init__(self, run: "RunDirectory | Path | str", tensorboard: bool = True) -> None:
+    def __init__(self, run: "RunDirectory | Path | str") -> None:
         """Opens the metrics of a run for appending.
 
         Args:
             run: The run directory.
-            tensorboard: Whether to write `events/` too; it loads TensorFlow at the first line.
         """
         root = Path(getattr(run, "path", run))
         self.path = root / "metrics.jsonl"
         self._events = root / "events"
-        self._tensorboard = tensorboard
         self._writer: Any = None
         self._file = open(self.path, "ab")  # noqa: SIM115, kept open until close()
         self.num_lines = self._drop_half_line()
@@ -157,8 +155,6 @@ class Metrics:
         return num_lines
 
     def _write_events(self, line: dict[str, Any]) -> None:
-        if not self._tensorboard:
-            return
         import tensorflow as tf
 
         with self._named_event_errors():
@@ -191,11 +187,10 @@ class Metrics:
             self._writer.close()
             self._writer = None
         shutil.rmtree(self._events, ignore_errors=True)
-        if self._tensorboard:
-            for line in read_metrics(self.path):
-                self._write_events(line)
-            if self._writer is not None:
-                self._writer.flush()
+        for line in read_metrics(self.path):
+            self._write_events(line)
+        if self._writer is not None:
+            self._writer.flush()
 
 
 def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:

@@ -38,46 +38,35 @@ def _silence(stream: Any) -> None:
 
 
 class Progress:
-    """Counts work; a tqdm bar on a terminal, else one line every 30 seconds and one at the end.
+    """Counts work; a tqdm bar on a terminal, else tqdm's line every 30 seconds and at the end.
 
-    Says nothing about no work at all.
+    Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`. Silent if
+    there is nothing to do.
 
-    Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`.
+    Args:
+        total: Amount of work; None if unknown.
+        description: What is being done.
+        unit: One piece of work, singular.
+        initial: Work done before this session, when a phase is continued.
     """
 
     def __init__(
         self, total: int | None, description: str, unit: str = "step", initial: int = 0
     ) -> None:
-        """Starts counting.
-
-        Args:
-            total: Amount of work; None if unknown.
-            description: What is being done.
-            unit: One piece of work, singular.
-            initial: Work done before this session, when a phase is continued.
-        """
-        self.total = total
-        self.description = description
-        self.unit = unit
         self.count = initial
-        self._initial = initial
+        self._description = description
+        self._meter: dict[str, Any] = {"total": total, "unit": unit, "initial": initial}
         self._values: dict[str, Any] = {}
         self._start = self._last_line = time.monotonic()
         self._bar = None
-        self._closed = False
-        if total != 0 and _is_terminal(sys.stderr):
+        self._is_silent = total == 0
+        if not self._is_silent and _is_terminal(sys.stderr):
             with contextlib.suppress(OSError, ValueError):
-                self._bar = tqdm(
-                    total=total,
-                    desc=description,
-                    unit=unit,
-                    initial=initial,
-                    **_shape(sys.stderr),
-                    file=sys.stderr,
-                )
+                shape = _shape(sys.stderr)
+                self._bar = tqdm(desc=description, file=sys.stderr, **self._meter, **shape)
 
     def update(self, amount: int = 1, **values: Any) -> None:
-        """Counts `amount` more and shows values such as loss=0.3 beside the bar."""
+        """Counts `amount` more and shows values such as loss=0.3 behind them."""
         self.count += amount
         self._values.update(values)
         if self._bar is not None:
@@ -92,14 +81,12 @@ class Progress:
 
     def close(self) -> None:
         """Ends the bar, or prints the last line; harmless when repeated."""
-        if self._closed:
-            return
-        self._closed = True
         if self._bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._bar.close()
-        elif self.total != 0:
+        else:
             self._print_line()
+        self._is_silent = True
 
     def __enter__(self) -> "Progress":
         return self
@@ -109,27 +96,25 @@ class Progress:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        say(self.line())
+        if not self._is_silent:
+            say(self.line())
 
     def line(self) -> str:
-        """The state as text: "collect 3200/12800 step (25 %), 120 step/s, 1:20 left, loss=0.3"."""
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = (self.count - self._initial) / seconds
-        parts = [f"{self.description} {self.count} {self.unit}"]
-        if self.total:
-            percent = 100 * self.count / self.total
-            parts[0] = f"{self.description} {self.count}/{self.total} {self.unit} ({percent:.0f} %)"
-        if rate >= 1 or not rate:
-            parts.append(f"{rate:.3g} {self.unit}/s")
-        else:
-            parts.append(f"{1 / rate:.3g} s/{self.unit}")
-        if self.total and rate and self.count < self.total:
-            parts.append(f"{tqdm.format_interval((self.total - self.count) / rate)} left")
-        elif self.total and self.count >= self.total:
-            parts.append(f"done in {tqdm.format_interval(seconds)}")
-        for name, value in self._values.items():
-            parts.append(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}")
-        return ", ".join(parts)
+        """The state as text: "collect: 25% 3200/12800 [00:26<01:20, 120.00step/s, loss=0.3]"."""
+        seconds = time.monotonic() - self._start
+        values = (
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self._values.items()
+        )
+        text = tqdm.format_meter(
+            self.count,
+            elapsed=seconds,
+            ncols=0,
+            prefix=self._description,
+            postfix=", ".join(values),
+            **self._meter,
+        )
+        return " ".join(text.split())
 
 
 def _is_terminal(stream: Any) -> bool:

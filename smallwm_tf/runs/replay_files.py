@@ -1,5 +1,7 @@
 """Chunks of replay: compressed NumPy archives that hold plain arrays and nothing else.
 
+Format 2 keeps true ends, time limits and lost lives apart, which format 1 threw together.
+
 The same arrays always give the same bytes, so a chunk's SHA-256 identifies its content. A chunk
 is never changed once written; checkpoints refer to it by name and SHA-256.
 """
@@ -15,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
 
@@ -23,8 +26,11 @@ STEPS = {
     "frames": ("uint8", (None, 96, 96)),
     "actions": ("int32", (None,)),
     "rewards": ("float32", (None,)),
-    "ended": ("bool", (None,)),
+    "terminated": ("bool", (None,)),
+    "truncated": ("bool", (None,)),
+    "lost_life": ("bool", (None,)),
 }
+_STEPS_OF_FORMAT_1 = {"frames", "actions", "rewards", "ended"}
 _KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
 _LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
 _MOST_ARRAYS = 10_000
@@ -124,8 +130,7 @@ def read_chunk(
     except ChunkError:
         raise
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ChunkError(f"{path}: cannot be read ({reason})") from error
+        raise ChunkError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 def read_steps(folder: Path, chunk: Chunk) -> dict[str, np.ndarray]:
@@ -185,6 +190,12 @@ def _check_expected(
 ) -> None:
     if expected is None:
         return
+    if set(headers) == _STEPS_OF_FORMAT_1 != set(expected):
+        raise ChunkError(
+            f"{path}: real steps of the old format 1, which does not tell true ends from time "
+            "limits; train anew with another --run_dir, or use the version that wrote it "
+            "(versions.json)"
+        )
     if set(headers) != set(expected):
         raise ChunkError(f"{path}: holds {sorted(headers)}, not {sorted(expected)}")
     for name, (dtype, shape) in expected.items():

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.config import FIELDS, ConfigError, flatten, show
+from smallwm_tf.experiment.config import ConfigError, flatten
+from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
@@ -27,7 +29,7 @@ _PACKAGES = (
     "ml-collections",
     "absl-py",
 )
-_FOLDERS = ("checkpoints", "replay", "figures", "videos", "events")
+_FOLDERS = ("checkpoints", "replay", "figures", "events")
 _MEMBERS = {"config.json", "versions.json", "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
 
 
@@ -36,21 +38,18 @@ class RunDirectory:
 
     Attributes:
         path: The directory.
-        is_new: Whether this call made the run.
         changes: One line for every harmless difference from the command that made the run.
-        checkpoints, replay, figures, videos, events: Its subdirectories; all exist.
+        checkpoints, replay, figures, events: Its subdirectories; all exist.
         scores: Path of `scores.json`, which need not exist yet.
     """
 
-    def __init__(self, path: Path, lock: Lock, is_new: bool, changes: list[str]) -> None:
+    def __init__(self, path: Path, lock: Lock, changes: list[str]) -> None:
         self.path = path
-        self.is_new = is_new
         self.changes = changes
         self._lock = lock
         self.checkpoints = path / "checkpoints"
         self.replay = path / "replay"
         self.figures = path / "figures"
-        self.videos = path / "videos"
         self.events = path / "events"
         self.scores = path / "scores.json"
 
@@ -85,9 +84,9 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             _check_is_run(path)
             lock = Lock(path / "lock")
-            is_new = not (path / "config.json").exists()
-            changes = [] if is_new else _compare(path, read_json(path / "config.json"), wanted)
-            run = cls(path, lock, is_new, changes)
+            record = path / "config.json"
+            changes = _compare(path, read_json(record), wanted) if record.exists() else []
+            run = cls(path, lock, changes)
             if lock.stale_holder:
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
             _record(path, wanted, changes)

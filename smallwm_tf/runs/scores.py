@@ -44,11 +44,6 @@ def published_scores(game: str) -> dict[str, float]:
     return dict(_table("atari_scores.csv").get(game, {}))
 
 
-def random_reward_density(game: str) -> dict[str, float]:
-    """How often a random policy is rewarded, in percent of steps; empty outside Table 4."""
-    return dict(_table("random_reward_density.csv").get(game, {}))
-
-
 def paper_score(game: str, num_stacked_frames: int) -> PublishedScore | None:
     """The paper's Table 4 for 1 or 4 stacked frames; None where the paper has no figure."""
     variant = {1: "paper_1frame", 4: "paper_4frames"}.get(num_stacked_frames)

@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, expected_work
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.build import build_models, resolve_convolution
+from smallwm_tf.models.build import build_models
+from smallwm_tf.models.execution import resolve_convolution
 from smallwm_tf.models.parameter_counts import parameter_counts
 
-FRAME_BYTES = 96 * 96
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
 BASE_BYTES = 1.6e9
 
@@ -57,14 +59,15 @@ class Report(NamedTuple):
             "inference_total": "for acting (encoder + policy)",
         }
         work = self.work
-        choosing = f", {work.choosing_steps:,} more to choose policies"
+        steps = work.real_steps
         return [
             f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
             f"frame(s), preset {self.preset}, {self.convolution} convolutions",
             "parameters (the paper's Table 3):",
             *(f"  {label:<32}{counts[key]:>12,}" for key, label in names.items()),
-            f"work: {work.real_steps:,} real steps{choosing if work.choosing_steps else ''}, "
-            f"{work.vqvae_steps:,} VQ-VAE updates, "
+            f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
+            f"{steps.only_judged:,} to judge only",
+            f"work: {work.vqvae_steps:,} VQ-VAE updates, "
             f"at least {work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
@@ -80,7 +83,7 @@ class Report(NamedTuple):
             "preset": self.preset,
             "num_actions": self.num_actions,
             "num_stacked_frames": self.num_stacked_frames,
-            "work": self.work._asdict(),
+            "work": {**self.work._asdict(), "real_steps": self.work.real_steps._asdict()},
             "memory_bytes": int(self.memory_bytes),
             "seconds": round(self.seconds),
         }
@@ -106,7 +109,7 @@ def describe(experiment: Experiment) -> Report:
         # Weights, their gradients and two moments; transformed kernels are counted in the base.
         memory_bytes=BASE_BYTES
         + 16.0 * parameters["training_total"]
-        + float(work.real_steps) * FRAME_BYTES,
+        + float(work.real_steps.learned_from) * FRAME_SIZE**2,
         seconds=_expected_seconds(config, work) * REFERENCE_GEMM / gemm,
         gemm_gflops=gemm,
     )
@@ -125,11 +128,11 @@ def measure_gemm(size: int = 1536, repetitions: int = 5) -> float:
     return 2.0 * size**3 / best / 1e9
 
 
-def _expected_seconds(config, work: Work) -> float:
+def _expected_seconds(config: Config, work: Work) -> float:
     transitions = config.dynamics.windows_per_batch * (config.dynamics.window_length - 1)
     return (
         SECONDS["start"]
-        + SECONDS["real_step"] * (work.real_steps + work.choosing_steps)
+        + SECONDS["real_step"] * sum(work.real_steps)
         + SECONDS["vqvae_frame"] * config.vqvae.batch_size * work.vqvae_steps
         + (SECONDS["dynamics_update"] + SECONDS["dynamics_transition"] * transitions)
         * work.dynamics_steps

@@ -1,99 +1,143 @@
-"""One training of the policy inside the dream, continued where it was interrupted.
+"""Learning the policy in the dream, and comparing what it promises with the real game."""
 
-``state.within`` says how far it has come.
-"""
+import contextlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import policy_learning_rate
+from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.judge import RealityCheck
-from smallwm_tf.judging.promise import Promise
-from smallwm_tf.learning.best_weights import BestWeights, set_weights, weights_of
-from smallwm_tf.learning.ppo import METRICS
+from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
+from smallwm_tf.learning.ppo import METRICS, PolicyLearner
+from smallwm_tf.models.imagination import Dreamer
+from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.runs.progress import Progress
-from smallwm_tf.training.run_state import RunState
+from smallwm_tf.training.places import Arrays
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.run import Run
 
 
-def train_policy(state: RunState, iteration: int) -> Promise:
-    """Trains the policy of a run in its world model's dreams.
+@dataclass(frozen=True)
+class PolicyPlace:
+    """Between two updates of the policy.
 
-    With ``ppo.check_interval`` it plays the real game now and then, and is in the end the one that
-    was paid best.
+    Attributes:
+      done: updates so far.
+      unlogged: metrics of the updates since the last line, float32 [n, number of ``METRICS``].
+      begun: weights of the policy from before the phase.
+      best_score: what the game paid the best policy; None without ``ppo.check_interval``.
+      best_values: its variables.
+    """
+
+    done: int
+    unlogged: np.ndarray
+    begun: Arrays
+    best_score: float | None
+    best_values: Arrays
+
+    def __str__(self) -> str:
+        return f"{self.done} updates on"
+
+
+class PolicyPhase:
+    """Trains the policy in the world model's dreams.
+
+    With ``ppo.check_interval`` it plays the real game now and then, and the policy with the highest
+    real return is kept.
 
     Args:
-      state: of the run.
-      iteration: counted from 1.
-
-    Returns:
-      What the dream promises the policy, beside what the real game pays it.
+      players: make agents of the policy.
+      learner: trains the policy.
+      policy: what is trained.
+      dreamer: of the world model.
     """
-    num_updates = state.config.ppo.num_updates[iteration - 1]
-    interval = state.config.ppo.check_interval
-    pair = seed_pair(state.seed, "ppo", iteration)
-    begun = weights_of(state.policy)
-    done, collected, best = 0, [], BestWeights(state.policy)
-    if state.within:
-        done = state.within["done"]
-        collected = [np.array(values, np.float32) for values in state.within["collected"]]
-        begun = state.arrays_of("begun")
-        best.score, best.weights = state.within["best_score"], state.arrays_of("best")
-    check = _open_check(state, iteration, begun) if interval else None
-    if check and not state.within:
-        _look(state, check, best, iteration)
-    with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
-        for number in range(done, num_updates):
-            rate = policy_learning_rate(state.config, number, num_updates)
-            state.ppo_optimizer.learning_rate.assign(rate)
-            values = state.ppo.update(pair, number).numpy()
-            if not np.isfinite(values).all():  # at once: a look would play with such weights
-                named = dict(zip(METRICS, values, strict=True))
-                state.log("ppo", iteration, state.ppo_updates + 1, named)
-            collected.append(values)
-            state.ppo_updates += 1
-            progress.update(1, dream_return=float(values[0]))
-            last = number + 1 == num_updates
-            if last or len(collected) == state.config.logging.interval:
-                named = dict(zip(METRICS, np.mean(collected, axis=0), strict=True))
-                state.log("ppo", iteration, state.ppo_updates, named)
-                collected = []
-            if check and (last or (number + 1) % interval == 0):
-                _look(state, check, best, iteration)
-            state.pause(
-                {
-                    "done": number + 1,
-                    "collected": [values.tolist() for values in collected],
-                    "best_score": best.score,
-                },
-                begun=begun,
-                best=best.weights,
-            )
-    if check:
-        best.restore()
-        state.actor.refresh()
-    else:
-        check = _open_check(state, iteration, weights_of(state.policy))
-    promise = check.promise(state.world_model, state.policy)
-    check.close()
-    return promise
 
+    name = "learn_policy"
+    place_type = PolicyPlace
+    trains_policy = True
 
-def _open_check(state: RunState, iteration: int, weights: list[np.ndarray]) -> RealityCheck:
-    """Finds the moments of the real game that a policy with these weights comes to.
+    def __init__(
+        self, players: Players, learner: PolicyLearner, policy: PolicyAndValue, dreamer: Dreamer
+    ):
+        self._players = players
+        self._learner = learner
+        self._policy = policy
+        self._dreamer = dreamer
 
-    The actor is left with these weights.
-    """
-    present = weights_of(state.policy)
-    set_weights(state.policy, weights)
-    state.actor.refresh()
-    check = RealityCheck(state.experiment, state.actor, iteration)
-    set_weights(state.policy, present)
-    return check
+    def perform(self, run: Run, iteration: int) -> None:
+        """See ``Phase.perform``."""
+        place = run.place or PolicyPlace(
+            0, np.zeros([0, len(METRICS)], np.float32), values_of(self._policy.variables), None, ()
+        )
+        with contextlib.closing(self._open_check(run, iteration, place)) as check:
+            self._learn(run, iteration, place, check)
+            promise = check.promise(self._dreamer, self._policy, self._players.evaluated())
+        run.metrics.write(
+            "promise",
+            iteration,
+            self._num_updates,
+            dreamed=float(promise.dreamed.sum(axis=1).mean()),
+            real=float(promise.real.sum(axis=1).mean()),
+            gap=promise.gap,
+            gap_error=promise.gap_error,
+        )
+        run_figures.draw_promise(run.directory.figures, promise, iteration)
 
+    def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
+        config = run.experiment.config
+        num_updates = config.ppo.num_updates[iteration - 1]
+        interval = config.ppo.check_interval
+        pair = seed_pair(run.experiment.seed, "ppo", iteration)
+        variables = [*self._policy.variables, *self._learner.optimizer.variables]
+        best = BestWeights(variables, place.best_score, place.best_values)
+        unlogged = list(place.unlogged)
+        if interval and not place.done:
+            self._look(run, iteration, check, best)
+        description = f"{iteration}: policy"
+        with Progress(num_updates, description, "update", initial=place.done) as progress:
+            for number in range(place.done, num_updates):
+                rate = policy_learning_rate(config, number, num_updates)
+                values = self._learner.update(pair, number, rate).numpy()
+                progress.update(1, dream_return=float(values[0]))
+                unlogged.append(values)
+                is_last = number + 1 == num_updates
+                is_full = len(unlogged) == config.logging.interval
+                # Not finite: told at once, since a look would play with such weights.
+                if is_last or is_full or not np.isfinite(values).all():
+                    named = dict(zip(METRICS, np.mean(unlogged, axis=0), strict=True))
+                    run.log("ppo", iteration, self._num_updates, named)
+                    unlogged = []
+                if interval and (is_last or (number + 1) % interval == 0):
+                    self._look(run, iteration, check, best)
+                run.pause(
+                    PolicyPlace(
+                        number + 1,
+                        np.reshape(unlogged, [-1, len(METRICS)]).astype(np.float32),
+                        place.begun,
+                        best.score,
+                        best.values,
+                    )
+                )
+        if interval:
+            best.restore()
 
-def _look(state: RunState, check: RealityCheck, best: BestWeights, iteration: int) -> None:
-    """Lets the present policy play the real game; the best one so far is kept."""
-    state.actor.refresh()
-    pay = float(check.real_rewards(state.ppo_updates).sum(axis=1).mean())
-    kept = best.offer(pay)
-    state.metrics.write("check", iteration, state.ppo_updates, real=pay, kept=kept)
+    def _open_check(self, run: Run, iteration: int, place: PolicyPlace) -> RealityCheck:
+        """Finds the moments of the real game that the policy from before the phase comes to."""
+        present = values_of(self._policy.variables)
+        assign(self._policy.variables, place.begun)
+        check = RealityCheck(run.experiment, self._players.evaluated(), iteration)
+        assign(self._policy.variables, present)
+        return check
+
+    def _look(self, run: Run, iteration: int, check: RealityCheck, best: BestWeights) -> None:
+        """Lets the present policy play the real game; the best one so far is kept."""
+        rewards = check.real_rewards(self._players.evaluated(), self._num_updates)
+        pay = float(rewards.sum(axis=1).mean())
+        kept = best.offer(pay)
+        run.metrics.write("check", iteration, self._num_updates, real=pay, kept=kept)
+
+    @property
+    def _num_updates(self) -> int:
+        return int(self._learner.num_updates)

@@ -1,148 +1,203 @@
-"""One training of the world model, continued where it was interrupted.
-
-    held-out steps are played → VQ-VAE alone → dynamics, the VQ-VAE beside them or at rest
-
-``state.within`` says how far it has come.
-"""
+"""Learning the world model, and judging it by steps that it was not trained on."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.judging.held_out import OneStep, one_step_measure
-from smallwm_tf.judging.judge import play_held_out
+from smallwm_tf.figures import run_figures
+from smallwm_tf.judging.held_out import one_step_measure
+from smallwm_tf.judging.judge import judge_world_model, play_held_out
 from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import (
     DYNAMICS_METRICS,
     VQVAE_METRICS,
+    WorldModelLearner,
     batches,
     reward_precision_and_recall,
 )
+from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.runs.progress import Progress, say
-from smallwm_tf.runs.replay_files import read_steps, write_chunk
-from smallwm_tf.training.run_state import RunState
+from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
+from smallwm_tf.training.places import Arrays
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.run import Run
+
+_COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to see
 
 
-def train_world_model(state: RunState, iteration: int) -> Replay:
-    """Trains the world model of a run on its replay.
+@dataclass(frozen=True)
+class WorldModelPlace:
+    """Between two updates of the world model.
+
+    Attributes:
+      held_out: file of the held-out steps, which are played first.
+      part: "vqvae" or "dynamics": what learns.
+      done: updates of this part.
+      confusion: of rewards since the epoch began, [3, 3].
+      is_behind: whether the last epoch predicts held-out codes no better than copying does.
+      best_score: code accuracy after the best epoch; None without ``dynamics.epoch_fallback``.
+      best_values: variables after that epoch.
+    """
+
+    held_out: Chunk
+    part: str
+    done: int
+    confusion: np.ndarray
+    is_behind: bool
+    best_score: float | None
+    best_values: Arrays
+
+    def __str__(self) -> str:
+        return f"{self.done} updates on"
+
+
+class WorldModelPhase:
+    """Held-out steps are played; the VQ-VAE learns alone; then the dynamics learn.
+
+    Beside the dynamics the VQ-VAE goes on learning or rests.
 
     Args:
-      state: of the run.
-      iteration: counted from 1.
-
-    Returns:
-      Held-out steps, for judging what was learned.
+      players: make the agent that plays the held-out steps.
+      learner: trains the world model on the replay.
+      dreamer: of this world model, as policies see it.
     """
-    held_out = _held_out(state, iteration)
-    state.learner.find_background()
-    if state.within["part"] == "vqvae":
-        _train_vqvae_alone(state, iteration)
-        state.within = state.within | {"part": "dynamics", "done": 0, "confusion": [[0] * 3] * 3}
-    state.learner.encode_replay()
-    _train_dynamics(state, iteration, held_out)
-    return held_out
 
+    name = "learn_world_model"
+    place_type = WorldModelPlace
+    trains_policy = False
 
-def _held_out(state: RunState, iteration: int) -> Replay:
-    """Held-out steps, played with the codes and the policy from before this training."""
-    if not state.within:
-        state.actor.refresh()
-        played = play_held_out(state.experiment, state.actor, iteration, state.stop.check)
-        chunk = write_chunk(
-            state.run.replay / f"held_out_{iteration:06d}.npz", **played.as_arrays()
-        )
-        state.chunks[chunk.name] = chunk
-        state.within = {"part": "vqvae", "done": 0, "held_out": chunk.name}
+    def __init__(self, players: Players, learner: WorldModelLearner, dreamer: Dreamer):
+        self._players = players
+        self._learner = learner
+        self._dreamer = dreamer
+
+    def perform(self, run: Run, iteration: int) -> None:
+        """See ``Phase.perform``."""
+        held_out = self.learn(run, iteration)
+        self._judge(run, iteration, held_out)
+
+    def learn(self, run: Run, iteration: int) -> Replay:
+        """Trains the world model on the replay; returns the held-out steps, which are to judge."""
+        place = run.place or self._begin(run, iteration)
+        steps = read_steps(run.directory.replay, place.held_out)
+        held_out = Replay(len(steps["frames"]))
+        held_out.append(**steps)
+        self._learner.find_background()
+        if place.part == "vqvae":
+            self._learner.use_learning_rates(warmup=iteration == 1)
+            self._learn_vqvae_alone(run, iteration, place)
+            place = replace(place, part="dynamics", done=0)
+        self._learner.use_learning_rates()
+        self._learner.encode_replay()
+        self._learn_dynamics(run, iteration, place, held_out)
+        return held_out
+
+    def _begin(self, run: Run, iteration: int) -> WorldModelPlace:
+        """Plays the held-out steps, with codes and policy from before this training."""
+        agent = self._players.collecting(iteration)
+        played = play_held_out(run.experiment, agent, iteration, run.stop.check)
+        folder = run.directory.replay
+        chunk = write_chunk(folder / f"held_out_{iteration:06d}.npz", **played.as_arrays())
         # The last iteration's stays: a checkpoint that is fallen back to may need it.
-        old = state.run.replay / f"held_out_{iteration - 2:06d}.npz"
-        old.unlink(missing_ok=True)
-        return played
-    arrays = read_steps(state.run.replay, state.chunks[state.within["held_out"]])
-    played = Replay(len(arrays["frames"]))
-    played.append(**arrays)
-    return played
+        (folder / f"held_out_{iteration - 2:06d}.npz").unlink(missing_ok=True)
+        return WorldModelPlace(chunk, "vqvae", 0, np.zeros([3, 3]), False, None, ())
 
+    def _learn_vqvae_alone(self, run: Run, iteration: int, place: WorldModelPlace) -> None:
+        config, first = run.experiment.config, iteration == 1
+        order = generator(run.experiment.seed, "warm_up", iteration)
+        epochs = [
+            batches(run.replay.frame_order(order), config.vqvae.batch_size)
+            for _ in range(config.vqvae.warmup_epochs if first else config.vqvae.later_epochs)
+        ]
+        total, done = sum(map(len, epochs)), place.done
+        with Progress(total, f"{iteration}: VQ-VAE alone", "update", initial=done) as progress:
+            for group, _ in _groups(epochs, config.logging.interval, done):
+                values = self._learner.warmup_steps(group).numpy()
+                self._log_vqvae(run, iteration, values)
+                progress.update(len(group), elbo=float(values[2]))
+                done += len(group)
+                run.pause(replace(place, done=done))
 
-def _train_vqvae_alone(state: RunState, iteration: int) -> None:
-    config = state.config.vqvae
-    first = iteration == 1
-    state.learner.use_warmup_learning_rate(first)
-    order = generator(state.seed, "warm_up", *([] if first else [iteration]))
-    epochs = [
-        batches(state.replay.frame_order(order), config.batch_size)
-        for _ in range(config.warmup_epochs if first else config.later_epochs)
-    ]
-    total, done = sum(len(rows) for rows in epochs), state.within["done"]
-    with Progress(total, f"{iteration}: VQ-VAE alone", "update", initial=done) as progress:
-        for group, _ in _groups(epochs, state.config.logging.interval, done):
-            values = state.learner.warmup_steps(group).numpy()
-            _log_vqvae(state, iteration, values)
-            progress.update(len(group), elbo=float(values[2]))
-            done += len(group)
-            state.pause(state.within | {"done": done})
-    state.learner.use_warmup_learning_rate(False)
+    def _learn_dynamics(
+        self, run: Run, iteration: int, place: WorldModelPlace, held_out: Replay
+    ) -> None:
+        """Trains on windows; with ``dynamics.epoch_fallback`` it may end with an earlier epoch.
 
-
-def _train_dynamics(state: RunState, iteration: int, held_out: Replay) -> None:
-    """Trains on windows; with ``dynamics.epoch_fallback`` it may end with an earlier epoch.
-
-    Only where the last epoch is behind copying: elsewhere its likelihood is the best, and rewards,
-    being rare, gain from every epoch.
-    """
-    config = state.config.dynamics
-    pair = seed_pair(state.seed, "world_model", iteration)
-    order = generator(state.seed, "world_model", iteration)
-    epochs = [
-        batches(state.replay.window_starts(order, config.window_length), config.windows_per_batch)
-        for _ in range(config.epochs[iteration - 1])
-    ]
-    total, done = sum(len(rows) for rows in epochs), state.within["done"]
-    confusion = np.array(state.within["confusion"], float)
-    _frame_batches(state, order, done)  # those that are used up
-    measure = one_step_measure(state.world_model, held_out, config.window_length)
-    last, best = state.within.get("last_epoch"), BestWeights(state.world_model)
-    best.score, best.weights = state.within.get("best_score"), state.arrays_of("best")
-    with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
-        for group, is_last in _groups(epochs, state.config.logging.interval, done):
-            vqvae, dynamics, group_confusion = state.learner.joint_steps(
-                group, _frame_batches(state, order, len(group)), done, pair
-            )
-            done += len(group)
-            confusion += group_confusion.numpy()
-            named = dict(zip(DYNAMICS_METRICS, dynamics.numpy(), strict=True))
-            _log_vqvae(state, iteration, vqvae.numpy())
-            state.log("dynamics", iteration, state.counters["dynamics_steps"], named)
-            progress.update(len(group), latent_loss=float(named["latent_loss"]))
-            if is_last:
-                state.metrics.write(
-                    "reward_prediction",
-                    iteration,
-                    state.counters["dynamics_steps"],
-                    **reward_precision_and_recall(confusion),
+        Only where the last epoch is behind copying: elsewhere its likelihood is the best, and
+        rewards, being rare, gain from every epoch.
+        """
+        config, seed, learner = run.experiment.config, run.experiment.seed, self._learner
+        length, size = config.dynamics.window_length, config.dynamics.windows_per_batch
+        order, pair = (make(seed, "world_model", iteration) for make in (generator, seed_pair))
+        epochs = [
+            batches(run.replay.window_starts(order, length), size)
+            for _ in range(config.dynamics.epochs[iteration - 1])
+        ]
+        measure = one_step_measure(learner.world_model, held_out, length)
+        best = BestWeights(learner.dynamics_variables, place.best_score, place.best_values)
+        total, done = sum(map(len, epochs)), place.done
+        confusion, is_behind = place.confusion, place.is_behind
+        with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
+            for group, is_last in _groups(epochs, config.logging.interval, done):
+                vqvae, dynamics, of_group = learner.joint_steps(group, done, pair)
+                done += len(group)
+                confusion = confusion + of_group.numpy()
+                named = dict(zip(DYNAMICS_METRICS, dynamics.numpy(), strict=True))
+                self._log_vqvae(run, iteration, vqvae.numpy())
+                run.log("dynamics", iteration, self._num_updates, named)
+                progress.update(len(group), latent_loss=float(named["latent_loss"]))
+                if is_last:
+                    rewards = reward_precision_and_recall(confusion)
+                    run.metrics.write("reward_prediction", iteration, self._num_updates, **rewards)
+                    confusion = np.zeros([3, 3])
+                if is_last and config.dynamics.epoch_fallback:
+                    found = measure()
+                    names = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
+                    measures = {name: getattr(found, name) for name in names}
+                    run.metrics.write("epoch", iteration, self._num_updates, **measures)
+                    is_behind = found.code_accuracy <= found.copy_accuracy
+                    best.offer(found.code_accuracy)
+                run.pause(
+                    replace(
+                        place,
+                        done=done,
+                        confusion=confusion,
+                        is_behind=is_behind,
+                        best_score=best.score,
+                        best_values=best.values,
+                    )
                 )
-                confusion = np.zeros([3, 3])
-                if config.epoch_fallback:
-                    last = _log_epoch(state, iteration, measure())
-                    best.offer(last["code_accuracy"])
-            place = {"done": done, "confusion": confusion.tolist()}
-            place |= {"last_epoch": last, "best_score": best.score}
-            state.pause(state.within | place, best=best.weights)
-    if last and last["code_accuracy"] <= last["copy_accuracy"]:
-        say("the last epoch predicts no better than copying: back to the best epoch")
-        best.restore()
+        if is_behind:
+            say("the last epoch predicts no better than copying: back to the best epoch")
+            best.restore()
 
+    def _judge(self, run: Run, iteration: int, held_out: Replay) -> None:
+        experiment, figures = run.experiment, run.directory.figures
+        world_model = self._learner.world_model
+        measures, curves = judge_world_model(world_model, held_out, experiment, iteration)
+        run.metrics.write("held_out", iteration, self._num_updates, **measures)
+        used = measures["codebook_perplexity"]
+        if used < _COLLAPSED:
+            say(
+                f"warning: the codebook has collapsed, its perplexity is {used:.2f} of "
+                f"{experiment.config.vqvae.num_embeddings}: the world model can hardly tell frames "
+                "apart; try a smaller vqvae.learning_rate"
+            )
+        title = f"Open-loop predictions on held-out steps, iteration {iteration}"
+        run_figures.draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
+        run_figures.draw_world_model(figures, self._dreamer, run.replay, experiment, iteration)
 
-def _log_epoch(state: RunState, iteration: int, found: OneStep) -> dict[str, float]:
-    measures = {
-        "latent_loss": found.latent_loss,
-        "reward_loss": found.reward_loss,
-        "code_accuracy": found.code_accuracy,
-        "copy_accuracy": found.copy_accuracy,
-    }
-    state.metrics.write("epoch", iteration, state.counters["dynamics_steps"], **measures)
-    return measures
+    @property
+    def _num_updates(self) -> int:
+        return int(self._learner.dynamics_updates)
+
+    def _log_vqvae(self, run: Run, iteration: int, values: np.ndarray) -> None:
+        named = dict(zip(VQVAE_METRICS, values, strict=True))
+        if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
+            run.log("vqvae", iteration, int(self._learner.vqvae_updates), named)
 
 
 def _groups(
@@ -158,14 +213,3 @@ def _groups(
         done -= skipped
         for start in range(skipped, len(rows), interval):
             yield rows[start : start + interval], start + interval >= len(rows)
-
-
-def _frame_batches(state: RunState, order: np.random.Generator, count: int) -> np.ndarray:
-    shape = [count, state.config.vqvae.batch_size]
-    return order.integers(state.replay.size, size=shape).astype(np.int32)
-
-
-def _log_vqvae(state: RunState, iteration: int, values: np.ndarray) -> None:
-    named = dict(zip(VQVAE_METRICS, values, strict=True))
-    if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
-        state.log("vqvae", iteration, state.counters["vqvae_steps"], named)

@@ -23,19 +23,19 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from smallwm_tf.deployment.trained_agent import TrainedAgent, draw_actions
+from smallwm_tf.agents.policy_agent import draw_actions
+from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures.code_colours import colours_of_codes
-from smallwm_tf.judging.evaluation import open_game
+from smallwm_tf.games.opening import open_game
+from smallwm_tf.judging.open_loop import pictures_of
 from smallwm_tf.judging.promise import find_starts
-from smallwm_tf.learning.dream_environment import warm_state
-from smallwm_tf.models.dynamics import DrawnStep, draw_step, expected_rewards
-from smallwm_tf.models.grid_convolution import GRID_SIZE
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamStep
 from smallwm_tf.runs import RunError
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
 
 MODES = ("dream", "beside")
-_CONTEXT_STEPS = 4  # where the run's dreams began without any
 _MOST_COLOURS = 1024  # then they repeat
 
 
@@ -75,21 +75,16 @@ class DreamSession:
         self._game.reset()
         self._starts = find_starts(
             self._game,
-            agent.actor,
+            agent.agent(self._policy_temperature),
             num_starts,
             interval,
-            self._policy_temperature,
-            tf.constant(seed_pair(self._seed, "play", "starts")),
-            config.dream.context_steps or _CONTEXT_STEPS,
+            (self._seed, "play", "starts"),
+            config.dream.context_steps,
         )
-        world_model = agent.world_model
-        self._kernels = world_model.dynamics.prepare("fewest_products")
-        self._predict = tf.function(
-            lambda *inputs: world_model.step(*inputs), reduce_retracing=True, autograph=False
-        )
-        self._decode = tf.function(world_model.vqvae.mean_pixels, autograph=False)
-        self._temperature = config.dynamics.temperature if temperature is None else temperature
-        self._draw = tf.function(draw_step, reduce_retracing=True, autograph=False)
+        settings = DreamSettings.of(config)._replace(rewards="sampled")
+        if temperature is not None:
+            settings = settings._replace(temperature=temperature)
+        self._dreamer = Dreamer(agent.world_model, settings)
         self._real = RealBeside(self._game, agent.encode)
         palette = colours_of_codes(np.arange(min(self.num_embeddings, _MOST_COLOURS)))
         self._palette = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in palette]
@@ -110,12 +105,12 @@ class DreamSession:
             start = (self._start + 1) % self.num_starts
         self._check("start", start, self.num_starts)
         self._start, self._step = start, 0
-        past = type(self._starts.past)(*(part[start : start + 1] for part in self._starts.past))
-        self._state = warm_state(self._agent.world_model, past, self._kernels, self._predict)
-        self._codes = np.array(self._agent.encode(self._starts.observations[start : start + 1]))
+        one = slice(start, start + 1)
+        past = tf.nest.map_structure(lambda part: part[one], self._starts.past)
+        self._dream = self._dreamer.start(tf.constant(self._starts.observations[one]), past)
+        self._codes = self._dream.codes.numpy()
         self._last_action: int | None = None
-        self._drawn: DrawnStep | None = None
-        self._expected_reward = 0.0
+        self._drawn: DreamStep | None = None
         self._reward_sum = 0.0
         self._overwritten: set[tuple[int, int]] = set()
         self._real.start(self._starts.states[start], self._codes[0])
@@ -128,23 +123,14 @@ class DreamSession:
         """
         if action is None:
             pair = tf.constant(seed_pair(self._seed, "play", self._start, "actions"))
-            logits, _ = self._agent.look(self._codes)
+            logits, _ = self._agent.policy_of(self._codes)
             action = int(draw_actions(logits, self._policy_temperature, pair, self._step)[0])
         self._check("action", action, len(self.action_meanings))
-        latent_logits, reward_logits, self._state = self._predict(
-            tf.constant(self._codes), tf.constant([action]), self._state, self._kernels
-        )
-        pairs = [
-            seed_pair(self._seed, "play", self._start, self._step, purpose)
-            for purpose in ("codes", "reward")
-        ]
-        drawn = self._draw(
-            latent_logits, reward_logits, tf.constant(self._temperature), *map(tf.constant, pairs)
-        )
-        self._drawn = DrawnStep(*(tensor.numpy()[0] for tensor in drawn))
-        self._expected_reward = float(expected_rewards(reward_logits)[0])
-        self._codes = self._drawn.codes[np.newaxis].copy()
-        self._reward_sum += float(self._drawn.rewards)
+        pair = tf.constant(seed_pair(self._seed, "play", self._start, self._step))
+        dream = self._dream._replace(codes=tf.constant(self._codes))
+        self._drawn, self._dream = self._dreamer.step(dream, tf.constant([action]), pair)
+        self._codes = self._drawn.codes.numpy()
+        self._reward_sum += float(self._drawn.rewards[0])
         self._last_action = action
         self._overwritten = set()
         self._step += 1
@@ -178,10 +164,9 @@ class DreamSession:
         from. They and the rewards are None before the first step; ``real`` is None in the mode
         "dream".
         """
-        logits, values = self._agent.look(self._codes)
-        pixels = self._decode(tf.constant(self._codes)).numpy()[0, ..., -1]
-        frame = np.round(255.0 * pixels).astype(np.uint8)  # [96, 96]
-        codes, drawn = self._codes[0], self._drawn
+        logits, values = self._agent.policy_of(self._codes)
+        frame = pictures_of(self._agent.world_model, tf.constant(self._codes))[0]  # [96, 96]
+        codes = self._codes[0]
         return {
             "game": self.game_name,
             "step": self._step,
@@ -196,12 +181,10 @@ class DreamSession:
             "overwritten": sorted(map(list, self._overwritten)),
             "palette": self._palette,
             "num_embeddings": self.num_embeddings,
-            "entropies": None if drawn is None else drawn.entropies.tolist(),
+            "entropies": self._entropies(),
             "max_entropy": math.log(self.num_embeddings),
             "reward": {
-                "drawn": None if drawn is None else float(drawn.rewards),
-                "expected": None if drawn is None else self._expected_reward,
-                "probabilities": None if drawn is None else drawn.reward_probabilities.tolist(),
+                **self._rewards(),
                 "sum": self._reward_sum,
             },
             "policy": {
@@ -211,6 +194,22 @@ class DreamSession:
                 "value": float(values[0]),
             },
             "real": self._view_real(frame) if self.mode == "beside" else None,
+        }
+
+    def _entropies(self) -> list[list[float]] | None:
+        if self._drawn is None:
+            return None
+        entropies = self._drawn.code_distribution.entropy(self._dreamer.settings.temperature)
+        return entropies.numpy()[0].tolist()
+
+    def _rewards(self) -> dict[str, Any]:
+        if self._drawn is None:
+            return dict.fromkeys(("drawn", "expected", "probabilities"))
+        distribution = self._drawn.reward_distribution
+        return {
+            "drawn": float(self._drawn.rewards[0]),
+            "expected": float(distribution.mean()[0]),
+            "probabilities": distribution.probabilities().numpy()[0].tolist(),
         }
 
     def _view_real(self, dreamed: np.ndarray) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures import run_figures as pictures
 from smallwm_tf.figures import videos
 from smallwm_tf.figures.strips import absolute_difference
-from smallwm_tf.judging import held_out
-from smallwm_tf.judging import open_loop as inspection
+from smallwm_tf.judging import held_out, open_loop
 from smallwm_tf.judging.judge import play_held_out
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import write_json
 
@@ -29,19 +29,20 @@ _FRAMES_PER_SECOND = 6.0  # slow enough to compare by eye
 def play_real_game(agent: TrainedAgent, num_steps: int) -> Replay:
     """Real steps of the agent to compare dreams with."""
     agent = agent.with_settings(inspection__held_out_steps=num_steps)
-    return play_held_out(agent.experiment, agent.actor, agent.iteration + 1)
+    player = agent.agent(agent.config.collection.temperature)
+    return play_held_out(agent.experiment, player, agent.iteration + 1)
 
 
 def choose_starts(replay: Replay, count: int, horizon: int, seed: int) -> list[int]:
     """First steps of dreams, far from each other and from the ends of their episodes."""
     random = generator(seed, "dream", "starts")
-    chosen = {inspection.longest_start(replay, horizon, random)[0] for _ in range(count)}
+    chosen = {open_loop.longest_start(replay, horizon, random)[0] for _ in range(count)}
     return sorted(chosen)
 
 
 def dream_beside_reality(
     agent: TrainedAgent, replay: Replay, start: int, horizon: int, temperature: float
-) -> inspection.OpenLoop:
+) -> open_loop.OpenLoop:
     """A dream from a real step on, with the actions that were really taken.
 
     Args:
@@ -59,20 +60,18 @@ def dream_beside_reality(
             f"start={start}: must be below steps={replay.size}; raise --steps, or start earlier"
         )
     same_episode = replay.window_steps(tf.constant([start]), horizon)[1].numpy()[0]
-    seed = agent.experiment.seed
-    pair = seed_pair(seed, "dream", start) if temperature > 0 else None
-    return inspection.open_loop(
-        agent.world_model,
-        replay,
-        start,
-        int(same_episode.sum()),
-        pair,
-        agent.config.dream.context_steps,
-        temperature or 1.0,
+    pair = seed_pair(agent.experiment.seed, "dream", start)
+    return open_loop.open_loop(
+        _dreamer(agent, temperature), replay, start, int(same_episode.sum()), pair
     )
 
 
-def save_film(path: Path, loop: inspection.OpenLoop) -> None:
+def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
+    settings = DreamSettings.of(agent.config)._replace(temperature=temperature)
+    return Dreamer(agent.world_model, settings)
+
+
+def save_film(path: Path, loop: open_loop.OpenLoop) -> None:
     """The dream of `pictures.draw_dream` as a GIF or MP4."""
     difference = absolute_difference(loop.real.frames, loop.dreamed)
     labels = ("real", "reconstruction", "dream", "difference", "real codes", "dream codes")
@@ -103,13 +102,11 @@ def measure(
     order = generator(seed, "dream", "measure")
     starts = order.choice(replay.size, min(num_starts, replay.size), replace=False)
     return held_out.open_loop_curves(
-        agent.world_model,
+        _dreamer(agent, temperature),
         replay,
         np.sort(starts).astype(np.int32),
         horizon,
         seed_pair(seed, "dream", "measure"),
-        agent.config.dream.context_steps,
-        temperature or 1.0,
     )
 
 

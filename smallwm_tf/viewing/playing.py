@@ -1,6 +1,7 @@
 """A trained agent in the real game: its scores, and a film of an episode."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,26 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.deployment.trained_agent import TrainedAgent, draw_actions
+from smallwm_tf.agents.playing import play_steps
+from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures import videos
-from smallwm_tf.judging.evaluation import evaluate, open_game, score_random_policy
+from smallwm_tf.games.opening import open_game
+from smallwm_tf.judging.evaluation import evaluate, score_random_policy
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.progress import Progress
 
 _FRAMES_PER_SECOND = 15.0  # real time at four emulator frames per step
 
 
-def score(agent: TrainedAgent, with_random_policy: bool = True) -> dict[str, Any]:
-    """Plays ``evaluation.num_episodes`` episodes at ``evaluation.temperature`` (0: greedy).
+def score(
+    agent: TrainedAgent, temperature: float | None = None, with_random_policy: bool = True
+) -> dict[str, Any]:
+    """Plays ``evaluation.num_episodes`` episodes.
 
     Args:
       agent: what plays.
+      temperature: of its actions, see ``TrainedAgent.agent``.
       with_random_policy: also score the uniformly random policy, as many episodes.
 
     Returns:
@@ -32,7 +38,8 @@ def score(agent: TrainedAgent, with_random_policy: bool = True) -> dict[str, Any
     experiment, config = agent.experiment, agent.config
     name = experiment.game.name
     with Progress(config.evaluation.num_episodes, "evaluate", "episode") as progress:
-        episodes = evaluate(experiment, agent.actor, agent.iteration, progress.update)
+        player = agent.agent(temperature)
+        episodes = evaluate(experiment, player, agent.iteration, progress.update)
     random_policy = None
     if with_random_policy:
         random_policy = score_random_policy(experiment)
@@ -46,59 +53,61 @@ def score(agent: TrainedAgent, with_random_policy: bool = True) -> dict[str, Any
         "num_interactions": agent.num_interactions,
         "iteration": agent.iteration,
         "seed": experiment.seed,
-        "greedy": config.evaluation.temperature == 0.0,
-        "temperature": config.evaluation.temperature,
+        "greedy": agent.temperature(temperature) == 0.0,
+        "temperature": agent.temperature(temperature),
         "agent": entry | {"lengths": episodes.lengths},
         "random_policy": random_policy,
         "paper": None if paper is None else paper._asdict(),
     }
 
 
-def play_steps(agent: TrainedAgent, most_steps: int) -> Iterator[videos.PlayedStep]:
-    """One episode of the real game, or its first steps.
+def play_episode(
+    agent: TrainedAgent, most_steps: int, temperature: float | None = None
+) -> Iterator[videos.PlayedStep]:
+    """One episode of the real game, or its first steps, as the agent sees it.
 
     Args:
-      agent: what plays, at ``evaluation.temperature``.
+      agent: what plays.
       most_steps: where to stop if the episode is longer.
+      temperature: of its actions, see ``TrainedAgent.agent``.
     """
-    experiment, config = agent.experiment, agent.config
-    game = open_game(experiment, "video")
-    pair = tf.constant(seed_pair(experiment.seed, "video"))
+    divisor = agent.temperature(temperature) or 1.0
+    pair = seed_pair(agent.experiment.seed, "video")
     episode_return = 0.0
-    with contextlib.closing(game):
-        time_step = game.reset()
-        for number in range(most_steps):
-            codes = agent.encode(time_step.observation[np.newaxis])
-            logits, values = agent.look(codes)
-            temperature = config.evaluation.temperature
-            action = int(draw_actions(logits, temperature, pair, number)[0])
-            frame = time_step.observation[..., -1].copy()
-            time_step = game.step(np.int32(action))
-            episode_return += float(time_step.reward)
+    with contextlib.closing(open_game(agent.experiment, "video")) as game:
+        game.reset()
+        steps = play_steps(game, agent.agent(temperature), pair)
+        for step in itertools.islice(steps, most_steps):
+            codes = agent.encode(step.observation[np.newaxis])
+            logits, values = agent.policy_of(codes)
+            episode_return += step.reward
             yield videos.PlayedStep(
-                frame=frame,
+                frame=step.frame,
                 codes=codes[0],
-                probabilities=tf.nn.softmax(logits[0]).numpy(),
-                action=action,
+                probabilities=tf.nn.softmax(logits[0] / divisor).numpy(),
+                action=step.action,
                 value=float(values[0]),
-                reward=float(time_step.reward),
+                reward=step.reward,
                 episode_return=episode_return,
             )
-            if time_step.is_last():
+            if step.is_last:
                 return
 
 
-def film_episode(agent: TrainedAgent, path: Path, most_steps: int) -> None:
+def film_episode(
+    agent: TrainedAgent, path: Path, most_steps: int, temperature: float | None = None
+) -> None:
     """Writes a GIF or MP4 of an episode: frame, codes, value and probabilities of actions.
 
     Args:
       agent: what plays.
       path: ends with .gif or .mp4.
       most_steps: where to stop if the episode is longer.
+      temperature: of its actions, see ``TrainedAgent.agent``.
     """
     pictures = []
     with Progress(None, "film", "step") as progress:
-        for number, step in enumerate(play_steps(agent, most_steps)):
+        for number, step in enumerate(play_episode(agent, most_steps, temperature)):
             pictures.append(videos.draw_played_step(step, number, agent.action_meanings))
             progress.update()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.dynamics import class_rewards, reward_classes
+from smallwm_tf.models.event_heads import class_rewards, reward_classes
 
 PARTED_BELOW = 0.8  # share of equal codes
 

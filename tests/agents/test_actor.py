@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.judging.open_loop import longest_start, open_loop, reconstruct
 from smallwm_tf.learning.replay import Replay

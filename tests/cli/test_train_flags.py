@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from smallwm_tf import train
 from smallwm_tf.cli import train_flags as command_line
 from smallwm_tf.cli.train_flags import parse_train_flags
-from smallwm_tf.experiment.config import FIELDS
+from smallwm_tf.experiment.settings import FIELDS
 
 ROOT = Path(command_line.__file__).parents[2]
 KEYS = [field.key for field in FIELDS]
@@ -157,7 +157,16 @@ BAD = [
     (["--game=Pong", "--flagfile=/etc/passwd"], "--flagfile"),
     (["--game=Pong", "--undefok=foo", "--foo=1"], "--undefok"),
     (["--game=Pong", "extra"], "extra"),
-    (["--game=Pong", "--"], "--"),
+    (["--game=Pong", "--"], "'--'"),
+    (["--game=--"], "--game=--"),
+    (["--game=Pong", "--run_dir", "--", "x"], "'--'"),
+    (["--game=Pong", "--config.ppo.discount=--"], "ppo.discount"),
+    (["--game=Pong", "--nodry_run=\u00df"], "--nodry_run"),
+    (["--g\u00e4me=Pong"], "--game"),
+    (["--game=Pong", "--config.\u00e4=1"], "no such setting"),
+    (["-hx"], "--hx"),
+    (["--game=Pong", "--dry_run", "maybe"], "--dry_run"),
+    (["--game=Pong", "--conf=smoke"], "--config"),
     (["--game=Pong", "-"], "-"),
     (["--game=Pong", "--seed=\udcff"], "UTF-8"),
     (["--game=Pong", "--seed", "\udcff"], "UTF-8"),
@@ -222,8 +231,8 @@ def bad_values(field):
         good = {"true", "t", "1", "false", "f", "0"}
         return anything.filter(lambda text: text.lower() not in good)
     if kind is str:
-        return anything.filter(lambda text: text not in field.allowed.split(" | "))
-    low, high = (float(end) for end in field.allowed[1:-1].split(","))
+        return anything.filter(lambda text: text not in field.allowed)
+    low, high = float(field.allowed.low), float(field.allowed.high)
     special = st.sampled_from(
         ["nan", "NaN", "inf", "-inf", "1e999", "-1e999", "", " ", "None", "[]", "{}", "1;2", "0x"]
     )

@@ -3,26 +3,30 @@
 import shutil
 import sys
 
+import ml_collections
 import pytest
 
 from smallwm_tf.cli.train_flags import read_train_flags
+from smallwm_tf.experiment.config import default_config
 
 SETTINGS = {
     "game.num_stacked_frames": 2,
-    "collection.num_iterations": 1,
+    "collection.num_iterations": 2,
     "collection.first_iteration_steps": 60,
+    "collection.steps_per_iteration": 10,
     "vqvae.warmup_epochs": 1,
     "vqvae.batch_size": 5,
     "dynamics.channels": 8,
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
-    "dynamics.epochs": "(1,)",
+    "dynamics.epochs": "(1, 0)",
     "dream.num_dreams": 4,
     "dream.horizon": 3,
     "dream.context_steps": 2,
-    "ppo.num_updates": "(1,)",
+    "ppo.num_updates": "(1, 0)",
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 24,  # some are won, some lost
+    "evaluation.interval": 2,
     "inspection.held_out_steps": 20,
     "inspection.num_starts": 3,
     "inspection.horizon": 5,
@@ -31,18 +35,40 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory):
+def keys_read():
+    """Keys of the settings that the run's training has read."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory, keys_read):
     """The run's directory."""
     from smallwm_tf.train import train
 
     path = tmp_path_factory.mktemp("commands") / "a run"  # a path with a space
     words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
-    train(
-        read_train_flags(
-            ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
-        ).experiment
-    )
+    experiment = read_train_flags(
+        ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={path}", *words]
+    ).experiment
+    with pytest.MonkeyPatch.context() as patched:
+        _record_reads(patched, keys_read)
+        train(experiment)
     return path
+
+
+def _record_reads(patched, keys_read):
+    """Notes each `config.<section>.<name>`; copying or printing a whole section is no reading."""
+    sections = {frozenset(section): name for name, section in default_config().items()
+                if isinstance(section, ml_collections.ConfigDict)}  # fmt: skip
+    read = ml_collections.ConfigDict.__getattr__
+
+    def recording(config, name):
+        if not name.startswith("_"):
+            section = sections.get(frozenset(config.keys()))
+            keys_read.add(f"{section}.{name}" if section else name)
+        return read(config, name)
+
+    patched.setattr(ml_collections.ConfigDict, "__getattr__", recording)
 
 
 @pytest.fixture(scope="session")

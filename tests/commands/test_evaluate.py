@@ -23,7 +23,7 @@ def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     assert result["agent"]["returns"] == last["returns"]
     assert result["agent"]["lengths"] == last["lengths"]
-    assert result["random_policy"] is None and result["num_interactions"] == 60
+    assert result["random_policy"] is None and result["num_interactions"] == 70
 
 
 def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
@@ -41,7 +41,7 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     result = json.loads((run_dir / "evaluation.json").read_text())
-    assert result["greedy"] and result["seed"] == 9
+    assert result["greedy"] and result["seed"] == 9 and result["temperature"] == 0.0
     assert len(result["agent"]["returns"]) == len(result["random_policy"]["returns"]) == 4
     assert f"{result['agent']['mean']:,.1f}" in printed
     assert "4 episodes, most probable actions, seed 9" in printed
@@ -51,7 +51,7 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
 
 def test_an_episode_as_the_agent_sees_it(run_dir):
     agent = load_run(run_dir)
-    steps = list(play_steps(agent.with_settings(evaluation__temperature=0.0), most_steps=100))
+    steps = list(play_steps(agent, most_steps=100, temperature=0.0))
     assert len(steps) < 100  # an episode of Catch is over by then
     assert all(step.action == step.probabilities.argmax() for step in steps)
     assert steps[-1].episode_return == sum(step.reward for step in steps) != 0
@@ -95,7 +95,7 @@ def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, export_d
     cases = {
         "no such directory; write one": (f"--export={tmp_path / 'none'}",),
         "holds no export": (f"--export={tmp_path}",),
-        "unfinished (2 of 4": (f"--run_dir={unfinished_run_dir}",),
+        "unfinished (2 of 8": (f"--run_dir={unfinished_run_dir}",),
         "one of the arguments --run_dir --export is required": (),
         "not allowed with": (run, f"--export={export_dir}"),
         "--episodes: '0' must be": (run, "--episodes=0"),

@@ -189,7 +189,7 @@ def test_an_export_dreams_like_its_run(agent, export_dir, frames):
     )
     assert exported.experiment.game == agent.experiment.game
     assert exported.scores["mean"] == agent.scores["mean"]
-    assert exported.num_interactions == agent.num_interactions == 60
+    assert exported.num_interactions == agent.num_interactions == 70
     assert exported.world_model.vqvae.num_stacked_frames == 2
 
 
@@ -251,7 +251,7 @@ def test_commands_refuse_with_one_line(command, run_dir, unfinished_run_dir, tmp
     cases = {
         "no such directory": (f"--run_dir={tmp_path / 'none'}", f"--out={tmp_path / 'a'}"),
         "holds no run": (f"--run_dir={tmp_path}", f"--out={tmp_path / 'a'}"),
-        "unfinished (2 of 4": (f"--run_dir={unfinished_run_dir}", f"--out={tmp_path / 'a'}"),
+        "unfinished (2 of 8": (f"--run_dir={unfinished_run_dir}", f"--out={tmp_path / 'a'}"),
         "is not empty": (f"--run_dir={run_dir}", f"--out={tmp_path / 'full'}"),
         "not a directory": (f"--run_dir={run_dir}", f"--out={tmp_path / 'file' / 'x'}"),
         "--out": (f"--run_dir={run_dir}",),

@@ -1,7 +1,6 @@
 """The table of settings, its validation, and the presets."""
 
 import math
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 
 from smallwm_tf.experiment import presets
 from smallwm_tf.experiment.config import (
-    FIELD_OF_KEY,
-    FIELDS,
     ConfigError,
     build_config,
     default_config,
@@ -19,6 +16,7 @@ from smallwm_tf.experiment.config import (
     validate,
 )
 from smallwm_tf.experiment.presets import load_preset, preset_names
+from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS, Interval
 
 # Section 5 and others of the paper and the authors' code, typed here a second time.
 PAPER = {
@@ -87,8 +85,24 @@ def test_every_field_is_described_once():
     assert set(flatten(default_config())) == set(FIELD_OF_KEY)
     for field in FIELDS:
         assert field.meaning and field.source in ("paper", "tables", "authors", "ours"), field.key
-        if not isinstance(field.default, bool):
-            assert re.fullmatch(r"[\[(][-0-9.]+, [-0-9.]+[\])]|\w+( \| \w+)+", field.allowed)
+        if isinstance(field.default, bool):
+            assert field.allowed is None
+        elif isinstance(field.default, str):
+            assert field.default in field.allowed and all(map(str.isidentifier, field.allowed))
+        else:
+            assert isinstance(field.allowed, Interval) and field.allowed.low < field.allowed.high
+
+
+def test_intervals():
+    for interval, text, inside, outside in (
+        (Interval(0, 1), "[0, 1]", (0, 0.5, 1), (-1e-9, 1 + 1e-9, math.nan, math.inf)),
+        (Interval(0, 1, open_low=True), "(0, 1]", (1e-9, 1), (0, -0.0, 2)),
+        (Interval(2, 9, open_high=True), "[2, 9)", (2, 8.999), (9, 1, -math.inf)),
+        (Interval(1, 10_000_000), "[1, 10000000]", (1, 10**7), (0, 10**400)),
+    ):
+        assert str(interval) == text
+        assert all(number in interval for number in inside)
+        assert not any(number in interval for number in outside)
 
 
 def test_defaults_accept_no_new_key_and_no_other_type():
@@ -109,10 +123,10 @@ def test_each_field_refuses_wrong_types_and_ranges(field):
     elif isinstance(field.default, tuple):
         bad += [1, True, (-1,) * 15, (10**30,) * 15, ("1",) * 15]
     else:
-        low, high = (float(end) for end in field.allowed[1:-1].split(","))
+        low, high = float(field.allowed.low), float(field.allowed.high)
         bad += [True, "1", -math.inf, math.inf, low - 1, high + 1, 10**400, -(10**400)]
-        bad += [low] if field.allowed[0] == "(" else []
-        bad += [high] if field.allowed[-1] == ")" else []
+        bad += [low] if field.allowed.open_low else []
+        bad += [high] if field.allowed.open_high else []
         bad += [low + 0.5] if isinstance(field.default, int) else []
     for value in bad:
         if value == {}:  # an empty section where a value belongs

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.experiment.randomness import fold_in, generator, seed_pair
+from smallwm_tf.experiment.randomness import generator, seed_pair
 
 PATHS = [(), (0,), (1,), ("0",), ("ppo",), ("ppo", 1), ("ppo", "1"), ("ppo", 1, 1), ("ppo", 11)]
 
@@ -42,12 +42,3 @@ def test_generators_repeat_and_differ_by_path():
     assert not np.array_equal(one, other)
     draws = generator(0, "x").random(20_000)
     assert abs(draws.mean() - 0.5) < 0.01 and abs(draws.var() - 1 / 12) < 0.005
-
-
-def test_fold_in_counts_inside_and_outside_of_a_graph_alike():
-    pair = seed_pair(1, "a")
-    in_graph = tf.function(fold_in)
-    folded = [tuple(fold_in(pair, count).numpy()) for count in range(20)]
-    assert len(set(folded)) == 20 and tuple(pair) not in folded
-    for count in (0, 19):
-        assert tuple(in_graph(pair, tf.constant(count)).numpy()) == folded[count]

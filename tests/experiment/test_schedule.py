@@ -1,14 +1,21 @@
-"""Amounts of work against sums worked by hand."""
+"""Amounts of work against sums worked by hand, and against what the documents say."""
+
+from pathlib import Path
 
 import pytest
 
 from smallwm_tf.experiment.config import build_config, default_config
+from smallwm_tf.experiment.presets import load_preset
 from smallwm_tf.experiment.schedule import (
+    RealSteps,
     collection_steps,
     expected_work,
     policy_learning_rate,
+    real_steps,
     total_steps,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_papers_interactions():
@@ -19,7 +26,7 @@ def test_the_papers_interactions():
 
 def test_the_papers_work():
     work = expected_work(default_config())
-    assert work.real_steps == 102_400
+    assert work.real_steps.learned_from == 102_400
     assert work.ppo_updates == 7 * 1000 + 2000 + 3 * 1000 + 2000 + 2 * 1000 + 3000
     assert work.evaluation_episodes == 15 * 32
     # Windows of eleven steps share their ends: one per ten steps; four of them make an update.
@@ -46,7 +53,7 @@ TINY = {
 def test_a_tiny_schedule():
     # 100 steps: 20 windows, 10 updates an epoch; 150 steps: 30 windows, 15 updates.
     work = expected_work(build_config(TINY))
-    assert work == (150, 3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14, 0)
+    assert work[1:] == (3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14)
 
 
 @pytest.mark.parametrize(("interval", "evaluated"), [(1, 5), (2, 3), (4, 2), (5, 1), (9, 1)])
@@ -59,7 +66,7 @@ def test_the_last_iteration_is_always_evaluated(interval, evaluated):
 
 def test_a_vqvae_that_trains_alone_only():
     resting = TINY | {"vqvae.update_interval": 0}
-    assert expected_work(build_config(resting)) == (150, 3 * 3, 40 + 15, 5, 14, 0)
+    assert expected_work(build_config(resting))[1:] == (3 * 3, 40 + 15, 5, 14)
     # Batches of 30: three in 100 steps, five in 150, six in 200.
     later = TINY | {"vqvae.later_epochs": 2}
     assert expected_work(build_config(later)).vqvae_steps == 3 * 3 + 2 * 5 + (40 + 15) // 2
@@ -70,11 +77,58 @@ def test_a_vqvae_that_trains_alone_only():
     assert (work.dynamics_steps, work.ppo_updates) == (40 + 15, 6)
 
 
-def test_the_steps_for_choosing_policies():
-    assert expected_work(default_config()).choosing_steps == 0
-    looked = {"ppo.check_interval": 2, "inspection.num_starts": 3, "inspection.horizon": 10}
-    # Five updates are looked at before them, after 2, 4 and 5; no updates before them only.
-    assert expected_work(build_config(TINY | looked)).choosing_steps == (4 + 1) * 3 * 10
+JUDGED = {"inspection.held_out_steps": 70, "inspection.num_starts": 3, "inspection.horizon": 10}
+
+
+@pytest.mark.parametrize(
+    ("differences", "chosen_by", "only_judged"),
+    [
+        # Two iterations: 70 held-out steps, moments at steps 0, 20 and 40, ten steps from each.
+        ({}, 0, 2 * (70 + 41 + 30)),
+        ({"dynamics.epoch_fallback": True}, 2 * 70, 2 * (41 + 30)),
+        # Five updates are looked at before them, after 2, 4 and 5; no updates before them only.
+        ({"ppo.check_interval": 2}, 2 * 41 + (4 + 1) * 30, 2 * (70 + 30)),
+        ({"ppo.check_interval": 5, "inspection.num_starts": 1}, 2 + 3 * 10, 2 * (70 + 10)),
+        (
+            {"ppo.check_interval": 9, "dynamics.epoch_fallback": True},
+            2 * (70 + 41) + (2 + 1) * 30,
+            2 * 30,
+        ),
+    ],
+)
+def test_every_real_step_by_what_it_is_for(differences, chosen_by, only_judged):
+    steps = real_steps(build_config(TINY | JUDGED | differences))
+    assert steps == RealSteps(150, chosen_by, only_judged)
+    assert expected_work(build_config(TINY | JUDGED | differences)).real_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("preset", "counted"),
+    [
+        ("atari100k", (102_400, 0, 15 * (3200 + 31 * 20 + 1 + 32 * 50))),
+        ("catch", (4000 + 1000, 0, 2 * (500 + 31 * 20 + 1 + 32 * 12))),
+        # Nine looks at 2,400 steps each, three ways of 941 steps to the moments, held-out steps.
+        ("quick", (19_200, 21_600 + 2_823 + 9_600, 3 * 48 * 50)),
+        ("laptop", (102_400, 15 * 3200, 15 * (47 * 20 + 1 + 48 * 50))),
+    ],
+)
+def test_real_steps_of_the_presets(preset, counted):
+    assert real_steps(load_preset(preset)[1]) == counted
+
+
+@pytest.mark.parametrize(
+    ("document", "preset", "names"),
+    [
+        ("README.md", "quick", ("learned_from", "chosen_by", "only_judged")),
+        ("configs/quick.py", "quick", ("chosen_by",)),
+        ("configs/laptop.py", "laptop", ("learned_from", "chosen_by")),
+        ("docs/metrics.md", "quick", ("chosen_by", "only_judged")),
+    ],
+)
+def test_documents_name_the_number_that_is_counted(document, preset, names):
+    text = " ".join((ROOT / document).read_text("utf-8").split())
+    for name in names:
+        assert f"{getattr(real_steps(load_preset(preset)[1]), name):,}" in text, name
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import subprocess
 import sys
 
 import pytest
+from smallwm_tf.training.session import PHASES, Session
 
 from smallwm_tf import train
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.scores import read_scores
-from smallwm_tf.training.session import PHASES, Session
 from tests.tiny_runs import SETTINGS
 
 _SIZE = 400 * 2**20

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from smallwm_tf.training.run_state import RunState
 
 from smallwm_tf.runs.checkpoints import CheckpointError
 from smallwm_tf.runs.files import sha256_of
 from smallwm_tf.runs.replay_files import ChunkError, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
-from smallwm_tf.training.run_state import RunState
 from tests.faults.conftest import tiny_experiment
 
 _STEPS = 30

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import smallwm_tf.games  # noqa: F401  registers the game
-from smallwm_tf.games.game_batch import random_policy_returns
+from smallwm_tf.agents.agent import RandomAgent
+from smallwm_tf.agents.playing import play_episodes
+from smallwm_tf.games.game_batch import GameBatch
 
 
 class PlainCatch:
@@ -91,7 +93,8 @@ def test_random_return_is_minus_two_thirds():
     caught = float(at_landing @ np.full(6, 1 / 6))
     analytic = 2 * caught - 1
     assert analytic == pytest.approx(-2 / 3)
-    returns = random_policy_returns("Catch", 3200, seed=1)
+    games = GameBatch("Catch", 32, 1, seed=1)
+    returns = play_episodes(games, RandomAgent(3), 3200, (1, "random")).returns
     assert set(returns) == {-1.0, 1.0}
     four_standard_errors = 4 * np.sqrt((1 - analytic**2) / 3200)
     assert np.mean(returns) == pytest.approx(analytic, abs=four_standard_errors)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from smallwm_tf.games.catalogue import UnknownGameError
-from smallwm_tf.games.game_batch import GameBatch, random_policy_returns
+from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 
@@ -14,15 +15,16 @@ def compare_with_real_games(batch, games, num_steps):
     over = np.zeros(batch.num_games, bool)
     for _ in range(num_steps):
         actions = random.integers(batch.num_actions, size=batch.num_games)
-        observations, rewards, episode_over = batch.step(actions)
+        observations, rewards, terminated, truncated, episode_over = batch.step(actions)
         for number, game in enumerate(games):
-            expected_reward = 0.0
+            expected_reward, ends = 0.0, False
             if not over[number]:
                 expected_reward = game.step(actions[number]).reward
-                over[number] = game.current_time_step().is_last()
+                ends = over[number] = game.current_time_step().is_last()
             expected = game.current_time_step().observation
             np.testing.assert_array_equal(observations[number], expected)
             assert rewards[number] == expected_reward
+            assert (terminated[number], truncated[number]) == (ends, False)
             assert episode_over[number] == over[number]
         if over.all():
             break
@@ -41,9 +43,9 @@ def compare_with_real_games(batch, games, num_steps):
     ],
 )
 def test_equals_the_real_game(name, num_stacked_frames, frame_skip, num_steps, ends_expected):
-    settings = {"frame_skip": frame_skip, "noop_max": 0}  # idle frames are drawn otherwise
-    batch = GameBatch(name, 3, num_stacked_frames, seed=0, **settings)
-    games = [RealGame(name, num_stacked_frames, seed, **settings) for seed in range(3)]
+    settings = GameSettings(frame_skip, noop_max=0)  # idle frames are drawn otherwise
+    batch = GameBatch(name, 3, num_stacked_frames, 0, settings)
+    games = [RealGame(name, num_stacked_frames, seed, settings) for seed in range(3)]
     observations = batch.reset()
     for game, observation in zip(games, observations, strict=True):
         np.testing.assert_array_equal(observation, game.reset().observation)
@@ -67,7 +69,7 @@ def test_random_starts_are_starts_of_the_real_game():
     game.reset()
     starts = {}
     for num_idle_frames in range(30):
-        game._source._emulator._np_random = FixedDraw(num_idle_frames)
+        game._source._emulator.np_random = FixedDraw(num_idle_frames)
         starts[game.reset().observation.tobytes()] = num_idle_frames
     batch = GameBatch("MsPacman", 8, 1, seed=0)
     observations = batch.reset()
@@ -75,7 +77,7 @@ def test_random_starts_are_starts_of_the_real_game():
     assert None not in idle_frames
     assert len(set(idle_frames)) > 3
     for number, observation in enumerate(observations[:3]):  # and they go on alike
-        game._source._emulator._np_random = FixedDraw(idle_frames[number])
+        game._source._emulator.np_random = FixedDraw(idle_frames[number])
         np.testing.assert_array_equal(game.reset().observation, observation)
     second = batch.reset()
     assert not np.array_equal(second, observations)
@@ -126,10 +128,25 @@ def test_observations_handed_out_do_not_change():
 
 @pytest.mark.parametrize("name", ["Breakout", "Catch"])
 def test_time_limit(name):
-    batch = GameBatch(name, 2, 1, seed=0, max_episode_steps=7)
+    batch = GameBatch(name, 2, 1, 0, GameSettings(max_episode_steps=7))
     batch.reset()
-    over = [batch.step(np.zeros(2, int)).episode_over.tolist() for _ in range(7)]
-    assert over == [[False, False]] * 6 + [[True, True]]
+    steps = [batch.step(np.zeros(2, int)) for _ in range(8)]
+    assert [step.episode_over.tolist() for step in steps] == [[False] * 2] * 6 + [[True] * 2] * 2
+    assert [step.truncated.tolist() for step in steps] == (
+        [[False] * 2] * 6 + [[True] * 2, [False] * 2]
+    )
+    assert not any(step.terminated.any() for step in steps)
+
+
+@pytest.mark.parametrize("limit", [11, 12])
+def test_an_end_at_the_time_limit_is_a_true_end(limit):
+    batch = GameBatch("Catch", 2, 1, 0, GameSettings(max_episode_steps=limit))
+    batch.reset()
+    for _ in range(limit):
+        last = batch.step(np.zeros(2, int), active=np.array([True, False]))
+    assert last.terminated.tolist() == [limit == 12, False]  # an episode has 12 steps
+    assert last.truncated.tolist() == [limit == 11, False]
+    assert last.episode_over.tolist() == [True, True]
 
 
 def test_bad_arguments():
@@ -143,14 +160,3 @@ def test_bad_arguments():
         batch.step(np.zeros(3, int))
     with pytest.raises(ValueError, match=r"actions\[1\]=3 .* 0 to 2"):
         batch.step(np.array([0, 3]))
-
-
-def test_random_policy_returns():
-    returns = random_policy_returns("Catch", 37, seed=0)
-    assert len(returns) == 37
-    assert returns == random_policy_returns("Catch", 37, seed=0)
-    assert returns != random_policy_returns("Catch", 37, seed=1)
-    assert set(returns) == {-1.0, 1.0}
-    short = random_policy_returns("Pong", 2, seed=0, max_episode_steps=60)
-    assert len(short) == 2 and all(-21 <= value <= 0 for value in short)
-    assert random_policy_returns("Catch", 0, seed=0) == []

@@ -26,7 +26,7 @@ def test_saved_state_replays_across_episodes(name, num_steps):
     game.reset()
     actions = random_actions(game, num_steps)
     save_at = {0, 5, num_steps // 3}
-    saved, history = {}, [game.current_time_step()]
+    saved, history, lost = {}, [game.current_time_step()], []
     for number, action in enumerate(actions):
         if history[-1].is_last() and not any(key > num_steps // 2 for key in save_at):
             save_at.add(number)  # also with an ended episode, before its random reset
@@ -35,6 +35,8 @@ def test_saved_state_replays_across_episodes(name, num_steps):
             np.savez(file, **game.get_state())
             saved[number] = file.getvalue()
         history.append(game.step(action))
+        lost.append(game.lost_life)
+    assert any(lost) == (name == "Breakout")
     assert sum(bool(time_step.is_last()) for time_step in history) >= 2
     for start, content in saved.items():
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -47,6 +49,7 @@ def test_saved_state_replays_across_episodes(name, num_steps):
             np.testing.assert_array_equal(value, state[key], err_msg=key)
         for number in range(start, num_steps):
             assert_same_time_step(restored.step(actions[number]), history[number + 1])
+            assert restored.lost_life == lost[number]
 
 
 def test_the_emulators_random_state_is_saved(pong_state):
@@ -89,7 +92,7 @@ def pong_state():
         ({"source/emulator": np.zeros(10**6, np.uint8)}, "1000000 bytes"),
         ({"source/random_state": np.array("{}")}, "random_state"),
         ({"source/random_state": np.array("[1]")}, "random_state"),
-        ({"source/lives": None}, "source/lives.*missing"),
+        ({"source/emulator": None}, "source/emulator.*missing"),
         ({"reward": None}, "reward.*missing"),
     ],
 )
@@ -101,5 +104,5 @@ def test_foreign_states_are_refused(pong_state, change, named):
 
 
 def test_state_before_the_first_reset():
-    with pytest.raises(RuntimeError, match="reset"):
+    with pytest.raises(ValueError, match="not initialized"):
         RealGame("Catch", 1, seed=0).get_state()

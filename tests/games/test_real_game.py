@@ -11,6 +11,7 @@ from tf_agents.environments import utils
 
 from smallwm_tf.games.catalogue import MissingGameError, resolve_game
 from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
+from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 gymnasium.register_envs(ale_py)
@@ -23,7 +24,7 @@ def random_actions(game: RealGame, num_steps: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("num_stacked_frames", [1, 4])
 @pytest.mark.parametrize("name", ["Pong", "Catch", "ToyPixels-v0", "OneAction-v0"])
 def test_is_a_valid_tf_agents_environment(name, num_stacked_frames):
-    game = RealGame(name, num_stacked_frames, seed=0, max_episode_steps=200)
+    game = RealGame(name, num_stacked_frames, 0, GameSettings(max_episode_steps=200))
     utils.validate_py_environment(game, episodes=2)
     assert game.observation_spec().shape == (96, 96, num_stacked_frames)
     assert game.observation_spec().dtype == np.uint8
@@ -48,33 +49,38 @@ def test_equals_gymnasiums_atari_preprocessing(name, num_actions, num_steps):
         noop_max=30,
     )
     assert list(game.action_meanings) == emulator.unwrapped.get_action_meanings()
-    frame, _ = oracle.reset(seed=7)
+    frame, info = oracle.reset(seed=7)
     stack = deque([frame] * 4, maxlen=4)
     time_step = game.reset()
-    rewards, num_ends = set(), 0
+    rewards, num_ends, num_lost = set(), 0, 0
+    lives = info["lives"]
     for action in random_actions(game, num_steps):
         np.testing.assert_array_equal(time_step.observation, np.stack(stack, axis=2))
         if time_step.is_last():
             num_ends += 1
-            frame, _ = oracle.reset()
+            frame, info = oracle.reset()
             stack = deque([frame] * 4, maxlen=4)
             time_step = game.step(action)  # ignored
-            assert time_step.is_first()
+            assert time_step.is_first() and not game.lost_life
+            lives = info["lives"]
             continue
-        frame, reward, terminated, truncated, _ = oracle.step(action)
+        frame, reward, terminated, truncated, info = oracle.step(action)
         stack.append(frame)
         time_step = game.step(action)
+        assert game.lost_life == (info["lives"] < lives)
+        num_lost, lives = num_lost + game.lost_life, info["lives"]
         assert time_step.reward == reward and time_step.reward.dtype == np.float32
         assert (time_step.is_last(), truncated) == (terminated, False)
         assert time_step.discount == (0.0 if terminated else 1.0)
         rewards.add(reward)
     assert num_ends >= 2 or name != "Breakout"
+    assert (num_lost >= 2) == (name != "Pong")  # in Pong there is none to lose
     assert name != "MsPacman" or 10.0 in rewards  # raw, not clipped
 
 
 def test_one_step_by_hand():
     """Maximum of the last two of four raw frames, resized by area: straight from the emulator."""
-    game = RealGame("Pong", 1, seed=0, noop_max=0)
+    game = RealGame("Pong", 1, 0, GameSettings(noop_max=0))
     emulator = ale_py.ALEInterface()
     emulator.setFloat("repeat_action_probability", 0.0)
     emulator.loadROM(ale_py.roms.get_rom_path("pong"))
@@ -104,7 +110,7 @@ def test_seeds_fix_the_start():
 
 
 def test_time_limit_cuts_off_without_ending():
-    game = RealGame("ToyEndlessPixels-v0", 1, seed=0, max_episode_steps=20)
+    game = RealGame("ToyEndlessPixels-v0", 1, 0, GameSettings(max_episode_steps=20))
     game.reset()
     steps = [game.step(0) for _ in range(20)]
     assert [bool(step.is_last()) for step in steps] == [False] * 19 + [True]
@@ -179,17 +185,17 @@ def test_wrong_actions_are_refused(action):
         game.step(action)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"num_stacked_frames": 0},
-        {"seed": -1},
-        {"frame_skip": 0},
-        {"noop_max": -1},
-        {"max_episode_steps": 2.5},
-    ],
-)
-def test_wrong_settings_are_refused(settings):
-    (key,) = settings
+@pytest.mark.parametrize("wrong", [{"num_stacked_frames": 0}, {"seed": -1}])
+def test_wrong_arguments_are_refused(wrong):
+    (key,) = wrong
     with pytest.raises(ValueError, match=key):
-        RealGame("Catch", **({"num_stacked_frames": 1, "seed": 0} | settings))
+        RealGame("Catch", **({"num_stacked_frames": 1, "seed": 0} | wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"frame_skip": 0}, {"noop_max": -1}, {"max_episode_steps": 2.5}, {"frame_skip": True}]
+)
+def test_wrong_settings_are_refused(wrong):
+    (key,) = wrong
+    with pytest.raises(ValueError, match=key):
+        GameSettings(**wrong)

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.experiment.config import build_config, flatten

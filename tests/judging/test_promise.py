@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging.promise import (

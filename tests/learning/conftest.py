@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo import PPOLearner, make_agent
+from smallwm_tf.learning.ppo import PolicyLearner, make_agent
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 
 PPO_DIFFERENCES = {
     "game.num_stacked_frames": 1,
@@ -35,25 +36,27 @@ class PolicyParts:
             frames=draw.integers(256, size=[5, 96, 96], dtype=np.uint8),
             actions=np.zeros(5, np.int32),
             rewards=np.zeros(5, np.float32),
-            ended=np.zeros(5, bool),
+            terminated=np.zeros(5, bool),
+            truncated=np.zeros(5, bool),
+            lost_life=np.zeros(5, bool),
         )
         self.initial = [variable.numpy() for variable in self.policy.variables]
 
-    def learner(self, optimizer=None, **differences) -> PPOLearner:
+    def learner(self, optimizer=None, **differences) -> PolicyLearner:
         config = build_config(PPO_DIFFERENCES | differences)
         environment = DreamEnvironment(
-            self.world_model,
+            Dreamer(self.world_model, DreamSettings.of(config)),
             self.replay,
             config.dream.num_dreams,
             config.dream.horizon,
             config.dream.bootstrap_at_horizon,
         )
         if optimizer is None:
-            optimizer = Adam(config.ppo.learning_rate, **dict(config.adam))
+            optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
             optimizer.build(self.policy.trainable_variables)
-        lookup = self.world_model.vqvae.quantizer.lookup
-        agent = make_agent(environment, self.policy, lookup, optimizer, config)
-        return PPOLearner(environment, agent, config)
+        embeddings = self.world_model.vqvae.quantizer.embeddings
+        agent = make_agent(environment, self.policy, embeddings, optimizer, config)
+        return PolicyLearner(environment, agent, optimizer, config)
 
     def be_constant(self, logits: list[float], value: float) -> None:
         """Lets the policy answer every observation alike."""

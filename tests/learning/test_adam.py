@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.learning.adam import Adam
+from smallwm_tf.learning.adam import BiasCorrectedAdam
 
 SETTINGS = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
@@ -27,7 +27,7 @@ def test_steps_equal_pytorchs_formula(size_of_gradient):
     start = np.zeros([4, 3])
     gradients = [size_of_gradient * draw.normal(size=[4, 3]) for _ in range(7)]
     variable = tf.Variable(start, dtype=tf.float32)
-    optimizer = Adam(**SETTINGS)
+    optimizer = BiasCorrectedAdam(**SETTINGS)
     for count in range(1, 8):
         optimizer.apply_gradients([(tf.constant(gradients[count - 1], tf.float32), variable)])
         expected = numpy_adam(start, gradients[:count])
@@ -38,13 +38,13 @@ def test_tiny_gradients_move_weights_by_what_hand_work_says():
     # First step with g = 1e-8: m̂ = 1e-8, √v̂ = 1e-8, so α·1e-8 / (1e-8 + 1e-8) = α / 2.
     # With epsilon before the correction it would be α / (1 + 31.6).
     variable = tf.Variable([0.0])
-    Adam(**SETTINGS).apply_gradients([(tf.constant([1e-8]), variable)])
+    BiasCorrectedAdam(**SETTINGS).apply_gradients([(tf.constant([1e-8]), variable)])
     np.testing.assert_allclose(variable, [-0.5e-3], rtol=1e-3)
 
 
 def test_moments_follow_their_variable_whatever_the_order_of_the_pairs():
     draw = np.random.default_rng(1)
-    optimizer = Adam(**SETTINGS)
+    optimizer = BiasCorrectedAdam(**SETTINGS)
     one, two = tf.Variable(np.zeros(3, np.float32)), tf.Variable(np.zeros(3, np.float32))
     optimizer.build([one, two])
     history = [(draw.normal(size=3), 100 * draw.normal(size=3)) for _ in range(4)]
@@ -58,7 +58,7 @@ def test_moments_follow_their_variable_whatever_the_order_of_the_pairs():
 
 def test_it_counts_on_inside_a_graph_and_takes_another_learning_rate():
     variable = tf.Variable([1.0, -2.0])
-    optimizer = Adam(**SETTINGS)
+    optimizer = BiasCorrectedAdam(**SETTINGS)
     optimizer.build([variable])
 
     @tf.function
@@ -82,14 +82,14 @@ def test_it_counts_on_inside_a_graph_and_takes_another_learning_rate():
 def test_its_state_survives_a_checkpoint(tmp_path):
     gradients = [np.array([0.3, -1.0]), np.array([2.0, 0.1]), np.array([-1.0, 1.0])]
     variable = tf.Variable([0.0, 0.0])
-    optimizer = Adam(**SETTINGS)
+    optimizer = BiasCorrectedAdam(**SETTINGS)
     optimizer.build([variable])
     for gradient in gradients[:2]:
         optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
     path = tf.train.Checkpoint(optimizer=optimizer, variable=variable).write(str(tmp_path / "c"))
 
     restored_variable = tf.Variable([0.0, 0.0])
-    restored = Adam(**SETTINGS)
+    restored = BiasCorrectedAdam(**SETTINGS)
     restored.build([restored_variable])
     checkpoint = tf.train.Checkpoint(optimizer=restored, variable=restored_variable)
     checkpoint.read(path).assert_consumed()

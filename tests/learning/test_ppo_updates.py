@@ -5,30 +5,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
-from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.trajectories import StepType
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.learning.adam import Adam
-from smallwm_tf.learning.ppo import METRICS, PPOLearner
+from smallwm_tf.learning import ppo
+from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.ppo import METRICS, PolicyLearner
+from smallwm_tf.models.event_heads import RewardDistribution
 
 N, H, M = 2, 3, 3  # as in conftest.py
 FIRST, MID, LAST = (int(t) for t in (StepType.FIRST, StepType.MID, StepType.LAST))
 
 
-def test_every_argument_of_the_agent_is_the_configured_one(shared_parts):
+def test_every_argument_of_the_agent_is_the_configured_one(shared_parts, monkeypatch):
     config = build_config({})
     seen = {}
-
-    def record(**arguments):
-        seen.update(arguments)
-
-    original = ppo_clip_agent.PPOClipAgent
-    ppo_clip_agent.PPOClipAgent = record
-    try:
-        shared_parts.learner(**{"ppo.minibatch_size": 6})
-    finally:
-        ppo_clip_agent.PPOClipAgent = original
+    monkeypatch.setattr(ppo, "SharedTrunkAgent", lambda **arguments: seen.update(arguments))
+    shared_parts.learner(**{"ppo.minibatch_size": 6})
     assert seen["importance_ratio_clipping"] == config.ppo.ratio_clip == 0.1
     assert seen["value_clipping"] == config.ppo.value_clip == 0.1
     assert seen["discount_factor"] == config.ppo.discount == 0.99
@@ -50,7 +43,7 @@ def test_every_argument_of_the_agent_is_the_configured_one(shared_parts):
     for weight in ("policy_l2_reg", "value_function_l2_reg", "shared_vars_l2_reg"):
         assert seen[weight] == 0.0
     assert seen["log_prob_clipping"] == 0.0
-    assert isinstance(seen["optimizer"], Adam)
+    assert isinstance(seen["optimizer"], BiasCorrectedAdam)
     assert config.ppo.num_epochs == 4 and config.ppo.minibatch_size == 256
     np.testing.assert_allclose(seen["optimizer"].learning_rate, 2.5e-4)
 
@@ -76,8 +69,7 @@ def test_minibatches_show_every_transition_once_per_epoch():
         return SimpleNamespace(extra=Extra(count, 2.0, 0.5))
 
     config = build_config({})
-    environment = SimpleNamespace(batch_size=16, horizon=50)
-    learner = PPOLearner(environment, SimpleNamespace(train=train), config)
+    learner = PolicyLearner(None, SimpleNamespace(train=train), None, config)
     experience = {"number": tf.reshape(tf.range(800), [16, 50])}
     means = learner.train_on(experience, tf.constant([1, 2]))
     assert sizes == [256, 256, 256, 32] * 4
@@ -100,11 +92,10 @@ def test_the_rollout_lines_up_as_its_table_says(parts):
     environment = learner._environment
     environment.seed(tf.random.experimental.stateless_fold_in(seed, 0))
     step = environment.reset()
-    lookup = parts.world_model.vqvae.quantizer.lookup
+    embeddings = parts.world_model.vqvae.quantizer.embeddings
     for t in range(H + 1):
         np.testing.assert_array_equal(rollout.observation[:, t], step.observation)
-        vectors = tf.reshape(lookup(step.observation), [N, 36, -1])
-        logits, values = parts.policy(tf.transpose(vectors, [1, 0, 2]))
+        logits, values = parts.policy(step.observation, embeddings)
         info = rollout.policy_info
         np.testing.assert_allclose(info["dist_params"]["logits"][:, t], logits, atol=1e-5)
         np.testing.assert_allclose(info["value_prediction"][:, t], values, atol=1e-5)
@@ -117,18 +108,18 @@ def test_an_update_is_one_traced_function_that_evaluates_the_trunk_once_per_call
     parts, monkeypatch
 ):
     learner = parts.learner()
-    trunk = learner.agent.actor_net.trunk
+    trunk = learner.agent.trunk
     evaluations = []
     original = trunk._evaluate
 
-    def counting(embedded, kernel):
-        evaluations.append(embedded)
-        return original(embedded, kernel)
+    def counting(*arguments):
+        evaluations.append(arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(trunk, "_evaluate", counting)
     seed = np.array([5, 6], np.int32)
     before = [variable.numpy() for variable in parts.policy.variables]
-    results = [learner.update(seed, number).numpy() for number in range(3)]
+    results = [learner.update(seed, number, 2.5e-4).numpy() for number in range(3)]
     # Traced once each: a step of the rollout, its last column, and a minibatch.
     assert len(evaluations) == 3
     assert learner.update.experimental_get_tracing_count() == 1
@@ -157,18 +148,25 @@ def test_an_update_is_one_traced_function_that_evaluates_the_trunk_once_per_call
 
 def test_updates_make_rewarded_actions_likelier(parts, monkeypatch):
     """In a dream that pays for action 2 only, the policy soon takes nothing else."""
-    learner = parts.learner(
-        **{"dream.num_dreams": 8, "ppo.minibatch_size": 8, "ppo.learning_rate": 1e-3}
-    )
-    original = parts.world_model.step
 
-    def paying(codes, actions, state, kernels=None):
-        latent_logits, _, state = original(codes, actions, state, kernels)
-        reward_class = tf.where(tf.equal(actions, 2), 2, 1)
-        return latent_logits, 100.0 * tf.one_hot(reward_class, 3), state
+    def paying(transition):
+        reward_class = tf.where(tf.equal(transition.actions, 2), 2, 1)
+        return RewardDistribution(100.0 * tf.one_hot(reward_class, 3))
 
-    monkeypatch.setattr(parts.world_model, "step", paying)
+    monkeypatch.setattr(parts.world_model, "events", paying)
+    learner = parts.learner(**{"dream.num_dreams": 8, "ppo.minibatch_size": 8})
     seed = np.array([1, 2], np.int32)
-    returns = [learner.update(seed, number).numpy()[0] for number in range(15)]
+    returns = [learner.update(seed, number, 1e-3).numpy()[0] for number in range(15)]
     assert returns[0] < 0.6 * H
     assert np.mean(returns[-3:]) > 0.9 * H
+
+
+def test_an_update_steps_at_the_rate_that_it_is_given_and_is_counted(parts):
+    """Adam's first step moves what has a clear gradient by the learning rate."""
+    learner = parts.learner(
+        **{"ppo.learning_rate": 0.5, "ppo.num_epochs": 1, "ppo.minibatch_size": 6}
+    )
+    before = parts.policy.value.bias.numpy()
+    learner.update(np.array([1, 2], np.int32), 0, 1e-3)
+    np.testing.assert_allclose(np.abs(parts.policy.value.bias - before), 1e-3, rtol=1e-2)
+    assert int(learner.num_updates) == 1

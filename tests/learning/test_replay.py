@@ -8,7 +8,7 @@ from smallwm_tf.experiment.config import default_config
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.learning.replay import Replay
 
-# Lengths of episodes; the last one has not ended. Two are a single step long.
+# Lengths of episodes; the last one is not over. Two are a single step long.
 LENGTHS = [5, 1, 9, 1, 3, 12, 4]
 SIZE = sum(LENGTHS)
 FIRSTS = [sum(LENGTHS[:i]) for i in range(len(LENGTHS))]
@@ -17,13 +17,17 @@ EPISODE = [i for i, length in enumerate(LENGTHS) for _ in range(length)]
 
 def recording() -> dict[str, np.ndarray]:
     draw = np.random.default_rng(0)
-    ended = np.zeros(SIZE, bool)
-    ended[[first + n - 1 for first, n in zip(FIRSTS[:-1], LENGTHS[:-1], strict=True)]] = True
+    last = [first + n - 1 for first, n in zip(FIRSTS[:-1], LENGTHS[:-1], strict=True)]
+    terminated, truncated, lost_life = np.zeros([3, SIZE], bool)
+    terminated[last[::2]] = truncated[last[1::2]] = True  # both kinds end an episode
+    lost_life[::4] = True  # and this does not
     return {
         "frames": draw.integers(256, size=[SIZE, 4, 4], dtype=np.uint8),
         "actions": draw.integers(6, size=SIZE).astype(np.int32),
         "rewards": draw.normal(size=SIZE).astype(np.float32),
-        "ended": ended,
+        "terminated": terminated,
+        "truncated": truncated,
+        "lost_life": lost_life,
     }
 
 
@@ -184,11 +188,14 @@ def test_pieces_give_the_same_replay_as_the_whole(replay, steps):
     whole = Replay(SIZE, (4, 4))
     whole.append(**steps)
     assert whole.size == replay.size == SIZE
-    for name in ("frames", "actions", "rewards", "ended", "episode_starts"):
+    for name in (*steps, "episode_starts"):
         np.testing.assert_array_equal(
             getattr(whole, name)[:SIZE], getattr(replay, name)[:SIZE], err_msg=name
         )
     np.testing.assert_array_equal(whole.episode_starts, [FIRSTS[e] for e in EPISODE])
+    assert whole.as_arrays().keys() == steps.keys()
+    for name, array in steps.items():
+        np.testing.assert_array_equal(whole.as_arrays()[name], array, err_msg=name)
 
 
 def test_a_piece_after_an_end_starts_a_new_episode(steps):
@@ -208,7 +215,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(steps):
     assert buffer.size == SIZE
 
 
-@pytest.mark.parametrize("name", ["actions", "rewards", "ended"])
+@pytest.mark.parametrize("name", sorted(recording().keys() - {"frames"}))
 def test_lengths_that_differ_are_refused(steps, name):
     buffer = Replay(SIZE, (4, 4))
     with pytest.raises(ValueError, match="their numbers must agree"):

@@ -5,14 +5,15 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvLSTMState, ConvolutionRecorder
+from smallwm_tf.models.execution import DIRECT, FAST
 
 B, C_IN, C = 3, 6, 4
-IMPLEMENTATIONS = ["direct", "fast"]
+EXECUTIONS = [DIRECT, FAST]
 
 
-def cell_of(implementation: str, scale: float = 1.0) -> ConvLSTMCell:
+def cell_of(execution, scale: float = 1.0) -> ConvLSTMCell:
     """A cell all of whose weights are random, those that start as ones and zeros too."""
-    cell = ConvLSTMCell(C, implementation, name=f"cell_{implementation}")
+    cell = ConvLSTMCell(C, execution, name="cell")
     cell.build([36, None, C_IN])
     draw = np.random.default_rng(0)
     for variable in sorted(cell.trainable_variables, key=lambda v: v.name.split("/")[-1]):
@@ -78,35 +79,35 @@ def sequence():
 
 # With small kernels the variance is near the layer norm's epsilon, which then matters.
 @pytest.mark.parametrize("kernel_scale", [1.0, 5e-4])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_one_step_equals_numpy(implementation, kernel_scale, sequence):
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_one_step_equals_numpy(execution, kernel_scale, sequence):
     inputs, state = sequence
-    cell = cell_of(implementation, kernel_scale)
+    cell = cell_of(execution, kernel_scale)
     hidden, memory = numpy_step(cell, inputs[0], state.hidden, state.cell)
     result = cell(inputs[0], state)
     np.testing.assert_allclose(to_images(result.hidden), hidden, atol=2e-5)
     np.testing.assert_allclose(to_images(result.cell), memory, atol=5e-5)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_prepared_kernels_give_the_same_step(implementation, sequence):
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_prepared_kernels_give_the_same_step(execution, sequence):
     inputs, state = sequence
-    cell = cell_of(implementation)
+    cell = cell_of(execution)
     prepared = cell.prepare()
     plain, shared = cell(inputs[0], state), cell(inputs[0], state, prepared)
     np.testing.assert_array_equal(plain.hidden, shared.hidden)
 
 
 def test_the_initial_state_is_zero():
-    state = cell_of("direct").initial_state(B)
+    state = cell_of(DIRECT).initial_state(B)
     for part in state:
         np.testing.assert_array_equal(part, np.zeros([36, B, C], np.float32))
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_deferred_kernel_gradients_equal_the_tapes(implementation, sequence):
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_deferred_kernel_gradients_equal_the_tapes(execution, sequence):
     inputs, state = sequence
-    cell = cell_of(implementation, 0.1)
+    cell = cell_of(execution, 0.1)
     weights = tf.random.stateless_normal([len(inputs), 36, B, C], [5, 6])
     kernels = [cell.conv_x.kernel, cell.conv_h.kernel]
     others = [v for v in cell.trainable_variables if not any(v is k for k in kernels)]
@@ -140,9 +141,31 @@ def test_deferred_kernel_gradients_equal_the_tapes(implementation, sequence):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
+def test_two_cells_of_one_name_keep_their_gradients_apart(sequence):
+    inputs, state = sequence
+    cells = [cell_of(FAST, 0.1), cell_of(FAST, 0.2)]
+
+    def loss_of(recorder):
+        return sum(tf.reduce_sum(cell(inputs[0], state, None, recorder).hidden) for cell in cells)
+
+    with tf.GradientTape() as tape:
+        plain = loss_of(None)
+    expected = tape.gradient(plain, [kernel for cell in cells for kernel in cell.recorded_kernels])
+    with tf.GradientTape() as tape:
+        recorder = ConvolutionRecorder(tape)
+        loss = loss_of(recorder)
+    pairs = recorder.kernel_gradients(tape.gradient(loss, recorder.taps))
+    deferred = {variable.ref(): gradient for gradient, variable in pairs}
+    for cell, gradients in zip(cells, (expected[:2], expected[2:]), strict=True):
+        for kernel, gradient in zip(cell.recorded_kernels, gradients, strict=True):
+            np.testing.assert_allclose(
+                deferred[kernel.ref()], gradient, atol=2e-5 * np.abs(gradient).max()
+            )
+
+
 def test_a_kernel_gradient_equals_central_differences_in_numpy(sequence):
     inputs, state = sequence
-    cell = cell_of("fast", 0.1)
+    cell = cell_of(FAST, 0.1)
     weights = np.random.default_rng(7).normal(size=[B, 6, 6, C])
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from smallwm_tf.models.bilinear_algorithms import FAST_FORMS, bilinear_matrices
 from smallwm_tf.models.grid_convolution import (
-    FAST_FORMS,
     GridConvolution,
-    bilinear_matrices,
     convolve_constant,
     to_grid_major,
     to_images,
 )
 
 B, C_IN, C_OUT = 3, 4, 5
-IMPLEMENTATIONS = ["direct", "fast"]
+FORMS = ["direct", *FAST_FORMS]
 SIZES = [3, 5]
 
 
@@ -64,8 +63,8 @@ def output_gradients():
     return np.random.default_rng(1).normal(size=[B, 6, 6, C_OUT])
 
 
-def layer_of(implementation: str, kernel_size: int) -> tuple[GridConvolution, np.ndarray]:
-    layer = GridConvolution(C_OUT, kernel_size, implementation)
+def layer_of(form: str, kernel_size: int) -> tuple[GridConvolution, np.ndarray]:
+    layer = GridConvolution(C_OUT, kernel_size, form)
     layer.build([36, None, C_IN])
     kernel = np.random.default_rng(2).normal(size=[kernel_size, kernel_size, C_IN, C_OUT])
     layer.kernel.assign(kernel)
@@ -77,9 +76,9 @@ def float32(array: np.ndarray) -> tf.Tensor:
 
 
 @pytest.mark.parametrize("kernel_size", SIZES)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_outputs_equal_the_direct_sum(implementation, kernel_size, images):
-    layer, kernel = layer_of(implementation, kernel_size)
+@pytest.mark.parametrize("form", FORMS)
+def test_outputs_equal_the_direct_sum(form, kernel_size, images):
+    layer, kernel = layer_of(form, kernel_size)
     outputs = layer(float32(grid_major(images)))
     expected = grid_major(direct_sum(images, kernel))
     np.testing.assert_allclose(outputs, expected, atol=2e-5 * np.abs(expected).max())
@@ -110,9 +109,9 @@ def test_the_bilinear_algorithms_are_exact_in_float64(
 
 
 @pytest.mark.parametrize("kernel_size", SIZES)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_taped_gradients_equal_the_sums(implementation, kernel_size, images, output_gradients):
-    layer, kernel = layer_of(implementation, kernel_size)
+@pytest.mark.parametrize("form", FORMS)
+def test_taped_gradients_equal_the_sums(form, kernel_size, images, output_gradients):
+    layer, kernel = layer_of(form, kernel_size)
     inputs = float32(grid_major(images))
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -126,11 +125,9 @@ def test_taped_gradients_equal_the_sums(implementation, kernel_size, images, out
 
 
 @pytest.mark.parametrize("kernel_size", SIZES)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_kernel_gradient_of_stacked_calls_is_the_sum_of_their_gradients(
-    implementation, kernel_size
-):
-    layer, kernel = layer_of(implementation, kernel_size)
+@pytest.mark.parametrize("form", FORMS)
+def test_kernel_gradient_of_stacked_calls_is_the_sum_of_their_gradients(form, kernel_size):
+    layer, kernel = layer_of(form, kernel_size)
     draw = np.random.default_rng(4)
     all_images = [draw.normal(size=[B, 6, 6, C_IN]) for _ in range(3)]
     all_gradients = [draw.normal(size=[B, 6, 6, C_OUT]) for _ in range(3)]
@@ -145,9 +142,9 @@ def test_kernel_gradient_of_stacked_calls_is_the_sum_of_their_gradients(
     np.testing.assert_allclose(stacked, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_a_prepared_kernel_serves_many_calls_and_outlives_a_change(implementation, images):
-    layer, kernel = layer_of(implementation, 5)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_prepared_kernel_serves_many_calls_and_outlives_a_change(form, images):
+    layer, kernel = layer_of(form, 5)
     prepared = layer.prepare()
     inputs = float32(grid_major(images))
     before = layer(inputs).numpy()
@@ -166,8 +163,8 @@ def test_fast_and_direct_agree_at_the_sizes_of_the_networks(kernel_size, c_in, c
     inputs = tf.random.stateless_normal([36, 4, c_in], [1, 2])
     upstream = tf.random.stateless_normal([36, 4, c_out], [5, 6])
     results = []
-    for implementation in IMPLEMENTATIONS:
-        layer = GridConvolution(c_out, kernel_size, implementation, form=form)
+    for one in ("direct", form):
+        layer = GridConvolution(c_out, kernel_size, one)
         layer.build([36, None, c_in])
         layer.kernel.assign(tf.random.stateless_normal(layer.kernel.shape, [3, 4]))
         with tf.GradientTape() as tape:
@@ -180,11 +177,11 @@ def test_fast_and_direct_agree_at_the_sizes_of_the_networks(kernel_size, c_in, c
 
 
 @pytest.mark.parametrize("kernel_size", SIZES)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_constant_kernel_gives_the_same_outputs_and_input_gradients(
-    implementation, kernel_size, images, output_gradients
+    form, kernel_size, images, output_gradients
 ):
-    layer, kernel = layer_of(implementation, kernel_size)
+    layer, kernel = layer_of(form, kernel_size)
     inputs, prepared = float32(grid_major(images)), layer.prepare()
     with tf.GradientTape() as tape:
         tape.watch([inputs, prepared])
@@ -204,8 +201,8 @@ def test_the_layouts_are_each_others_inverse(images):
     np.testing.assert_array_equal(to_images(major), images.astype(np.float32))
 
 
-def test_other_sizes_and_implementations_are_refused():
+def test_other_sizes_and_forms_are_refused():
     with pytest.raises(ValueError, match="kernel_size is 4; choose 3 or 5"):
         GridConvolution(2, 4, "direct")
-    with pytest.raises(ValueError, match="implementation is 'slow'; choose 'direct' or 'fast'"):
+    with pytest.raises(ValueError, match="form is 'slow'; choose 'direct' or one of"):
         GridConvolution(2, 5, "slow")

@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tf_agents.specs import tensor_spec
 
-from smallwm_tf.models import policy as policy_module
-from smallwm_tf.models.policy import ActorNetwork, PolicyAndValue, SharedTrunk, ValueNetwork
+from smallwm_tf.models.execution import DIRECT, FAST
+from smallwm_tf.models.policy import PolicyAndValue
 
 B, M, D, K = 2, 5, 4, 7
 
 
-@pytest.fixture(scope="module", params=["direct", "fast"])
+@pytest.fixture(scope="module", params=[DIRECT, FAST])
 def model(request):
-    network = PolicyAndValue(num_actions=M, embedding_dim=D, convolution=request.param)
+    network = PolicyAndValue(num_actions=M, embedding_dim=D, execution=request.param)
     draw = np.random.default_rng(0)
     for norm in (network.norm_1x1, network.norm_5x5):
         norm.scale.assign(draw.uniform(0.5, 1.5, size=norm.scale.shape))
@@ -62,78 +61,8 @@ def reference(model: PolicyAndValue, embedded: np.ndarray) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("scale", [1.0, 5e-3])
 def test_logits_and_values_equal_numpy(model, scale):
     embedded = scale * np.random.default_rng(3).normal(size=[B, 6, 6, D])
-    grid_major = embedded.reshape(B, 36, D).transpose(1, 0, 2)
-    logits, values = model(tf.constant(grid_major, tf.float32))
+    codes = np.arange(B * 36).reshape(B, 6, 6)  # every cell has a vector of its own
+    logits, values = model(tf.constant(codes), tf.constant(embedded.reshape(-1, D), tf.float32))
     expected_logits, expected_values = reference(model, embedded)
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
     np.testing.assert_allclose(values, expected_values, atol=1e-5)
-
-
-def networks_of(model, codebook):
-    spec = tensor_spec.BoundedTensorSpec([6, 6], tf.int32, 0, K - 1)
-    action_spec = tensor_spec.BoundedTensorSpec([], tf.int32, 0, M - 1)
-    trunk = SharedTrunk(model, lambda codes: tf.gather(tf.constant(codebook), codes))
-    return ActorNetwork(spec, action_spec, trunk), ValueNetwork(spec, trunk)
-
-
-@pytest.mark.parametrize("outer_shape", [[4], [2, 2]])
-def test_the_tf_agents_networks_give_the_same_numbers(model, codebook, outer_shape):
-    codes = np.random.default_rng(4).integers(K, size=[4, 6, 6]).astype(np.int32)
-    actor, critic = networks_of(model, codebook)
-    shaped = tf.constant(codes.reshape([*outer_shape, 6, 6]))
-    distribution, _ = actor(shaped)
-    values, _ = critic(shaped)
-    logits, expected_values = reference(model, codebook[codes])
-    np.testing.assert_allclose(distribution.logits, logits.reshape([*outer_shape, M]), atol=1e-5)
-    np.testing.assert_allclose(values, expected_values.reshape(outer_shape), atol=1e-5)
-    assert distribution.dtype == tf.int32
-
-
-def test_both_networks_train_the_same_variables(model, codebook, codes):
-    actor, critic = networks_of(model, codebook)
-    actor(codes), critic(codes)
-    expected = {variable.ref() for variable in model.trainable_variables}
-    assert {variable.ref() for variable in actor.trainable_variables} == expected
-    assert {variable.ref() for variable in critic.trainable_variables} == expected
-
-
-def test_in_a_graph_the_trunk_is_evaluated_once_with_the_gradients_of_two_calls(
-    model, codebook, codes, monkeypatch
-):
-    actor, critic = networks_of(model, codebook)
-    evaluations = []
-    original = policy_module.to_grid_major  # called once per evaluation of the trunk
-    monkeypatch.setattr(
-        policy_module, "to_grid_major", lambda x: evaluations.append(x) or original(x)
-    )
-    variables = model.trainable_variables
-
-    def gradients(codes):
-        with tf.GradientTape() as tape:
-            distribution, _ = actor(codes)
-            values, _ = critic(codes)
-            loss = tf.reduce_sum(distribution.log_prob([0, 3])) + tf.reduce_sum(values**2)
-        return loss, tape.gradient(loss, variables)
-
-    eager_loss, eager_gradients = gradients(tf.constant(codes))
-    evaluations.clear()
-    loss, shared_gradients = tf.function(gradients)(tf.constant(codes))
-    assert len(evaluations) == 1
-    np.testing.assert_allclose(loss, eager_loss, rtol=1e-5)
-    for ours, theirs in zip(shared_gradients, eager_gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def test_other_codes_are_not_answered_from_memory(model, codebook, codes):
-    actor, critic = networks_of(model, codebook)
-
-    @tf.function
-    def values_of_two(first, second):
-        actor(first)
-        return critic(second)[0]
-
-    other = (codes + 1) % K
-    expected = reference(model, codebook[other])[1]
-    np.testing.assert_allclose(
-        values_of_two(tf.constant(codes), tf.constant(other)), expected, atol=1e-5
-    )

@@ -58,7 +58,7 @@ def test_what_is_not_finite_is_null_and_named(tmp_path):
 
 @pytest.mark.parametrize("value", [object(), np.zeros((2, 2)), {}, 1j, b"x"])
 def test_other_values_are_refused_by_name(tmp_path, value):
-    with Metrics(tmp_path, tensorboard=False) as metrics:
+    with Metrics(tmp_path) as metrics:
         with pytest.raises(TypeError, match="strange"):
             metrics.write("ppo", 1, 1, strange=value)
         with pytest.raises(TypeError, match="time"):
@@ -94,13 +94,13 @@ def test_rewinding_leaves_neither_gap_nor_duplicate(tmp_path):
 
 def test_the_half_line_of_a_killed_process_is_not_continued(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st')
-    with Metrics(tmp_path, tensorboard=False) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write("ppo", 1, 2)
     assert [line["step"] for line in strict_lines(tmp_path / "metrics.jsonl")] == [1, 2]
 
 
 def test_rewinding_within_a_session(tmp_path):
-    with Metrics(tmp_path, tensorboard=False) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write("a", 1, 1)
         metrics.rewind(0)
         assert metrics.read() == []
@@ -109,7 +109,7 @@ def test_rewinding_within_a_session(tmp_path):
 
 
 def test_missing_lines_are_told(tmp_path, capsys):
-    with Metrics(tmp_path, tensorboard=False) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.write("a", 1, 1)
         assert metrics.rewind(4) == 3
     assert "3 of 4 lines are missing" in capsys.readouterr().err

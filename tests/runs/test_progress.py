@@ -42,24 +42,24 @@ def test_without_a_terminal_there_is_a_line_now_and_then(clock, capsys):
             bar.update(10, loss=0.123456)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # after 30, 60 and 90 seconds, and at the end
-    assert lines[0] == "collect 300/1000 step (30 %), 10 step/s, 01:10 left, loss=0.1235"
-    assert lines[3] == "collect 1000/1000 step (100 %), 10 step/s, done in 01:40, loss=0.1235"
+    assert lines[0] == "collect: 30% 300/1000 [00:30<01:10, 10.00step/s, loss=0.1235]"
+    assert lines[3] == "collect: 100% 1000/1000 [01:40<00:00, 10.00step/s, loss=0.1235]"
 
 
 def test_a_continued_phase_counts_its_rate_from_here(clock):
     bar = Progress(100, "learn", "update", initial=90)
     clock[0] += 20.0
     bar.update(5)
-    assert bar.line() == "learn 95/100 update (95 %), 4 s/update, 00:20 left"
+    assert bar.line() == "learn: 95% 95/100 [00:20<00:20, 4.00s/update]"
 
 
 def test_no_work_is_not_worth_a_line(capsys):
     for total in (0, None, 5):
         with Progress(total, f"of {total}"):
             pass
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "of None 0 step",
-        "of 5 0/5 step (0 %)",
+    assert [line.split(" [")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "of None: 0step",
+        "of 5: 0% 0/5",
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as hnp
 
-from smallwm_tf.runs.replay_files import ChunkError, read_chunk, write_chunk
+from smallwm_tf.runs.replay_files import ChunkError, read_chunk, read_steps, write_chunk
 
 
 @pytest.fixture
@@ -214,6 +214,40 @@ def test_every_truncation_and_bit_flip_is_noticed(path):
             np.testing.assert_array_equal(read_chunk(path)["a"], np.arange(50))
         except (ChunkError, KeyError, zlib.error) as error:
             assert not isinstance(error, zlib.error)
+
+
+def steps(num_steps=3):
+    flags = {name: np.zeros(num_steps, bool) for name in ("terminated", "truncated", "lost_life")}
+    return {
+        "frames": np.zeros((num_steps, 96, 96), np.uint8),
+        "actions": np.zeros(num_steps, np.int32),
+        "rewards": np.zeros(num_steps, np.float32),
+        **flags,
+    }
+
+
+def test_real_steps_are_read_back(path):
+    written = steps() | {"truncated": np.array([False, True, False])}
+    read = read_steps(path.parent, write_chunk(path, **written))
+    assert read.keys() == written.keys()
+    for name, array in written.items():
+        np.testing.assert_array_equal(read[name], array)
+
+
+def test_steps_of_the_old_format_are_refused_with_the_remedy(path):
+    old = {name: steps()[name] for name in ("frames", "actions", "rewards")}
+    chunk = write_chunk(path, **old, ended=np.zeros(3, bool))
+    with pytest.raises(ChunkError, match="old format 1") as caught:
+        read_steps(path.parent, chunk)
+    message = str(caught.value)
+    assert "--run_dir" in message and "versions.json" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", steps())
+def test_steps_that_lack_an_array_are_refused(path, name):
+    chunk = write_chunk(path, **{key: array for key, array in steps().items() if key != name})
+    with pytest.raises(ChunkError, match="holds"):
+        read_steps(path.parent, chunk)
 
 
 def test_missing_file(path):

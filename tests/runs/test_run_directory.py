@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from smallwm_tf.experiment.config import FIELDS, build_config, default_config
+from smallwm_tf.experiment.config import build_config, default_config
+from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.runs import RunError, run_directory
 from smallwm_tf.runs.lock import LockedError
@@ -29,8 +30,8 @@ def snapshot(path):
 
 def test_a_new_run(path):
     with RunDirectory.open(path, resolve_game("catch"), default_config(), 3, "catch") as run:
-        assert run.is_new and run.changes == []
-        folders = (run.checkpoints, run.replay, run.figures, run.videos, run.events)
+        assert run.changes == []
+        folders = (run.checkpoints, run.replay, run.figures, run.events)
         assert all(folder.is_dir() and folder.parent == path for folder in folders)
     config = json.loads((path / "config.json").read_text())
     assert config["game"] == "Catch" and config["seed"] == 3 and config["preset"] == "catch"
@@ -45,7 +46,7 @@ def test_the_same_command_continues_and_changes_nothing(path):
     open_run(path).close()
     before = snapshot(path)
     with open_run(path) as run:
-        assert not run.is_new and run.changes == []
+        assert run.changes == []
     assert snapshot(path) == before
 
 
@@ -74,6 +75,8 @@ FIXED = {
     "vqvae.embedding_dim": 16,
     "vqvae.likelihood": "exact",
     "vqvae.pixel_margin": 0.05,
+    "dynamics.cell": "another",
+    "dynamics.code_head": "another",
     "dynamics.channels": 64,
     "dynamics.present_code_logit": 7.0,
 }
@@ -91,7 +94,7 @@ def test_another_architecture_is_refused_with_both_values(path, key):
     with pytest.raises(RunError) as caught:
         open_run(path, **{key: FIXED[key]})
     message = str(caught.value)
-    assert key in message and f"with {old}," in message and f"has {FIXED[key]};" in message
+    assert key in message and f"with {old!r}," in message and f"has {FIXED[key]!r};" in message
     assert "\n" not in message and snapshot(path) == before
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from smallwm_tf.training.session import Session
 
 from smallwm_tf.judging.held_out import OneStep
 from smallwm_tf.runs.stop_request import Stopped
-from smallwm_tf.training.session import Session
 from smallwm_tf.training.world_model_phase import train_world_model
 from tests.tiny_runs import experiment_for, open_run
 

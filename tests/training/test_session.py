@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from smallwm_tf.training.session import PHASES, Session
 
 from smallwm_tf.train import train
-from smallwm_tf.training.session import PHASES, Session
 from tests.tiny_runs import experiment_for, look_over_the_shoulder, open_run, policy_of
 
 

@@ -6,8 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from smallwm_tf.agents.actor import Actor
+
 from smallwm_tf.cli.train_flags import TrainArguments
 from smallwm_tf.deployment.trained_agent import Look, TrainedAgent
 from smallwm_tf.experiment.config import build_config

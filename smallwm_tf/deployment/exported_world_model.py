@@ -1,0 +1,69 @@
+"""The world model of an export, to dream with as with that of a run.
+
+Shapes: B batch, F stacked frames.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.world_model import Prediction
+
+STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
+
+
+class ExportedWorldModel:
+    """A ``DreamableModel`` around two loaded SavedModels.
+
+    Args:
+      agent: encodes.
+      world_model: a loaded ``SavedWorldModel``, whose states may also be [36, B, C] as in older
+        exports.
+      num_stacked_frames: F.
+    """
+
+    compiled = False
+
+    def __init__(self, agent: Any, world_model: Any, num_stacked_frames: int):
+        self._agent, self._world_model = agent, world_model
+        self.num_stacked_frames = num_stacked_frames
+
+    def encode(self, observations: tf.Tensor) -> tf.Tensor:
+        """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
+        return self._agent.encode(observations)["codes"]
+
+    def decode(self, codes: tf.Tensor) -> tf.Tensor:
+        """Codes → pixels in [0, 1], [B, 96, 96, F]."""
+        return tf.cast(self._world_model.decode(codes)["frames"], tf.float32) / 255.0
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Zeros."""
+        return _state_of(self._world_model.initial_state(tf.constant(batch_size)))
+
+    def masked(self, state: tuple[tf.Tensor, ...], keep: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The state with zeros where ``keep``, bool [B], is false."""
+        shape = [1, -1, 1] if state[0].shape.rank == 3 else [-1, 1, 1, 1]
+        factor = tf.reshape(tf.cast(keep, tf.float32), shape)
+        return tuple(factor * tensor for tensor in state)
+
+    def prepare(self) -> tuple[()]:
+        """Nothing: kernels are part of the graph."""
+        return ()
+
+    def predict(
+        self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...], kernels: tuple[()]
+    ) -> Prediction:
+        """See ``WorldModel.predict``; ``y`` holds the logits of the reward."""
+        outputs = self._world_model.predict(codes, actions, *state)
+        next_codes = IndependentCodes(outputs["latent_logits"])
+        return Prediction(outputs["reward_logits"], next_codes, _state_of(outputs))
+
+    def events(self, transition: Transition) -> RewardDistribution:
+        """See ``WorldModel.events``."""
+        return RewardDistribution(transition.y)
+
+
+def _state_of(outputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    return tuple(outputs[name] for name in STATE_NAMES)

@@ -1,0 +1,38 @@
+"""Opening the real game of an experiment: one copy, or many side by side."""
+
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.randomness import generator
+from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.games.game_settings import GameSettings
+from smallwm_tf.games.real_game import RealGame
+
+
+def open_game(experiment: Experiment, *purpose: int | str) -> RealGame:
+    """A copy of the run's game with random numbers of its own; not yet reset.
+
+    Args:
+        experiment: Game, settings and seed of the run.
+        purpose: Keeps the random numbers of different copies apart.
+    """
+    return RealGame(
+        experiment.game,
+        experiment.config.game.num_stacked_frames,
+        game_seed(experiment.seed, *purpose),
+        GameSettings.of(experiment.config),
+    )
+
+
+def open_games(experiment: Experiment, count: int, *purpose: int | str) -> GameBatch:
+    """As `open_game`, but `count` copies to be played side by side."""
+    return GameBatch(
+        experiment.game,
+        count,
+        experiment.config.game.num_stacked_frames,
+        game_seed(experiment.seed, *purpose),
+        GameSettings.of(experiment.config),
+    )
+
+
+def game_seed(seed: int, *path: int | str) -> int:
+    """Seed of one copy, or one batch, of the real game."""
+    return int(generator(seed, "game", *path).integers(2**31))

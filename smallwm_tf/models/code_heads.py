@@ -1,0 +1,100 @@
+"""Code heads: p(z_{t+1} | y_t), the distribution of the next 36 codes (Eq. 5).
+
+Shapes: B batch, C channels of the cells, M actions, K embeddings.
+"""
+
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from smallwm_tf.models import initializers
+from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
+
+
+class CodeDistribution(Protocol):
+    """What a code head returns: a nest of tensors, so that graphs may hand it on."""
+
+    def log_prob(self, codes: tf.Tensor) -> tf.Tensor:
+        """Nats per grid: int32 [B, 6, 6] → [B]."""
+        ...
+
+    def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+        """Codes int32 [B, 6, 6] from an int32 pair; the temperature divides logits."""
+        ...
+
+    def mode(self) -> tf.Tensor:
+        """The most probable code of each cell, int32 [B, 6, 6]."""
+        ...
+
+    def entropy(self, temperature: float = 1.0) -> tf.Tensor:
+        """Nats of each cell, [B, 6, 6]."""
+        ...
+
+
+class IndependentCodes(NamedTuple):
+    """Independent categoricals over the 36 cells, as in the paper.
+
+    Attributes:
+      logits: [B, 6, 6, K].
+    """
+
+    logits: tf.Tensor
+
+    def _distribution(self, temperature: float = 1.0) -> tfp.distributions.Distribution:
+        return tfp.distributions.Independent(
+            tfp.distributions.Categorical(logits=self.logits / temperature),
+            reinterpreted_batch_ndims=2,
+        )
+
+    def log_prob(self, codes: tf.Tensor) -> tf.Tensor:
+        """See ``CodeDistribution``."""
+        return self._distribution().log_prob(codes)
+
+    def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+        """See ``CodeDistribution``."""
+        return self._distribution(temperature).sample(seed=seed)
+
+    def mode(self) -> tf.Tensor:
+        """See ``CodeDistribution``."""
+        return tf.argmax(self.logits, axis=-1, output_type=tf.int32)
+
+    def entropy(self, temperature: float = 1.0) -> tf.Tensor:
+        """See ``CodeDistribution``."""
+        return self._distribution(temperature).distribution.entropy()
+
+
+class IndependentCodeHead(tf_keras.layers.Layer):
+    """f(y): one 1×1 convolution.
+
+    Args:
+      num_embeddings: K.
+      num_channels: C + M, of y.
+      present_code_logit: added to the logit of the code that a cell has now. Most codes stay from
+        step to step; with this the network need only learn which ones change.
+    """
+
+    def __init__(self, num_embeddings: int, num_channels: int, present_code_logit: float, **kwargs):
+        super().__init__(**kwargs)
+        self.present_code_logit = present_code_logit
+        # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
+        self.convolution = initializers.dense(num_embeddings, num_channels)
+        self.convolution.build([NUM_CELLS, None, num_channels])
+        self.built = True
+
+    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> IndependentCodes:
+        """p(z_{t+1} | y_t).
+
+        Args:
+          y: [36, B, C + M].
+          present_codes: z_t, int [B, 6, 6].
+        """
+        logits = tf.transpose(self.convolution(y), [1, 0, 2])
+        logits = tf.reshape(logits, [-1, GRID_SIZE, GRID_SIZE, logits.shape[-1]])
+        if self.present_code_logit:
+            logits += self.present_code_logit * tf.one_hot(present_codes, logits.shape[-1])
+        return IndependentCodes(logits)
+
+
+CODE_HEADS = {"independent": IndependentCodeHead}

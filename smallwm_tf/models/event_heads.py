@@ -1,0 +1,101 @@
+"""Event heads: what a transition pays (Eq. 6).
+
+Shapes: B batch, C channels of the cells, M actions.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from smallwm_tf.models import initializers
+from smallwm_tf.models.grid_convolution import NUM_CELLS
+from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE, GridLayerNormalization
+
+NUM_REWARD_CLASSES = 3  # rewards −1, 0, 1
+_CHANNELS = 32
+_UNITS = 512
+
+
+def reward_classes(rewards: tf.Tensor) -> tf.Tensor:
+    """Raw rewards → classes 0, 1, 2: clipped to [−1, 1] and rounded (section 3.3)."""
+    return tf.cast(tf.round(tf.clip_by_value(rewards, -1.0, 1.0)), tf.int32) + 1
+
+
+def class_rewards(classes: tf.Tensor) -> tf.Tensor:
+    """Classes 0, 1, 2 → rewards −1, 0, 1 as float32."""
+    return tf.cast(classes, tf.float32) - 1.0
+
+
+class Transition(NamedTuple):
+    """What an event head may look at."""
+
+    y: tf.Tensor  # y_t, [36, B, C + M]
+    codes: tf.Tensor  # z_t, int32 [B, 6, 6]
+    actions: tf.Tensor  # a_t, int32 [B]
+    next_codes: tf.Tensor  # z_{t+1}, int32 [B, 6, 6]
+
+
+class RewardDistribution(NamedTuple):
+    """p(r_t) over the rewards −1, 0, 1.
+
+    Attributes:
+      logits: [B, 3].
+    """
+
+    logits: tf.Tensor
+
+    def log_prob(self, classes: tf.Tensor) -> tf.Tensor:
+        """Nats: classes int [B] → [B]."""
+        return self._distribution().log_prob(classes)
+
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        """Rewards [B] from an int32 pair."""
+        return class_rewards(self._distribution().sample(seed=seed))
+
+    def mode(self) -> tf.Tensor:
+        """The most probable rewards, [B]."""
+        return class_rewards(tf.argmax(self.logits, axis=-1, output_type=tf.int32))
+
+    def mean(self) -> tf.Tensor:
+        """Expected rewards, [B] in [−1, 1]."""
+        probabilities = self.probabilities()
+        return probabilities[:, 2] - probabilities[:, 0]
+
+    def probabilities(self) -> tf.Tensor:
+        """Of −1, 0 and 1, [B, 3]."""
+        return tf.nn.softmax(self.logits)
+
+    def _distribution(self) -> tfp.distributions.Categorical:
+        return tfp.distributions.Categorical(logits=self.logits)
+
+
+class RewardHead(tf_keras.layers.Layer):
+    """g(y): 1×1 convolution, layer norm, dense 512, dense 3. Looks at y_t alone, as in the paper.
+
+    Args:
+      num_channels: C + M, of y.
+      compiled: whether XLA compiles the layer norm.
+    """
+
+    def __init__(self, num_channels: int, compiled: bool, **kwargs):
+        super().__init__(**kwargs)
+        flat_size = NUM_CELLS * _CHANNELS
+        # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
+        self.convolution = initializers.dense(_CHANNELS, num_channels)
+        self.norm = GridLayerNormalization(compiled)
+        self.hidden = initializers.dense(_UNITS, flat_size)
+        self.logits = initializers.dense(NUM_REWARD_CLASSES, _UNITS)
+        self.convolution.build([NUM_CELLS, None, num_channels])
+        self.norm.build([NUM_CELLS, None, _CHANNELS])
+        self.hidden.build([None, flat_size])
+        self.logits.build([None, _UNITS])
+        self.built = True
+
+    def distribution(self, transition: Transition) -> RewardDistribution:
+        """p(r_t | y_t)."""
+        features = self.norm(self.convolution(transition.y))
+        flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
+        hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
+        return RewardDistribution(self.logits(hidden))

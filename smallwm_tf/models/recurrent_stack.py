@@ -1,0 +1,107 @@
+"""The recurrent part of the dynamics: cells on top of each other (section 3.3, Fig. 3).
+
+Whoever uses a stack hands its state from step to step and never looks into it.
+
+Shapes, grid-major inside: B batch, C channels, D embedding size, M actions.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvolutionRecorder
+from smallwm_tf.models.execution import Execution
+from smallwm_tf.models.grid_convolution import NUM_CELLS
+
+CELLS = {"conv_lstm": ConvLSTMCell}
+_NUM_LAYERS = 2
+
+State = Any  # a nest of tensors
+Kernels = Any
+
+
+class RecurrentStack(tf_keras.layers.Layer):
+    """p(h_t | z_t, a_t, h_{t−1}): two cells, each of which also sees the action.
+
+    Args:
+      cell: name in ``CELLS``.
+      num_actions: M.
+      embedding_dim: D.
+      channels: C of every cell.
+      execution: how it is computed.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        num_actions: int,
+        embedding_dim: int,
+        channels: int,
+        execution: Execution,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_actions = num_actions
+        self.execution = execution
+        self.num_channels = channels + num_actions  #: of y
+        self.cells = [
+            CELLS[cell](channels, execution, name=f"cell_{number}")
+            for number in range(1, _NUM_LAYERS + 1)
+        ]
+        for number, layer in enumerate(self.cells):
+            below = channels if number else embedding_dim
+            layer.build([NUM_CELLS, None, below + num_actions])
+        self.built = True
+
+    @property
+    def recorded_kernels(self) -> list[tf.Variable]:
+        """Kernels whose gradients a ``ConvolutionRecorder`` forms."""
+        return [kernel for cell in self.cells for kernel in cell.recorded_kernels]
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+        """The state before a first step."""
+        return tuple(cell.initial_state(batch_size) for cell in self.cells)
+
+    @staticmethod
+    def masked(state: State, keep: tf.Tensor) -> State:
+        """The state with zeros where ``keep``, bool [B], is false."""
+        factor = tf.cast(keep, tf.float32)[tf.newaxis, :, tf.newaxis]
+        return tf.nest.map_structure(lambda tensor: factor * tensor, state)
+
+    def prepare(self, form: str | None = None) -> Kernels:
+        """Kernels for ``step``, to be shared by all steps between two gradient steps.
+
+        Args:
+          form: see ``GridConvolution.prepare``.
+        """
+        return tuple(cell.prepare(form) for cell in self.cells)
+
+    def step(
+        self,
+        embedded: tf.Tensor,
+        actions: tf.Tensor,
+        state: State,
+        kernels: Kernels | None = None,
+        recorder: ConvolutionRecorder | None = None,
+    ) -> tuple[tf.Tensor, State]:
+        """One step.
+
+        Args:
+          embedded: embedding vectors of z_t, [36, B, D].
+          actions: a_t, int [B].
+          state: h_{t−1}.
+          kernels: from ``prepare``.
+          recorder: defers kernel gradients.
+
+        Returns:
+          y_t, [36, B, C + M], and h_t.
+        """
+        kernels = self.prepare() if kernels is None else kernels
+        one_hot = tf.one_hot(actions, self.num_actions)
+        planes = tf.repeat(one_hot[tf.newaxis], NUM_CELLS, axis=0)  # [36, B, M]
+        features, states = tf.concat([embedded, planes], axis=-1), []
+        for cell, cell_state, prepared in zip(self.cells, state, kernels, strict=True):
+            states.append(cell(features, cell_state, prepared, recorder))
+            features = tf.concat([states[-1].hidden, planes], axis=-1)
+        return features, tuple(states)

@@ -1,0 +1,43 @@
+"""What a run needs of an algorithm: parts to save, and the phases of an iteration."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from smallwm_tf.training.run import Run
+
+
+class Phase(Protocol):
+    """One part of an iteration; a run saves a checkpoint after each.
+
+    Attributes:
+      name: in metrics and messages.
+      place_type: record of the places inside it at which a run may pause, see ``places``; None if
+        it is done in one go.
+      trains_policy: whether a policy has been trained once it is done.
+    """
+
+    name: str
+    place_type: type | None
+    trains_policy: bool
+
+    def perform(self, run: "Run", iteration: int) -> None:
+        """Does the work of one iteration, from ``run.place`` on if that is not None.
+
+        Args:
+          run: keeps the replay, the files and the clock.
+          iteration: counted from 1.
+        """
+        ...
+
+
+class Algorithm(Protocol):
+    """Something that learns to play.
+
+    Attributes:
+      components: name to model, optimiser or ``tf.Variable``: all that a checkpoint must hold.
+      phases: of an iteration, in the order in which they are performed.
+    """
+
+    components: Mapping[str, Any]
+    phases: Sequence[Phase]

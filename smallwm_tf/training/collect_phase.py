@@ -1,0 +1,47 @@
+"""Collecting: real steps for the replay."""
+
+import numpy as np
+
+from smallwm_tf.experiment.schedule import collection_steps
+from smallwm_tf.runs.progress import Progress
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.run import Run
+
+
+class CollectPhase:
+    """Plays the real game: at random in the first iteration, then with the policy.
+
+    Args:
+      players: make the agents.
+    """
+
+    name = "collect"
+    place_type = None
+    trains_policy = False
+
+    def __init__(self, players: Players):
+        self._players = players
+
+    def perform(self, run: Run, iteration: int) -> None:
+        """See ``Phase.perform``."""
+        num_steps = collection_steps(run.experiment.config, iteration)
+        agent = self._players.collecting(iteration)
+        with Progress(num_steps, f"{iteration}: collect", "step") as progress:
+
+            def check_and_update(count: int) -> None:
+                run.stop.check()  # what was collected so far is lost
+                progress.update(count)
+
+            path = (run.experiment.seed, "collect", iteration)
+            collected = run.collector.collect(agent, num_steps, path, check_and_update)
+        run.keep_steps(f"{iteration:06d}.npz", collected.steps())
+        returns = collected.episode_returns
+        run.metrics.write(
+            "collect",
+            iteration,
+            run.replay.size,
+            episodes=len(returns),
+            mean_return=float(np.mean(returns)) if returns else None,
+            percent_steps_positive=100.0 * float(np.mean(collected.rewards > 0)),
+            percent_steps_negative=100.0 * float(np.mean(collected.rewards < 0)),
+        )

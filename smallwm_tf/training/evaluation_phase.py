@@ -1,0 +1,93 @@
+"""Evaluation: whole episodes of the real game."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from smallwm_tf.agents.playing import Episodes
+from smallwm_tf.figures import run_figures
+from smallwm_tf.judging.evaluation import evaluate, score_random_policy
+from smallwm_tf.runs import scores
+from smallwm_tf.runs.files import write_json
+from smallwm_tf.runs.progress import Progress, say
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.run import Run
+
+
+@dataclass(frozen=True)
+class EvaluationPlace:
+    """Between two steps of an evaluation.
+
+    Attributes:
+      taken: actions of the steps so far, int32 [n, N games].
+      played_with: settings of the games, which the actions belong to.
+    """
+
+    taken: np.ndarray
+    played_with: dict
+
+    def __str__(self) -> str:
+        return f"{len(self.taken)} steps on"
+
+
+class EvaluationPhase:
+    """Scores the latest policy, every ``evaluation.interval`` iterations and after the last one.
+
+    Args:
+      players: make the agent.
+    """
+
+    name = "evaluate"
+    place_type = EvaluationPlace
+    trains_policy = False
+
+    def __init__(self, players: Players):
+        self._players = players
+
+    def perform(self, run: Run, iteration: int) -> None:
+        """See ``Phase.perform``."""
+        config = run.experiment.config
+        is_last = iteration == config.collection.num_iterations
+        if iteration % config.evaluation.interval and not is_last:
+            return
+        name, directory = run.experiment.game.name, run.directory
+        random_policy = directory.path / "random_policy.json"
+        if not random_policy.exists():
+            write_json(random_policy, score_random_policy(run.experiment))
+        episodes = self._play(run, iteration)
+        entry = scores.evaluation_entry(name, iteration, run.replay.size, episodes.returns)
+        entries = [e for e in scores.read_scores(directory.scores) if e["iteration"] < iteration]
+        entries.append(entry | {"lengths": episodes.lengths})
+        scores.write_scores(directory.scores, entries)
+        run.metrics.write(
+            "evaluate",
+            iteration,
+            run.replay.size,
+            mean_return=entry["mean"],
+            std_return=entry["std"],
+            mean_length=float(np.mean(episodes.lengths)),
+        )
+        random_mean = scores.read_mean(random_policy)
+        run_figures.draw_scores(directory.figures, name, entries, random_mean)
+        say(
+            f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
+            f"{entry['num_episodes']} episodes (random policy {random_mean:.1f})"
+        )
+
+    def _play(self, run: Run, iteration: int) -> Episodes:
+        """Plays the episodes, from where they were interrupted on."""
+        config, place = run.experiment.config, run.place
+        played_with: dict[str, Any] = {**config.evaluation.to_dict(), **config.game.to_dict()}
+        goes_on = place is not None and place.played_with == played_with
+        taken = list(place.taken) if goes_on else []
+        num_episodes = config.evaluation.num_episodes
+        with Progress(num_episodes, f"{iteration}: evaluate", "episode") as progress:
+
+            def update_and_pause(num_finished: int) -> None:
+                progress.update(num_finished)
+                if run.is_to_pause():
+                    run.pause(EvaluationPlace(np.array(taken), played_with))
+
+            agent = self._players.evaluated()
+            return evaluate(run.experiment, agent, iteration, update_and_pause, taken)

@@ -1,0 +1,233 @@
+"""One training run: what it plays and keeps on disk, and how far it has come.
+
+Every phase ends with a checkpoint; the long ones also save inside, on a timer and when the run is
+asked to stop. The same command goes on from the newest checkpoint and comes to the same result as
+a run that was never interrupted.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.schedule import total_steps
+from smallwm_tf.games.opening import open_game
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
+from smallwm_tf.runs.metrics import Metrics
+from smallwm_tf.runs.progress import say
+from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
+from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.runs.stop_request import StopRequest
+from smallwm_tf.training.algorithm import Algorithm, Phase
+from smallwm_tf.training.places import pack, unpack
+
+_GAME, _PLACE = "game__", "place__"  # prefixes of a checkpoint's arrays
+
+
+class Run:
+    """A run of some algorithm, restored from its newest checkpoint if there is one.
+
+    Args:
+      experiment: what is asked for.
+      directory: the open run directory.
+      make_algorithm: builds what learns, from experiment, number of actions, and replay.
+      stop: says when to stop; never, if not given.
+
+    Attributes:
+      algorithm: what learns.
+      game: the real game that is learned from.
+      collector: plays it.
+      replay: what was seen of it.
+      metrics: the lines written so far.
+      phases_done: number of finished phases over all iterations.
+      policies_trained: how often a policy was trained.
+      place: where inside the phase that comes next the checkpoint was written; None at its start.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        directory: RunDirectory,
+        make_algorithm: Callable[[Experiment, int, Replay], Algorithm],
+        stop: StopRequest | None = None,
+    ):
+        self.experiment = experiment
+        self.directory = directory
+        self.stop = stop or StopRequest()
+        if experiment.config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.game = open_game(experiment, "collect")
+        self.collector = Collector(self.game)
+        self.replay = Replay(total_steps(experiment.config))
+        self.algorithm = make_algorithm(experiment, self.game.num_actions, self.replay)
+        self.metrics = Metrics(directory)
+        self.phases_done = self.policies_trained = 0
+        self.place: Any = None
+        self._replay_files: list[Chunk] = []
+        self._phase_start = self._saved_at = time.monotonic()
+        self._checkpoints = Checkpoints(
+            directory.checkpoints,
+            self.algorithm.components,
+            keep=experiment.config.checkpoints.keep,
+        )
+        self._restore()
+
+    # ---- phases -------------------------------------------------------------------------------
+
+    def begin(self, phase: Phase, iteration: int) -> bool:
+        """Whether a phase of the algorithm is still to be performed, from ``place`` on."""
+        if self._position(phase, iteration) < self.phases_done:
+            return False
+        if self.place is None:
+            self._phase_start = time.monotonic()
+        return True
+
+    def finish(self, phase: Phase, iteration: int) -> None:
+        """Notes that a phase was performed, and saves.
+
+        Raises:
+          Stopped: the run is asked to.
+        """
+        position, seconds = self._position(phase, iteration), self._phase_seconds()
+        self.metrics.write("phase", iteration, position, phase=phase.name, seconds=seconds)
+        self.phases_done = position + 1
+        self.policies_trained += phase.trains_policy
+        self.place = None
+        self.save()
+        self.stop.check()
+
+    def is_to_pause(self) -> bool:
+        """Whether the last checkpoint is old or the run is to stop."""
+        age = time.monotonic() - self._saved_at
+        limit = 60.0 * self.experiment.config.checkpoints.interval
+        return age >= limit or bool(self.stop.signal_name)
+
+    def pause(self, place: Any) -> None:
+        """Between two updates or steps: saves, if it ``is_to_pause``.
+
+        Args:
+          place: where inside the phase, a record of the phase's ``place_type``.
+
+        Raises:
+          Stopped: the run is asked to.
+        """
+        if self.is_to_pause():
+            self.place = place
+            self.save()
+            self.stop.check()
+
+    # ---- what is kept -------------------------------------------------------------------------
+
+    def keep_steps(self, name: str, steps: Mapping[str, np.ndarray]) -> None:
+        """Adds real steps to the replay, and to its files under a name."""
+        self.replay.append(**steps)
+        self._replay_files.append(write_chunk(self.directory.replay / name, **steps))
+
+    def log(self, event: str, iteration: int, step: int, named: Mapping[str, float]) -> None:
+        """Writes a line of metrics that must be finite.
+
+        Raises:
+          FloatingPointError: a value is not; it is named, and the line is written.
+        """
+        plain = {name: float(value) for name, value in named.items()}
+        bad = [name for name, value in plain.items() if not np.isfinite(value)]
+        self.metrics.write(event, iteration, step, **plain)
+        if bad:
+            raise self._not_finite(f"{event}: {', '.join(bad)}", f" in iteration {iteration}")
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that what follows depends on.
+
+        Raises:
+          FloatingPointError: a weight is not finite; the last checkpoint stays the newest.
+        """
+        self._check_components()
+        values, arrays, files = pack(self.place) if self.place is not None else (None, {}, [])
+        progress = {
+            "phases_done": self.phases_done,
+            "phases_per_iteration": len(self.algorithm.phases),
+            "policies_trained": self.policies_trained,
+            "episode_return": self.collector.episode_return,
+            "metric_lines": self.metrics.sync(),
+            "replay": [chunk.name for chunk in self._replay_files],
+            "place": values,
+            "seconds": 0.0 if self.place is None else self._phase_seconds(),
+        }
+        state = {_GAME + key.replace("/", "__"): v for key, v in self.game.get_state().items()}
+        state |= {_PLACE + name: array for name, array in arrays.items()}
+        self._checkpoints.save(progress, state, [*self._replay_files, *files])
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Closes files and games; harmless when repeated."""
+        self.metrics.close()
+        self.game.close()
+
+    def _position(self, phase: Phase, iteration: int) -> int:
+        phases = self.algorithm.phases
+        return (iteration - 1) * len(phases) + phases.index(phase)
+
+    def _phase_seconds(self) -> float:
+        return round(time.monotonic() - self._phase_start, 3)
+
+    def _check_components(self) -> None:
+        for name, component in self.algorithm.components.items():
+            for variable in getattr(component, "variables", [component]):
+                is_float = variable.dtype.is_floating
+                if is_float and not bool(tf.reduce_all(tf.math.is_finite(variable))):
+                    raise self._not_finite(f"{name}: {variable.name}")
+
+    def _not_finite(self, what: str, when: str = "") -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} is not finite{when}; the last checkpoint in {self.directory.checkpoints} is "
+            "good; try a smaller learning rate"
+        )
+
+    # ---- going on -----------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        restored = self._checkpoints.restore_latest()
+        if restored is None:
+            self.metrics.rewind(0)
+            self.game.reset()
+            return
+        try:
+            self._take_over(restored)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(
+                f"{self.directory.checkpoints}: the newest checkpoint is not one of this program "
+                f"({reason}); use the version that wrote it (versions.json), or another --run_dir"
+            ) from error
+        iteration, number = divmod(self.phases_done, len(self.algorithm.phases))
+        if iteration < self.experiment.config.collection.num_iterations:
+            place = f", {self.place}" if self.place is not None else ""
+            phase = self.algorithm.phases[number].name
+            say(f"continuing with {phase} of iteration {iteration + 1}{place}")
+
+    def _take_over(self, restored: Restored) -> None:
+        progress = restored.progress
+        self.phases_done = int(progress["phases_done"])
+        self.policies_trained = int(progress["policies_trained"])
+        self.collector.episode_return = float(progress["episode_return"])
+        self._replay_files = [restored.chunks[name] for name in progress["replay"]]
+        for chunk in self._replay_files:
+            self.replay.append(**read_steps(self.directory.replay, chunk))
+        if progress["place"] is not None:
+            phase = self.algorithm.phases[self.phases_done % len(self.algorithm.phases)]
+            arrays = _under(_PLACE, restored.arrays)
+            self.place = unpack(phase.place_type, progress["place"], arrays, restored.chunks)
+        self._phase_start = time.monotonic() - float(progress["seconds"])
+        state = _under(_GAME, restored.arrays)
+        self.game.set_state({key.replace("__", "/"): value for key, value in state.items()})
+        self.metrics.rewind(int(progress["metric_lines"]))
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}

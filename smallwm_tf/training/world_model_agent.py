@@ -1,0 +1,74 @@
+"""The paper's agent: a policy that learns in the dreams of a world model (section 3)."""
+
+import tensorflow as tf
+
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.dream_environment import DreamEnvironment
+from smallwm_tf.learning.ppo import PolicyLearner, make_agent
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.learning.world_model_learner import WorldModelLearner
+from smallwm_tf.models.build import build_models
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from smallwm_tf.training.collect_phase import CollectPhase
+from smallwm_tf.training.evaluation_phase import EvaluationPhase
+from smallwm_tf.training.players import Players
+from smallwm_tf.training.policy_phase import PolicyPhase
+from smallwm_tf.training.world_model_phase import WorldModelPhase
+
+
+class WorldModelAgent:
+    """World model, policy, and what trains them; an ``Algorithm``.
+
+    Args:
+      experiment: configuration and seed.
+      num_actions: M of the game.
+      replay: what the world model learns from.
+
+    Attributes:
+      world_model: encodes and predicts.
+      policy: acts on codes.
+      world_model_learner: trains the world model on the replay.
+      dream: the world model as environment of the policy.
+      policy_learner: trains the policy in it.
+      components: see ``Algorithm``.
+      phases: see ``Algorithm``.
+    """
+
+    def __init__(self, experiment: Experiment, num_actions: int, replay: Replay):
+        config = experiment.config
+        tf.keras.utils.set_random_seed(experiment.seed)  # weights; all other numbers are counted
+        self.world_model, self.policy = build_models(config, num_actions)
+        self.world_model_learner = WorldModelLearner(self.world_model, replay, config)
+        dreamer = Dreamer(self.world_model, DreamSettings.of(config))
+        self.dream = DreamEnvironment(
+            dreamer,
+            replay,
+            num_dreams=config.dream.num_dreams,
+            horizon=config.dream.horizon,
+            bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
+        )
+        optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
+        optimizer.build(self.policy.trainable_variables)
+        embeddings = self.world_model.vqvae.quantizer.embeddings
+        agent = make_agent(self.dream, self.policy, embeddings, optimizer, config)
+        self.policy_learner = PolicyLearner(self.dream, agent, optimizer, config)
+        self.components = {
+            "vqvae": self.world_model.vqvae,
+            "dynamics": self.world_model.dynamics,
+            "policy": self.policy,
+            "vqvae_optimizer": self.world_model_learner.vqvae_optimizer,
+            "dynamics_optimizer": self.world_model_learner.dynamics_optimizer,
+            "reward_optimizer": self.world_model_learner.reward_optimizer,
+            "policy_optimizer": optimizer,
+            "vqvae_updates": self.world_model_learner.vqvae_updates,
+            "dynamics_updates": self.world_model_learner.dynamics_updates,
+            "policy_updates": self.policy_learner.num_updates,
+        }
+        players = Players(experiment, self.world_model.vqvae, self.policy)
+        self.phases = (
+            CollectPhase(players),
+            WorldModelPhase(players, self.world_model_learner, dreamer),
+            PolicyPhase(players, self.policy_learner, self.policy, dreamer),
+            EvaluationPhase(players),
+        )
