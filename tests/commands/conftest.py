@@ -86,7 +86,7 @@ def unfinished_run_dir(run_dir, tmp_path_factory):
 def export_dir(run_dir, tmp_path_factory):
     """An export of the run with all its parts."""
     from smallwm_tf.deployment.export_directory import write_export
-    from smallwm_tf.deployment.trained_agent import load_run
+    from smallwm_tf.deployment.opening import load_run
 
     path = tmp_path_factory.mktemp("export") / "Catch"
     agent = load_run(run_dir, convolution="direct")

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image
 
 from smallwm_tf import dream
-from smallwm_tf.deployment.export_directory import load_export
-from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.deployment.opening import load_export, load_run
 from smallwm_tf.viewing.dreams import dream_beside_reality, play_real_game
 
 FLAGS = ("--steps=30", "--num_starts=5", "--horizon=4", "--start=3", "--start=12")
@@ -61,7 +60,7 @@ def test_an_export_dreams_the_same(command, run_dir, export_dir, tmp_path):
 def test_a_dream_stays_within_its_episode_and_starts_real(run_dir):
     agent = load_run(run_dir)
     replay = play_real_game(agent, 30)
-    ends = np.flatnonzero(replay.ended.numpy())
+    ends = np.flatnonzero(replay.terminated.numpy() | replay.truncated.numpy())
     start = int(ends[0]) - 2
     loop = dream_beside_reality(agent, replay, start, 10, temperature=0.0)
     assert len(loop.dreamed) == 3

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from smallwm_tf import evaluate
-from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.deployment.opening import load_run
 from smallwm_tf.figures import videos
-from smallwm_tf.viewing.playing import play_steps
+from smallwm_tf.viewing.playing import play_episode
 
 
 def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
@@ -51,7 +51,7 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
 
 def test_an_episode_as_the_agent_sees_it(run_dir):
     agent = load_run(run_dir)
-    steps = list(play_steps(agent, most_steps=100, temperature=0.0))
+    steps = list(play_episode(agent, most_steps=100, temperature=0.0))
     assert len(steps) < 100  # an episode of Catch is over by then
     assert all(step.action == step.probabilities.argmax() for step in steps)
     assert steps[-1].episode_return == sum(step.reward for step in steps) != 0

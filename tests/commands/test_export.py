@@ -13,9 +13,10 @@ from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf import export
 from smallwm_tf.deployment import export_directory
-from smallwm_tf.deployment.export_directory import load_export, open_agent, write_export
-from smallwm_tf.deployment.trained_agent import load_run
+from smallwm_tf.deployment.export_directory import write_export
+from smallwm_tf.deployment.opening import load_export, load_run, open_agent
 from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.runs import RunError
 
 NUM_FRAMES = 256
@@ -34,10 +35,9 @@ def varied(run_dir, frames, tmp_path_factory):
     A policy after one update prefers the same action everywhere, which would prove nothing.
     """
     live, direct = load_run(run_dir), load_run(run_dir, convolution="direct")
-    excess = live.look(live.encode(frames)).logits.mean(axis=0)
+    excess = live.policy_of(live.encode(frames)).logits.mean(axis=0)
     for changed in (live, direct):
-        changed.networks[1].logits.bias.assign_sub(excess)
-    live.actor.refresh()
+        changed.networks.policy.logits.bias.assign_sub(excess)
     path = tmp_path_factory.mktemp("varied") / "export"
     write_export(direct, path, with_world_model=True)
     return live, path
@@ -102,10 +102,15 @@ np.savez("outputs.npz", decoded=world.decode(codes)["frames"], dreamed=step["cod
     return np.load(folder / "outputs.npz")
 
 
+def actions_of(agent, frames, temperature):
+    actor = agent.agent(temperature)
+    return actor.act(frames, actor.begin(len(frames)), np.array([5, 6], np.int32), 7)[0]
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 256])
 def test_greedy_actions_equal_the_live_agents(varied, frames, fresh_process, batch_size):
     agent, _ = varied
-    live = agent.actor.act(frames, temperature=0.0, seed=tf.constant([0, 0]), step=0)
+    live = actions_of(agent, frames, 0.0)
     assert np.bincount(live).max() < 0.9 * NUM_FRAMES
     np.testing.assert_array_equal(fresh_process[f"greedy_{batch_size}"], live)
 
@@ -113,18 +118,18 @@ def test_greedy_actions_equal_the_live_agents(varied, frames, fresh_process, bat
 def test_a_fresh_process_needs_tensorflow_alone(varied, frames, fresh_process):
     agent, outputs = varied[0], fresh_process
     codes = agent.encode(frames)
-    logits, values = agent.look(codes)
+    logits, values = agent.policy_of(codes)
     np.testing.assert_array_equal(outputs["codes"], codes)
     np.testing.assert_allclose(outputs["logits"], logits, atol=1e-4)
     np.testing.assert_allclose(outputs["value"], values, atol=1e-4)
     np.testing.assert_array_equal(outputs["greedy_action"], logits.argmax(axis=1))
     assert set(outputs["action"].tolist()) <= {0, 1, 2}
-    pixels = 255.0 * agent.world_model.vqvae.mean_pixels(tf.constant(codes)).numpy()
+    pixels = 255.0 * agent.world_model.decode(tf.constant(codes)).numpy()
     np.testing.assert_allclose(outputs["decoded"], pixels, atol=0.51)
     # At so low a temperature almost every drawn code is the most probable one.
-    state = agent.world_model.dynamics.initial_state(NUM_FRAMES)
-    latent, _, _ = agent.world_model.step(tf.constant(codes), logits.argmax(axis=1), state)
-    assert (outputs["dreamed"] == latent.numpy().argmax(axis=-1)).mean() > 0.95
+    state = agent.world_model.initial_state(NUM_FRAMES)
+    found = agent.world_model.predict(tf.constant(codes), logits.argmax(axis=1), state)
+    assert (outputs["dreamed"] == found.next_codes.mode().numpy()).mean() > 0.95
 
 
 def test_drawn_actions_follow_the_probabilities(frames, saved):
@@ -154,13 +159,14 @@ def test_reset_and_act_keep_the_stack(saved, frames):
 
 def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_world_model):
     codes, actions = agent.encode(frames[:6]), np.array([0, 1, 2, 0, 1, 2], np.int32)
-    live_state = agent.world_model.dynamics.initial_state(6)
+    live_state = agent.world_model.initial_state(6)
     state = saved_world_model.initial_state(tf.constant(6))
     seed, temperature = tf.constant([3, 4]), tf.constant(0.7)
     for _ in range(3):
-        latent, reward, live_state = agent.world_model.step(
+        y, next_codes, live_state = agent.world_model.predict(
             tf.constant(codes), tf.constant(actions), live_state
         )
+        reward = agent.world_model.events(Transition(y, codes, actions, codes)).logits
         arguments = {**state, "temperature": temperature, "seed": seed}
         outputs = saved_world_model.dream_step(codes, actions, **arguments)
         again = saved_world_model.dream_step(codes, actions, **arguments)
@@ -169,7 +175,7 @@ def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_worl
         weights = np.exp(reward.numpy().astype(np.float64))
         expected = weights / weights.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(outputs["reward_probabilities"], expected, atol=1e-4)
-        scaled = latent.numpy().astype(np.float64) / 0.7
+        scaled = next_codes.logits.numpy().astype(np.float64) / 0.7
         weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         shares = weights / weights.sum(axis=-1, keepdims=True)
         np.testing.assert_allclose(
@@ -177,20 +183,20 @@ def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_worl
         )
         codes = outputs["codes"].numpy()
         state = {name: outputs[name] for name in state}
-    np.testing.assert_allclose(state["hidden_2"], live_state.cell_2.hidden, atol=1e-4)
+    images = agent.world_model.state_to_images(live_state)
+    for name, image in zip(("hidden_1", "cell_1", "hidden_2", "cell_2"), images, strict=True):
+        np.testing.assert_allclose(state[name], image, atol=1e-4, err_msg=name)
 
 
 def test_an_export_dreams_like_its_run(agent, export_dir, frames):
     exported = load_export(export_dir)
     codes = exported.encode(frames[:4])
     np.testing.assert_array_equal(codes, agent.encode(frames[:4]))
-    assert exported.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist() == (
-        agent.actor.act(frames, 1.0, tf.constant([5, 6]), 7).tolist()
-    )
+    np.testing.assert_array_equal(actions_of(exported, frames, 1.0), actions_of(agent, frames, 1.0))
     assert exported.experiment.game == agent.experiment.game
     assert exported.scores["mean"] == agent.scores["mean"]
     assert exported.num_interactions == agent.num_interactions == 70
-    assert exported.world_model.vqvae.num_stacked_frames == 2
+    assert exported.world_model.num_stacked_frames == 2
 
 
 def test_tf_agents_loads_the_policy(agent, export_dir, frames):
@@ -202,7 +208,7 @@ def test_tf_agents_loads_the_policy(agent, export_dir, frames):
     step = ts.restart(frames[40])  # this class adds and removes the batch's axis
     drawn = np.array([policy.action(step).action for _ in range(200)])
     assert drawn.dtype == np.int32 and drawn.shape == (200,)
-    logits, _ = agent.look(agent.encode(frames[40:41]))
+    logits, _ = agent.policy_of(agent.encode(frames[40:41]))
     frequencies = np.bincount(drawn, minlength=3) / 200
     np.testing.assert_allclose(frequencies, tf.nn.softmax(logits[0]), atol=0.15)
     assert policy.get_train_step() == 1
@@ -215,7 +221,7 @@ def test_float16_halves_the_bytes_and_keeps_the_answers(run_dir, saved, frames, 
     codes = saved.encode(frames)["codes"].numpy()
     assert (loaded.encode(frames) == codes).mean() > 0.97
     logits = saved.act_on_codes(codes)["logits"].numpy()
-    np.testing.assert_allclose(loaded.look(codes).logits, logits, atol=0.02)
+    np.testing.assert_allclose(loaded.policy_of(codes).logits, logits, atol=0.02)
     size = sum(f.stat().st_size for f in (tmp_path / "half" / "agent").rglob("*"))
     assert 6e6 < size < 8e6  # 3.3 million weights, two bytes each
 
