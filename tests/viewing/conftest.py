@@ -6,14 +6,12 @@ import ml_collections
 import numpy as np
 import pytest
 import tensorflow as tf
-from smallwm_tf.agents.actor import Actor
 
-from smallwm_tf.cli.train_flags import TrainArguments
-from smallwm_tf.deployment.trained_agent import Look, TrainedAgent
+from smallwm_tf.deployment.trained_agent import TrainedAgent, TrainedNetworks
 from smallwm_tf.experiment.config import build_config
+from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.models.build import build_models
-from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.viewing.dream_session import DreamSession
 
 NUM_EMBEDDINGS = 24
@@ -37,25 +35,17 @@ def make_agent() -> TrainedAgent:
     for layer in world_model.vqvae.decoder.deconvolutions:
         layer.kernel.assign(4.0 * layer.kernel)
 
-    def look(codes):
-        embedded = world_model.vqvae.quantizer.lookup(tf.constant(codes))
-        return Look(*(tensor.numpy() for tensor in policy(to_grid_major(embedded))))
-
-    frozen = ml_collections.FrozenConfigDict(config)
+    experiment = Experiment(
+        resolve_game("Catch"), ml_collections.FrozenConfigDict(config), 3, Path("runs/x"), ""
+    )
     return TrainedAgent(
-        arguments=TrainArguments(
-            resolve_game("Catch"), frozen, 3, Path("runs/x"), "", False, False
-        ),
+        experiment=experiment,
         action_meanings=("STAY", "LEFT", "RIGHT"),
-        world_model=world_model,
-        encode=lambda frames: world_model.vqvae.encode(tf.constant(frames)).numpy(),
-        look=look,
-        actor=Actor(world_model.vqvae, policy),
+        networks=TrainedNetworks(world_model, policy),
         iteration=1,
         num_interactions=0,
         parameters={},
         scores=None,
-        networks=(world_model, policy),
     )
 
 
