@@ -73,8 +73,7 @@ def load_run(
     built_for = ml_collections.ConfigDict(config.as_configdict())
     if convolution:
         built_for.dynamics.convolution = convolution
-    tf.keras.utils.set_random_seed(0)
-    world_model, policy = build_models(built_for, len(action_meanings))
+    world_model, policy = build_models(built_for, len(action_meanings), experiment.seed)
     checkpoints = Checkpoints(
         path / "checkpoints",
         {"vqvae": world_model.vqvae, "dynamics": world_model.dynamics, "policy": policy},

@@ -31,8 +31,8 @@ class VectorQuantizer(tf_keras.layers.Layer):
       epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
       restart_below: every update moves the least used vector, if its cluster size has fallen below
         this and the batch does not use it, onto the worst represented vector of the batch; 0 moves
-        none. Must be below 1, the size with which it starts again. One at a time, since the next
-        batch finds the surroundings of that one represented.
+        none. It starts again with size 1. One at a time, since the next batch finds the
+        surroundings of that one represented.
 
     An unused vector e shrinks: after n updates it is e·dⁿ / (dⁿ + epsilon), d being the decay; with
     0.99 and 1e-5 half of it is left after 1,146 updates, a hundredth after 1,604. The encoder's

@@ -182,6 +182,7 @@ def test_a_section_is_not_a_setting():
         ),
         ({"vqvae.batch_size": 12801}, "vqvae.batch_size", "collection.first_iteration_steps"),
         ({"game.max_episode_steps": 49}, "dream.horizon", "game.max_episode_steps"),
+        ({"dynamics.epoch_fallback": True}, "dynamics.epoch_fallback", "vqvae.update_interval"),
     ],
 )
 def test_contradictions_name_both_settings(differences, key, other):
@@ -192,6 +193,7 @@ def test_contradictions_name_both_settings(differences, key, other):
 def test_the_limits_themselves_are_allowed():
     validate(build_config({"ppo.minibatch_size": 800, "dynamics.context_steps": 10}))
     validate(build_config({"collection.first_iteration_steps": 44, "vqvae.batch_size": 44}))
+    validate(build_config({"dynamics.epoch_fallback": True, "vqvae.update_interval": 0}))
 
 
 def test_messages_stay_short_for_huge_values():

@@ -10,6 +10,8 @@ from smallwm_tf.experiment.config import build_config
 from smallwm_tf.judging.held_out import autoencoding, one_step, open_loop_curves
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.event_heads import Transition
+from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.models.vqvae import scale_pixels
 
 M, F, STEPS, H, MARGIN = 3, 2, 23, 4, 0.1
@@ -39,7 +41,9 @@ def world():
         frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
         actions=draw.integers(M, size=STEPS),
         rewards=draw.integers(-1, 2, size=STEPS),
-        ended=np.isin(np.arange(STEPS), ENDS),
+        terminated=np.isin(np.arange(STEPS), ENDS),
+        truncated=np.zeros(STEPS, bool),
+        lost_life=np.zeros(STEPS, bool),
     )
     observations = replay.observations(tf.range(STEPS), F)
     return SimpleNamespace(
@@ -68,18 +72,19 @@ def test_the_codes_of_the_test_differ(world):
 
 def state_before(world, start: int, context_steps: int):
     """The recurrent state after the last steps before a start, of its episode."""
-    state = world.model.dynamics.initial_state(1)
+    state = world.model.initial_state(1)
     for step in range(max(start - context_steps, 0), start):
         if episode_of(step) == episode_of(start):
             codes, action = world.codes[step : step + 1], world.actions[step : step + 1]
-            _, _, state = world.model.step(tf.constant(codes), action, state)
+            state = world.model.predict(tf.constant(codes), action, state).state
     return state
 
 
 @pytest.mark.parametrize("context_steps", [0, 3])
 def test_open_loop_curves_equal_single_dreams(world, context_steps):
     starts = np.array([0, 2, 4, 12, 20], np.int32)
-    curves = open_loop_curves(world.model, world.replay, starts, H, SEED, context_steps)
+    dreamer = Dreamer(world.model, DreamSettings(context_steps=context_steps))
+    curves = open_loop_curves(dreamer, world.replay, starts, H, SEED)
     hits, copies = [[] for _ in range(H)], [[] for _ in range(H)]
     errors, floors = [[] for _ in range(H)], [[] for _ in range(H)]
     for start in starts:
@@ -89,8 +94,9 @@ def test_open_loop_curves_equal_single_dreams(world, context_steps):
             if now >= STEPS or episode_of(now) != episode_of(start):
                 break
             action = world.actions[now - 1 : now]
-            logits, _, state = world.model.step(tf.constant(codes[np.newaxis]), action, state)
-            codes = np.argmax(logits[0], axis=-1).astype(np.int32)
+            found = world.model.predict(tf.constant(codes[np.newaxis]), action, state)
+            codes = np.argmax(found.next_codes.logits[0], axis=-1).astype(np.int32)
+            state = found.state
             hits[h - 1].append(np.mean(codes == world.codes[now]))
             copies[h - 1].append(np.mean(world.codes[start] == world.codes[now]))
             errors[h - 1].append(np.abs(decoded(world, codes) - world.frames[now]).mean())
@@ -108,33 +114,37 @@ def test_open_loop_curves_equal_single_dreams(world, context_steps):
 
 def test_open_loop_samples_follow_the_seed(world):
     starts = np.arange(4, dtype=np.int32) + 6
+    dreamer = Dreamer(world.model, DreamSettings())
 
     def sampled(seed):
-        return open_loop_curves(world.model, world.replay, starts, H, seed).sampled_accuracy
+        return open_loop_curves(dreamer, world.replay, starts, H, seed).sampled_accuracy
 
     np.testing.assert_array_equal(sampled(SEED), sampled(SEED))
     assert not np.array_equal(sampled(SEED), sampled(SEED + 1))
 
 
 def test_horizons_that_no_episode_reaches_are_nan(world):
-    curves = open_loop_curves(world.model, world.replay, np.array([4], np.int32), 3, SEED)
+    dreamer = Dreamer(world.model, DreamSettings())
+    curves = open_loop_curves(dreamer, world.replay, np.array([4], np.int32), 3, SEED)
     assert np.isfinite(curves.code_accuracy[0])
     assert np.isnan(curves.code_accuracy[1:]).all() and np.isnan(curves.pixel_error[1:]).all()
 
 
 def test_one_step_measures_equal_single_steps(world):
     length = 5
-    starts = world.replay.window_starts(np.random.default_rng(0), length)
+    # Windows of five steps share one: four transitions each, from the start of every episode on.
+    starts = [0, 4, 6, 10, 14, 18, 22]
     latent, hits, copies, rewards = [], [], [], []
     confusion, predicted = np.zeros([3, 3]), np.zeros(3)
     for start in starts:
-        state = world.model.dynamics.initial_state(1)
+        state = world.model.initial_state(1)
         for step in range(start, start + length - 1):
             if step >= STEPS or episode_of(step) != episode_of(start):
                 break
-            logits, reward, state = world.model.step(
-                tf.constant(world.codes[step : step + 1]), world.actions[step : step + 1], state
-            )
+            codes = tf.constant(world.codes[step : step + 1])
+            y, next_codes, state = world.model.predict(codes, world.actions[step : step + 1], state)
+            logits = next_codes.logits
+            reward = world.model.events(Transition(y, codes, codes, codes)).logits
             log_p = tf.nn.log_softmax(reward[0]).numpy()
             rewards.append(-log_p[world.classes[step]])
             confusion[world.classes[step], np.argmax(log_p)] += 1
@@ -152,6 +162,7 @@ def test_one_step_measures_equal_single_steps(world):
     np.testing.assert_allclose(found.code_accuracy, np.mean(hits), rtol=1e-4)
     np.testing.assert_allclose(found.copy_accuracy, np.mean(copies), rtol=1e-4)
     np.testing.assert_array_equal(found.confusion, confusion)
+    assert confusion.sum() == STEPS and len(latent) == STEPS - 1 - len(ENDS)  # each once
     np.testing.assert_allclose(found.calibration, predicted / confusion.sum(axis=1), rtol=1e-4)
 
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
-from smallwm_tf.agents.actor import Actor
 
+from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.config import build_config
+from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging.promise import (
     Promise,
@@ -17,9 +17,9 @@ from smallwm_tf.judging.promise import (
     find_starts,
     real_rewards,
 )
-from smallwm_tf.learning.replay import Windows
 from smallwm_tf.models.build import build_models
-from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.imagination import Dreamer, DreamSettings, Past
 
 M, S, F = 3, 5, 2
 H = 30  # episodes of Catch last 12 steps
@@ -30,7 +30,7 @@ SETTINGS = {
     "dynamics.channels": 4,
     "dynamics.convolution": "direct",
 }
-PAIR = tf.constant([3, 4])
+PAIR, PATH = np.array([3, 4], np.int32), (3, "promise")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def models():
     world_model, policy = build_models(build_config(SETTINGS), num_actions=M)
     norm = world_model.vqvae.encoder.projection_norm
     norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
-    head = world_model.dynamics.reward_head.logits
+    head = world_model.dynamics.event_head.logits
     head.kernel.assign(5.0 * head.kernel)  # rewards that depend on codes, of all three kinds
     head.bias.assign(tf.zeros_like(head.bias))
     return world_model, policy
@@ -83,6 +83,10 @@ def play(game: RealGame, num_steps: int, choose) -> SimpleNamespace:
     return seen
 
 
+def act(agent, observation, step: int) -> int:
+    return int(agent.act(observation[np.newaxis], (), seed_pair(*PATH), step)[0][0])
+
+
 def paid_from(seen: SimpleNamespace, first: int) -> np.ndarray:
     """Rewards of the ``H`` steps from ``first`` on, up to the end of its episode."""
     rewards = np.zeros(H)
@@ -96,7 +100,7 @@ def paid_from(seen: SimpleNamespace, first: int) -> np.ndarray:
 def starts_without_past(observations: np.ndarray) -> Starts:
     empty = tf.zeros([len(observations), 0])
     frames = tf.zeros([len(observations), 0, 96, 96, F], tf.uint8)
-    past = Windows(frames, tf.cast(empty, tf.int32), empty, tf.cast(empty, tf.bool))
+    past = Past(frames, tf.cast(empty, tf.int32), tf.cast(empty, tf.bool))
     return Starts([], observations, past)
 
 
@@ -107,9 +111,9 @@ def test_the_real_game_is_set_back_to_each_start_and_pays_until_the_episode_ends
 ):
     world_model, policy = models
     be_certain(policy, action)
-    actor = Actor(world_model.vqvae, policy)
-    starts = find_starts(open_catch(), actor, S, INTERVAL, 1.0, PAIR)
-    rewards = real_rewards(open_games(num_games), actor, starts, H, 1.0, PAIR)
+    agent = PolicyAgent(world_model.vqvae, policy)
+    starts = find_starts(open_catch(), agent, S, INTERVAL, PATH)
+    rewards = real_rewards(open_games(num_games), agent, starts, H, PAIR)
 
     # The same play once more, by hand: one long sequence of rewards and ends.
     seen = play(open_catch(), (S - 1) * INTERVAL + 1 + H, lambda observation, step: action)
@@ -127,10 +131,10 @@ def test_games_side_by_side_each_get_the_action_for_what_they_show(models, num_g
     """Episodes end one after the other in a group; the others go on as if they were alone."""
     world_model, policy = models
     follow_the_codes(policy, scale=1e4)
-    actor = Actor(world_model.vqvae, policy)
-    starts = find_starts(open_catch(), actor, S, INTERVAL, 1.0, PAIR)
+    agent = PolicyAgent(world_model.vqvae, policy)
+    starts = find_starts(open_catch(), agent, S, INTERVAL, PATH)
     games = open_games(num_games)
-    rewards = real_rewards(games, actor, starts, H, 1.0, PAIR)
+    rewards = real_rewards(games, agent, starts, H, PAIR)
     actions, last_frames = set(), []
     for number, state in enumerate(starts.states):
         game = open_catch(seed=7)
@@ -138,7 +142,7 @@ def test_games_side_by_side_each_get_the_action_for_what_they_show(models, num_g
         expected = np.zeros(H)
         for step in range(H):
             shown = game.current_time_step().observation[np.newaxis]
-            action = actor.act(shown, 1.0, PAIR, 0)[0]
+            action = agent.act(shown, (), PAIR, 0)[0][0]
             actions.add(int(action))
             time_step = game.step(action)
             expected[step] = time_step.reward
@@ -156,11 +160,11 @@ def test_real_rewards_follow_the_seed(models):
     world_model, policy = models
     be_certain(policy, 0)
     policy.logits.bias.assign(tf.zeros(M))
-    actor = Actor(world_model.vqvae, policy)
-    starts = find_starts(open_catch(), actor, 12, 12, 1.0, PAIR)  # all at the start of an episode
+    agent = PolicyAgent(world_model.vqvae, policy)
+    starts = find_starts(open_catch(), agent, 12, 12, PATH)  # all at the start of an episode
     games = open_games(3)
     first, again, other = (
-        real_rewards(games, actor, starts, H, 1.0, pair) for pair in (PAIR, PAIR, PAIR + 1)
+        real_rewards(games, agent, starts, H, pair) for pair in (PAIR, PAIR, PAIR + 1)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -169,12 +173,12 @@ def test_real_rewards_follow_the_seed(models):
 def test_starts_keep_the_steps_that_were_really_played_before_them(models):
     world_model, policy = models
     follow_the_codes(policy, scale=0.01)
-    actor = Actor(world_model.vqvae, policy)
-    starts = find_starts(open_catch(), actor, S, INTERVAL, 1.0, PAIR, CONTEXT)
+    agent = PolicyAgent(world_model.vqvae, policy)
+    starts = find_starts(open_catch(), agent, S, INTERVAL, PATH, CONTEXT)
     seen = play(
         open_catch(),
         (S - 1) * INTERVAL + 1,
-        lambda observation, step: actor.act(observation[np.newaxis], 1.0, PAIR, step)[0],
+        lambda observation, step: act(agent, observation, step),
     )
     assert len(set(seen.actions)) == M
     past = starts.past
@@ -188,7 +192,6 @@ def test_starts_keep_the_steps_that_were_really_played_before_them(models):
             assert bool(past.valid[number, t]) == inside, (number, t)
             if inside:
                 assert int(past.actions[number, t]) == seen.actions[step], (number, t)
-                assert float(past.rewards[number, t]) == seen.rewards[step], (number, t)
                 np.testing.assert_array_equal(past.observations[number, t], seen.observations[step])
     # Episodes last 12 steps, so the starts are 0, 5, 10, 3 and 8 steps old.
     assert past.valid.numpy().sum(axis=1).tolist() == [0, 5, 7, 3, 7]
@@ -196,76 +199,69 @@ def test_starts_keep_the_steps_that_were_really_played_before_them(models):
 
 def test_dreams_pay_what_the_world_model_says_for_the_policys_actions(models, monkeypatch):
     world_model, policy = models
-    original = world_model.step
 
-    def paying(codes, actions, state, kernels=None):
-        latent, _, state = original(codes, actions, state, kernels)
-        return latent, 100.0 * tf.one_hot(actions, 3), state  # action 0 pays −1, 1 pays 0, 2 pays 1
+    def paying(transition):
+        # Action 0 pays −1, 1 pays 0, 2 pays 1.
+        return RewardDistribution(100.0 * tf.one_hot(transition.actions, 3))
 
-    monkeypatch.setattr(world_model, "step", paying)
+    monkeypatch.setattr(world_model, "events", paying)
     starts = starts_without_past(np.zeros([S, 96, 96, F], np.uint8))
     for action in range(M):
         be_certain(policy, action)
         for kind in ("sampled", "expected"):
-            rewards = dreamed_rewards(world_model, policy, starts, H, 1.0, PAIR, kind)
+            dreamer = Dreamer(world_model, DreamSettings(rewards=kind))
+            rewards = dreamed_rewards(dreamer, policy, starts, H, 1.0, PAIR)
             np.testing.assert_allclose(rewards, np.full([S, H], action - 1.0), atol=1e-6)
     policy.logits.bias.assign(tf.zeros(M))
-    mixed = dreamed_rewards(world_model, policy, starts, H, 1.0, PAIR)
+    dreamer = Dreamer(world_model, DreamSettings())
+    mixed = dreamed_rewards(dreamer, policy, starts, H, 1.0, PAIR)
     assert set(np.unique(mixed)) == {-1.0, 0.0, 1.0}
-    again = dreamed_rewards(world_model, policy, starts, H, 1.0, PAIR)
+    again = dreamed_rewards(dreamer, policy, starts, H, 1.0, PAIR)
     np.testing.assert_array_equal(mixed, again)
 
 
 def real_state(world_model, seen: SimpleNamespace, now: int):
     """The recurrent state after the steps before ``now``, at most ``CONTEXT`` of its episode."""
-    state = world_model.dynamics.initial_state(1)
+    state = world_model.initial_state(1)
     first = max([0, *(step + 1 for step in range(now) if seen.ended[step])])
     for step in range(max(first, now - CONTEXT), now):
-        codes = world_model.vqvae.encode(seen.observations[step][np.newaxis])
+        codes = world_model.encode(seen.observations[step][np.newaxis])
         action = np.array([seen.actions[step]], np.int32)
-        _, _, state = world_model.step(codes, action, state)
+        state = world_model.predict(codes, action, state).state
     return state
 
 
-@pytest.mark.parametrize("kind", ["sampled", "expected"])
 @pytest.mark.parametrize("has_context", [False, True])
-def test_dreams_equal_a_recomputation_step_by_step(models, kind, has_context):
-    """Random numbers: the step is folded into the seed, then 0, 1 or 2 by purpose."""
+def test_dreams_equal_a_recomputation_step_by_step(models, has_context):
+    """At a temperature near 0 what is drawn is what is most probable, of codes and of actions."""
     world_model, policy = models
     follow_the_codes(policy, scale=0.01)
-    actor = Actor(world_model.vqvae, policy)
-    context_steps = CONTEXT if has_context else 0
-    starts = find_starts(open_catch(), actor, S, INTERVAL, 1.0, PAIR, context_steps)
-    temperature, dream_temperature, horizon = 0.7, 0.4, 6
-    rewards = dreamed_rewards(
-        world_model, policy, starts, horizon, temperature, PAIR, kind, dream_temperature
-    )
+    agent = PolicyAgent(world_model.vqvae, policy)
+    context_steps, horizon, certain = CONTEXT if has_context else 0, 6, 1e-6
+    starts = find_starts(open_catch(), agent, S, INTERVAL, PATH, context_steps)
+    dreamer = Dreamer(world_model, DreamSettings(certain, context_steps, "expected"))
+    rewards = dreamed_rewards(dreamer, policy, starts, horizon, certain, PAIR)
 
-    state = world_model.dynamics.initial_state(S)
+    state = world_model.initial_state(S)
     if has_context:
         seen = play(
             open_catch(),
             (S - 1) * INTERVAL + 1,
-            lambda observation, step: actor.act(observation[np.newaxis], 1.0, PAIR, step)[0],
+            lambda observation, step: act(agent, observation, step),
         )
         states = [real_state(world_model, seen, number * INTERVAL) for number in range(S)]
         state = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=1), *states)
-    codes = world_model.vqvae.encode(starts.observations)
+    codes = world_model.encode(starts.observations)
     for step in range(horizon):
-        pair = tf.random.experimental.stateless_fold_in(PAIR, step)
-        pairs = [tf.random.experimental.stateless_fold_in(pair, purpose) for purpose in range(3)]
-        logits, _ = policy(to_grid_major(world_model.vqvae.quantizer.lookup(codes)))
-        actions = tfp.distributions.Categorical(logits / temperature).sample(seed=pairs[0])
-        latent, reward, state = world_model.step(codes, actions, state)
-        codes = tfp.distributions.Categorical(latent / dream_temperature).sample(seed=pairs[1])
+        logits, _ = policy(codes, world_model.vqvae.quantizer.embeddings)
+        actions = np.argmax(logits, axis=-1).astype(np.int32)
+        y, next_codes, state = world_model.predict(codes, actions, state)
+        reward = world_model.events(Transition(y, codes, codes, codes)).logits
+        codes = tf.argmax(next_codes.logits, axis=-1, output_type=tf.int32)
         odds = np.exp(reward.numpy().astype(np.float64))
         odds /= odds.sum(axis=1, keepdims=True)
-        if kind == "expected":
-            assert 0.01 < np.abs(odds[:, 2] - odds[:, 0]).max() < 1
-            np.testing.assert_allclose(rewards[:, step], odds[:, 2] - odds[:, 0], atol=1e-5)
-        else:
-            drawn = tfp.distributions.Categorical(reward).sample(seed=pairs[2]).numpy()
-            np.testing.assert_array_equal(rewards[:, step], drawn - 1)
+        assert 0.01 < np.abs(odds[:, 2] - odds[:, 0]).max() < 1
+        np.testing.assert_allclose(rewards[:, step], odds[:, 2] - odds[:, 0], atol=1e-5)
 
 
 def test_the_gap_and_its_error_by_hand():

@@ -122,7 +122,7 @@ def test_the_stream_of_a_step_is_the_recorded_one():
 
 
 GOLDEN_CODES = [1, 0, 2, 1, 3, 1]
-GOLDEN_REWARDS = []
+GOLDEN_REWARDS = [1.0, 0.0, 1.0, -1.0, 1.0, 0.0, 0.0, 1.0]
 
 
 def test_the_state_has_seen_the_valid_steps_before():

@@ -46,6 +46,8 @@ def valid_settings(draw):
     at_most("dynamics.context_steps", drawn["dynamics.window_length"] - 1)
     at_most("dynamics.windows_per_batch", first // drawn["dynamics.window_length"])
     at_most("vqvae.batch_size", first)
+    if drawn["dynamics.epoch_fallback"]:
+        drawn["vqvae.update_interval"] = 0
     at_most("dream.horizon", 20)
     drawn["game.max_episode_steps"] = draw(st.integers(drawn["dream.horizon"], 100))
     at_most("ppo.minibatch_size", drawn["dream.num_dreams"] * drawn["dream.horizon"])
@@ -72,6 +74,6 @@ def test_valid_settings_pass_and_arrive_as_they_were_given(drawn):
 def test_valid_settings_build(drawn):
     config = _read(drawn).config
     world_model, policy = build_models(config, num_actions=3)
-    assert world_model.dynamics.channels == config.dynamics.channels
+    assert world_model.dynamics.stack.num_channels == config.dynamics.channels + 3
     assert world_model.vqvae.quantizer.num_embeddings == config.vqvae.num_embeddings
     assert policy.num_actions == 3

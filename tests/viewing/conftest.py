@@ -5,15 +5,12 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 import pytest
-import tensorflow as tf
-from smallwm_tf.agents.actor import Actor
 
-from smallwm_tf.cli.train_flags import TrainArguments
-from smallwm_tf.deployment.trained_agent import Look, TrainedAgent
+from smallwm_tf.deployment.trained_agent import TrainedAgent, TrainedNetworks
 from smallwm_tf.experiment.config import build_config
+from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.models.build import build_models
-from smallwm_tf.models.grid_convolution import to_grid_major
 from smallwm_tf.viewing.dream_session import DreamSession
 
 NUM_EMBEDDINGS = 24
@@ -28,34 +25,23 @@ SETTINGS = {
 
 
 def make_agent() -> TrainedAgent:
-    tf.keras.utils.set_random_seed(5)
     config = build_config(SETTINGS)
-    world_model, policy = build_models(config, num_actions=3)
+    world_model, policy = build_models(config, num_actions=3, seed=5)
     # Untrained embeddings are so close to each other that all frames round to one grey.
     embeddings = world_model.vqvae.quantizer.embeddings
     embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
     for layer in world_model.vqvae.decoder.deconvolutions:
         layer.kernel.assign(4.0 * layer.kernel)
 
-    def look(codes):
-        embedded = world_model.vqvae.quantizer.lookup(tf.constant(codes))
-        return Look(*(tensor.numpy() for tensor in policy(to_grid_major(embedded))))
-
     frozen = ml_collections.FrozenConfigDict(config)
     return TrainedAgent(
-        arguments=TrainArguments(
-            resolve_game("Catch"), frozen, 3, Path("runs/x"), "", False, False
-        ),
+        experiment=Experiment(resolve_game("Catch"), frozen, 3, Path("runs/x"), ""),
         action_meanings=("STAY", "LEFT", "RIGHT"),
-        world_model=world_model,
-        encode=lambda frames: world_model.vqvae.encode(tf.constant(frames)).numpy(),
-        look=look,
-        actor=Actor(world_model.vqvae, policy),
+        networks=TrainedNetworks(world_model, policy),
         iteration=1,
         num_interactions=0,
         parameters={},
         scores=None,
-        networks=(world_model, policy),
     )
 
 

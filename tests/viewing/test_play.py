@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from smallwm_tf import play
-from smallwm_tf.deployment import export_directory
+from smallwm_tf.deployment import opening
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -56,7 +56,7 @@ def test_ctrl_c_ends_the_game(run, agent, monkeypatch):
         finally:
             _thread.interrupt_main()
 
-    monkeypatch.setattr(export_directory, "open_agent", lambda *_: agent)
+    monkeypatch.setattr(opening, "open_agent", lambda *_: agent)
     monkeypatch.setattr(
         play.webbrowser, "open", lambda url: threading.Thread(target=visit, args=[url]).start()
     )
@@ -100,8 +100,8 @@ def test_a_missing_flask_is_named_with_its_remedy(tmp_path):
     [
         ([], "--run_dir --export"),
         (["--run_dir=x", "--export=y"], "not allowed with"),
-        (["--run_dir=x", "--port=70000"], "from 0 to 65535"),
-        (["--run_dir=x", "--temperature=0"], "above 0"),
+        (["--run_dir=x", "--port=70000"], "in [0, 65535]"),
+        (["--run_dir=x", "--temperature=0"], "in (0, 100]"),
         (["--run_dir=x", "--seed=-1"], "whole number"),
         (["--run_dir=x", "--game=Pongg", "--port=0"], "Pong"),
         (["--run_dir=missing", "--port=0"], "no such directory"),
