@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smallwm_tf.experiment.config import Config
+
 
 @dataclass(frozen=True)
 class GameSettings:
@@ -29,7 +31,7 @@ class GameSettings:
         check_at_least("max_episode_steps", self.max_episode_steps, 1)
 
     @classmethod
-    def of(cls, config) -> "GameSettings":
+    def of(cls, config: Config) -> "GameSettings":
         """Those of a run."""
         game = config.game
         return cls(game.frame_skip, game.noop_max, game.max_episode_steps)

@@ -9,6 +9,7 @@ encoded once per phase instead of at every visit. Whole groups of steps run in o
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
@@ -46,7 +47,7 @@ class WorldModelLearner(tf.Module):
       vqvae_optimizer, dynamics_optimizer, reward_optimizer: of the parts of the world model.
     """
 
-    def __init__(self, world_model: WorldModel, replay: Replay, config):
+    def __init__(self, world_model: WorldModel, replay: Replay, config: Config):
         super().__init__(name="world_model_learner")
         self.world_model = world_model
         self._replay = replay

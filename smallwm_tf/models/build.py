@@ -1,5 +1,6 @@
 """Builds the networks that a configuration describes."""
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.execution import execution_of
 from smallwm_tf.models.initializers import build_seeded
@@ -8,7 +9,9 @@ from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
 
 
-def build_models(config, num_actions: int, seed: int = 0) -> tuple[WorldModel, PolicyAndValue]:
+def build_models(
+    config: Config, num_actions: int, seed: int = 0
+) -> tuple[WorldModel, PolicyAndValue]:
     """World model and policy with fresh weights.
 
     Args:

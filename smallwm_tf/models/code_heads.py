@@ -54,7 +54,9 @@ class IndependentCodes(NamedTuple):
 
     def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
         """See ``CodeDistribution``."""
-        return self._distribution(temperature).sample(seed=seed)
+        drawn = self._distribution(temperature).sample(seed=seed)
+        # Of logits that are not finite K is drawn; the loss is to tell of them, not a lookup.
+        return tf.minimum(drawn, self.logits.shape[-1] - 1)
 
     def mode(self) -> tf.Tensor:
         """See ``CodeDistribution``."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.code_heads import CodeDistribution
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
 from smallwm_tf.models.recurrent_stack import Kernels, State
@@ -34,7 +35,7 @@ class DreamSettings(NamedTuple):
     rewards: str = "sampled"
 
     @classmethod
-    def of(cls, config) -> "DreamSettings":
+    def of(cls, config: Config) -> "DreamSettings":
         """Those that a run trains its policies with."""
         dream = config.dream
         return cls(config.dynamics.temperature, dream.context_steps, dream.rewards)

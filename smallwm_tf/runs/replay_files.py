@@ -18,12 +18,13 @@ import numpy as np
 from numpy.lib import format as npy
 
 from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
 
 #: What a chunk of real steps holds: name -> dtype and shape, None for any length.
 STEPS = {
-    "frames": ("uint8", (None, 96, 96)),
+    "frames": ("uint8", (None, FRAME_SIZE, FRAME_SIZE)),
     "actions": ("int32", (None,)),
     "rewards": ("float32", (None,)),
     "terminated": ("bool", (None,)),

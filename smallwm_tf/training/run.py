@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.learning.replay import Replay
@@ -202,10 +203,10 @@ class Run:
         try:
             self._take_over(restored)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise CheckpointError(
                 f"{self.directory.checkpoints}: the newest checkpoint is not one of this program "
-                f"({reason}); use the version that wrote it (versions.json), or another --run_dir"
+                f"({one_line(error)}); use the version that wrote it (versions.json), or another "
+                "--run_dir"
             ) from error
         iteration, number = divmod(self.phases_done, len(self.algorithm.phases))
         if iteration < self.experiment.config.collection.num_iterations:

@@ -180,3 +180,8 @@ def test_the_distribution_of_rewards_against_numpy():
     drawn = many.sample(tf.constant([1, 2])).numpy()
     shares = [np.mean(drawn == reward) for reward in (-1.0, 0.0, 1.0)]
     np.testing.assert_allclose(shares, np.exp(log_p[0]), atol=0.03)
+
+
+def test_codes_drawn_from_nothing_finite_are_codes_all_the_same():
+    distribution = IndependentCodes(tf.fill([1, 6, 6, K], np.nan))
+    assert np.all(distribution.sample(tf.constant([1, 2])) < K)

@@ -5,7 +5,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from smallwm_tf.deployment.trained_agent import TrainedAgent, TrainedNetworks
 from smallwm_tf.experiment.config import build_config
@@ -26,20 +25,17 @@ SETTINGS = {
 
 
 def make_agent() -> TrainedAgent:
-    tf.keras.utils.set_random_seed(5)
     config = build_config(SETTINGS)
-    world_model, policy = build_models(config, num_actions=3)
+    world_model, policy = build_models(config, num_actions=3, seed=5)
     # Untrained embeddings are so close to each other that all frames round to one grey.
     embeddings = world_model.vqvae.quantizer.embeddings
     embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
     for layer in world_model.vqvae.decoder.deconvolutions:
         layer.kernel.assign(4.0 * layer.kernel)
 
-    experiment = Experiment(
-        resolve_game("Catch"), ml_collections.FrozenConfigDict(config), 3, Path("runs/x"), ""
-    )
+    frozen = ml_collections.FrozenConfigDict(config)
     return TrainedAgent(
-        experiment=experiment,
+        experiment=Experiment(resolve_game("Catch"), frozen, 3, Path("runs/x"), ""),
         action_meanings=("STAY", "LEFT", "RIGHT"),
         networks=TrainedNetworks(world_model, policy),
         iteration=1,

@@ -8,12 +8,16 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from smallwm_tf.deployment.export_directory import ExportedWorldModel
+from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.saved_agent import SavedAgent
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
-from smallwm_tf.games.real_game import RealGame
+from smallwm_tf.deployment.trained_agent import ExportedNetworks
+from smallwm_tf.experiment.config import build_config, flatten
+from smallwm_tf.games.opening import open_game
+from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.runs import RunError
 from smallwm_tf.viewing.dream_session import DreamSession
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
@@ -68,7 +72,7 @@ def test_a_view_is_json_and_what_it_says_fits_together(session):
 
 def test_the_frame_is_the_newest_decoded_one(session, agent):
     view = play(session)[-1]
-    means = agent.world_model.vqvae.mean_pixels(np.array([view["codes"]], np.int32)).numpy()
+    means = agent.world_model.decode(np.array([view["codes"]], np.int32)).numpy()
     expected = np.round(255.0 * means[0, :, :, -1])
     assert expected.std() > 5.0  # or the test would see nothing
     np.testing.assert_allclose(picture(view["frame"]), expected, atol=1)
@@ -84,8 +88,10 @@ def test_rewards_are_summed_from_the_start_on(session):
 
 def test_entropies_and_rewards_are_those_of_the_prediction(session, agent):
     play(session, [1])
-    codes, state = np.array([session.view()["codes"]], np.int32), session._state
-    latent, reward, _ = agent.world_model.step(codes, np.array([2]), state)
+    codes, state = np.array([session.view()["codes"]], np.int32), session._dream.recurrent
+    y, next_codes, _ = agent.world_model.predict(codes, np.array([2]), state)
+    latent = next_codes.logits
+    reward = agent.world_model.events(Transition(y, codes, codes, codes)).logits
     session.step(2)
     view = session.view()
     unnormalised = np.exp(latent.numpy()[0].astype(np.float64) / 0.5)  # dynamics.temperature
@@ -103,15 +109,15 @@ def test_entropies_and_rewards_are_those_of_the_prediction(session, agent):
 def test_a_low_temperature_draws_the_likeliest_codes(agent):
     with contextlib.closing(DreamSession(agent, 1e-4, num_starts=1)) as session:
         codes = np.array([session.view()["codes"]], np.int32)
-        latent, _, _ = agent.world_model.step(codes, np.array([0]), session._state)
+        found = agent.world_model.predict(codes, np.array([0]), session._dream.recurrent)
         session.step(0)
         view = session.view()
-    assert view["codes"] == np.argmax(latent[0], axis=-1).tolist()
+    assert view["codes"] == found.next_codes.mode().numpy()[0].tolist()
     assert np.median(view["entropies"]) < 0.01
 
 
 def test_the_agent_draws_from_its_policy_at_the_codes_of_the_dream(session, agent):
-    bias = agent.networks[1].logits.bias
+    bias = agent.networks.policy.logits.bias
     before = bias.numpy()
     try:
         bias.assign([0.0, 0.0, 30.0])
@@ -128,16 +134,25 @@ def test_the_agent_draws_from_its_policy_at_the_codes_of_the_dream(session, agen
 def test_the_dream_has_seen_what_came_before_its_start(session, agent):
     session.reset(1)
     past = session._starts.past
-    state = agent.world_model.dynamics.initial_state(1)
+    state = agent.world_model.initial_state(1)
     assert past.valid.shape == (3, 2)
     for t in range(2):
         codes = agent.encode(past.observations[1:2, t].numpy())
-        _, _, following = agent.world_model.step(codes, past.actions[1:2, t], state)
+        following = agent.world_model.predict(codes, past.actions[1:2, t], state).state
         if past.valid[1, t]:
             state = following
-    expected, found = state.cell_2.hidden.numpy(), session._state.cell_2.hidden.numpy()
+    expected, found = state[-1].hidden.numpy(), session._dream.recurrent[-1].hidden.numpy()
     assert np.abs(expected).max() > 1e-4
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_run_whose_dreams_see_nothing_before_them_is_played_so(agent):
+    config = build_config(flatten(agent.config) | {"dream.context_steps": 0})
+    experiment = dataclasses.replace(agent.experiment, config=config)
+    blind = dataclasses.replace(agent, experiment=experiment)
+    with contextlib.closing(DreamSession(blind, num_starts=2, interval=5)) as session:
+        session.reset(1)
+        assert not any(np.any(part) for part in tf.nest.flatten(session._dream.recurrent))
 
 
 # --- overwriting -----------------------------------------------------------------------------
@@ -192,10 +207,10 @@ def test_dream_and_game_agree_at_the_start(session):
         assert view["real"]["agreements"] == [1.0] and view["real"]["parted_at"] is None
 
 
-def test_the_real_game_takes_the_same_actions_to_the_end_of_its_episode(session):
+def test_the_real_game_takes_the_same_actions_to_the_end_of_its_episode(session, agent):
     session.set_mode("beside")
     session.reset(1)
-    game = RealGame("Catch", 2, seed=99)
+    game = open_game(agent.experiment, "another")
     game.reset()
     game.set_state(session._starts.states[1])
     rewards, actions = [], [0, 1, 1, 2, 0, 2, 2, 1, 0, 0, 1, 2, 0, 1]
@@ -227,8 +242,8 @@ def test_the_game_keeps_up_while_it_is_not_shown(session):
     assert session.view() == shown
 
 
-def test_parting_is_where_less_than_four_fifths_agree():
-    game = RealGame("Catch", 1, seed=0)
+def test_parting_is_where_less_than_four_fifths_agree(agent):
+    game = open_game(agent.experiment, "another")
     game.reset()
     beside = RealBeside(game, lambda observation: np.zeros([1, 6, 6], np.int32))
     codes = np.zeros([6, 6], np.int32)
@@ -259,11 +274,10 @@ def test_differences_are_orange_or_blue_by_what_is_brighter():
 def test_an_exported_world_model_dreams_the_same(session, agent):
     session.set_mode("beside")
     views = play(session)
-    world_model, policy = agent.networks
-    metadata = {"config": agent.config.as_configdict().to_dict()}
+    world_model, policy = agent.world_model, agent.networks.policy
     saved = SavedAgent(world_model.vqvae, policy, 1.0, False)
-    exported = ExportedWorldModel(saved, SavedWorldModel(world_model), metadata)
-    other = dataclasses.replace(agent, world_model=exported, networks=None)
+    exported = ExportedWorldModel(saved, SavedWorldModel(world_model), 2)
+    other = dataclasses.replace(agent, networks=ExportedNetworks(saved, exported))
     with contextlib.closing(DreamSession(other, num_starts=3, interval=5)) as copy:
         copy.set_mode("beside")
         for view, copied in zip(views, play(copy), strict=True):
@@ -274,4 +288,4 @@ def test_an_exported_world_model_dreams_the_same(session, agent):
 
 def test_an_export_without_a_world_model_is_refused(agent):
     with pytest.raises(RunError, match="holds no world model.*--world_model"):
-        DreamSession(dataclasses.replace(agent, world_model=None))
+        DreamSession(dataclasses.replace(agent, networks=ExportedNetworks(None, None)))
