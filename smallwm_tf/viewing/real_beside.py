@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from smallwm_tf.games.frame_stack import newest_frame
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
 
@@ -54,7 +55,7 @@ class RealBeside:
         """
         if self.is_over:
             return
-        time_step = self._game.step(np.int32(action))
+        time_step = self._game.step(action)
         self.reward = float(time_step.reward)
         self.reward_sum += float(class_rewards(reward_classes(time_step.reward)))
         self.is_over = bool(time_step.is_last())
@@ -87,7 +88,7 @@ class RealBeside:
         return float(np.mean(self.codes == codes))
 
     def _see(self, observation: np.ndarray) -> None:
-        self.frame = observation[..., -1].copy()
+        self.frame = newest_frame(observation).copy()
         self.codes = np.asarray(self._encode(observation[np.newaxis]))[0]
 
 
