@@ -11,17 +11,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"runs", "exports"}
 CODE = re.compile(r"```.*?```|`([^`\n]+)`", re.DOTALL)
 TESTS = {path: path.read_text("utf-8") for path in ROOT.glob("tests/**/*.py")}
-#: Named in docs/architecture.md and built on other branches; goes when they are merged.
-AWAITED = {
-    "smallwm_tf/experiment/settings.py",
-    "smallwm_tf/models/code_heads.py",
-    "smallwm_tf/models/event_heads.py",
-    "smallwm_tf/models/recurrent_stack.py",
-    "smallwm_tf/training/algorithm.py",
-    "smallwm_tf/training/places.py",
-    "smallwm_tf/training/world_model_agent.py",
-}
-
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -44,7 +33,7 @@ def test_paths_exist(page):
     missing = {
         path for code in code_of(page) for path in paths_in(code) if not (ROOT / path).exists()
     }
-    assert missing <= AWAITED
+    assert not missing
 
 
 def test_named_tests_exist(page):
