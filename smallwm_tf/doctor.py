@@ -114,6 +114,7 @@ def _examine_tensorflow() -> Iterator[Finding]:
         yield Finding(OK, "devices", f"{len(gpus)} GPU(s)")
     else:
         yield Finding(OK, "devices", "no GPU that TensorFlow can use; everything runs on the CPU")
+    from smallwm_tf.models.execution import resolve_precision
     from smallwm_tf.training.estimate import REFERENCE_GEMM, measure_gemm
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -123,6 +124,9 @@ def _examine_tensorflow() -> Iterator[Finding]:
         yield Finding(NOTE, "speed", f"{text}; other programs at work? runs will take long")
     else:
         yield Finding(OK, "speed", text)
+    precision, half = resolve_precision("auto"), measure_gemm("bfloat16")
+    text = f"runs compute in {precision} unless told otherwise"
+    yield Finding(OK, "precision", f"{text}; {half:.0f} GFLOP/s in bfloat16")
 
 
 def _examine_memory() -> Iterator[Finding]:

@@ -27,9 +27,11 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     """
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.training.estimate import describe
+    from smallwm_tf.training.precision import with_precision
     from smallwm_tf.training.run import Run
     from smallwm_tf.training.world_model_agent import WorldModelAgent
 
+    experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
         experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
@@ -60,8 +62,9 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
     with one_line_errors(PROGRAM):
         if flags.dry_run:
             from smallwm_tf.training.estimate import describe
+            from smallwm_tf.training.precision import with_precision
 
-            report = describe(flags.experiment)
+            report = describe(with_precision(flags.experiment))
             print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
             return
         try:

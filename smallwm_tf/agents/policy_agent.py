@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.models.execution import DIRECT, FAST, Execution
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.private_tensorflow import single_threaded_executor
 from smallwm_tf.models.vector_quantizer import nearest
@@ -27,14 +28,18 @@ class PolicySnapshot:
     Args:
       vqvae: gives the codes.
       policy: gives action logits and values.
-      form: of the kernels, see ``PolicyAndValue.prepare``.
+      execution: form and precision of the kernels.
     """
 
-    def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, form: str | None):
+    def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, execution: Execution):
         self._vqvae, self._policy = vqvae, policy
-        self._folded, self._embeddings, self._kernel = tf.nest.map_structure(
+        self._folded, self._embeddings, self._kernels = tf.nest.map_structure(
             lambda tensor: tensor.numpy(),
-            (vqvae.encoder.fold(form), vqvae.quantizer.embeddings, policy.prepare(form)),
+            (
+                vqvae.encoder.fold(execution),
+                vqvae.quantizer.embeddings,
+                policy.prepare(execution),
+            ),
         )
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
@@ -45,12 +50,12 @@ class PolicySnapshot:
 
     def policy_of(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes int32 [B, 6, 6] → action logits [B, M] and values [B]."""
-        embeddings, kernel = tf.constant(self._embeddings), tf.constant(self._kernel)
-        return self._policy(codes, embeddings, kernel, compiled=False)
+        embeddings, kernels = tf.nest.map_structure(tf.constant, (self._embeddings, self._kernels))
+        return self._policy(codes, embeddings, kernels, compiled=False)
 
 
 class PolicyAgent:
-    """Draws actions from the policy; a snapshot, see ``PolicySnapshot``.
+    """Draws actions from the policy; a snapshot, see ``PolicySnapshot``. Computes in float32.
 
     Args:
       vqvae: gives the codes.
@@ -61,8 +66,11 @@ class PolicyAgent:
     def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float = 1.0):
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
-        self._snapshots = {form: PolicySnapshot(vqvae, policy, form) for form in ("direct", None)}
-        self._graphs: dict[str | None, Callable] = {}
+        self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
+        self._snapshots = {
+            execution: PolicySnapshot(vqvae, policy, execution) for execution in (DIRECT, FAST)
+        }
+        self._graphs: dict[Execution, Callable] = {}
 
     def begin(self, num_games: int) -> tuple[()]:
         """Nothing: an observation is all that this policy sees."""
@@ -72,15 +80,15 @@ class PolicyAgent:
         self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
     ) -> tuple[np.ndarray, tuple[()]]:
         """See ``Agent.act``."""
-        graph = self._graph("direct" if len(observations) < _MANY else None)
+        graph = self._graph(DIRECT if len(observations) < _MANY else self._for_many)
         arguments = (tf.convert_to_tensor(observations), seed, tf.constant(step, tf.int32))
         with single_threaded_executor():
             return graph(*arguments).numpy(), state
 
-    def _graph(self, form: str | None) -> Callable:
-        """The graph for one form of the kernels, or for their own; made at its first use."""
-        if form not in self._graphs:
-            snapshot, temperature = self._snapshots[form], self._temperature
+    def _graph(self, execution: Execution) -> Callable:
+        """The graph for one form of the kernels; made at its first use."""
+        if execution not in self._graphs:
+            snapshot, temperature = self._snapshots[execution], self._temperature
 
             def act(observations, seed, step):
                 logits, _ = snapshot.policy_of(snapshot.encode(observations))
@@ -93,8 +101,8 @@ class PolicyAgent:
                 tf.TensorSpec([], tf.int32),
             ]
             function = tf.function(act, input_signature=signature, autograph=False)
-            self._graphs[form] = function.get_concrete_function()
-        return self._graphs[form]
+            self._graphs[execution] = function.get_concrete_function()
+        return self._graphs[execution]
 
 
 def draw_actions(

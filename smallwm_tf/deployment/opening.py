@@ -71,6 +71,7 @@ def load_run(
     with contextlib.closing(open_game(experiment, "actions")) as game:
         action_meanings = tuple(game.action_meanings)
     built_for = ml_collections.ConfigDict(config.as_configdict())
+    built_for.precision = "float32"  # on any machine the same
     if convolution:
         built_for.dynamics.convolution = convolution
     world_model, policy = build_models(built_for, len(action_meanings), experiment.seed)

@@ -11,6 +11,7 @@ from smallwm_tf.agents.policy_agent import PolicySnapshot
 from smallwm_tf.deployment.frozen_functions import freeze
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.execution import DIRECT
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 
@@ -50,7 +51,7 @@ class SavedAgent(tf.Module):
         frame_spec = tf.TensorSpec(stack[:-1], tf.uint8, "frame")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
 
-        snapshot = PolicySnapshot(vqvae, policy, "direct")
+        snapshot = PolicySnapshot(vqvae, policy, DIRECT)
         frozen_encode = freeze(
             lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision
         )

@@ -206,6 +206,8 @@ FIELDS = (
           "longest time between two checkpoints while a world model or a policy learns"),
     Field("logging.interval", 50, Interval(1, 10_000_000), "updates", "ours",
           "gradient steps between two lines of metrics"),
+    Field("precision", "auto", ("auto", "float32", "bfloat16"), "", "ours",
+          "of the factors of large products in training; auto: bfloat16 where it is faster"),
     Field("deterministic", False, None, "", "ours",
           "whether TensorFlow may only use operations that repeat bit for bit"),
 )

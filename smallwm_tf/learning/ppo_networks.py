@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.networks import network
 
-from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.policy import PolicyAndValue, PreparedKernels
 
 
 class SharedTrunk:
@@ -28,17 +28,17 @@ class SharedTrunk:
         self.model = model
         self._embeddings = embeddings
         self._evaluate = tf.function(model.__call__, jit_compile=model.compiled, autograph=False)
-        self._kernel: tf.Tensor | None = None
+        self._kernels: PreparedKernels | None = None
         self._answers: list[tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]] | None = None
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Inside this context the 5×5 kernel is transformed once, not at every call."""
-        self._kernel = self.model.prepare()
+        """Inside this context the large kernels are prepared once, not at every call."""
+        self._kernels = self.model.prepare()
         try:
             yield
         finally:
-            self._kernel = None
+            self._kernels = None
 
     @contextlib.contextmanager
     def once(self) -> Iterator[None]:
@@ -57,7 +57,7 @@ class SharedTrunk:
         outer_shape = tf.shape(codes)[:-2]
         flat = tf.reshape(codes, tf.concat([[-1], tf.shape(codes)[-2:]], axis=0))
         embeddings = tf.convert_to_tensor(self._embeddings)
-        logits, values = self._evaluate(flat, embeddings, self._kernel)
+        logits, values = self._evaluate(flat, embeddings, self._kernels)
         logits = tf.reshape(logits, tf.concat([outer_shape, [self.model.num_actions]], axis=0))
         logits = tf.ensure_shape(logits, [*codes.shape[:-2], self.model.num_actions])
         values = tf.ensure_shape(tf.reshape(values, outer_shape), codes.shape[:-2])

@@ -19,7 +19,7 @@ def build_models(
       num_actions: M of the game.
       seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
-    execution = execution_of(config.dynamics.convolution)
+    execution = execution_of(config)
     vqvae = build_seeded(
         VQVAE,
         seed,

@@ -138,9 +138,16 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = channels
         self._gates = _compiled_gates if execution.compiled else gates
-        form = execution.training_form
-        self.conv_x = GridConvolution(4 * channels, KERNEL_SIZE, form, name="conv_x")
-        self.conv_h = GridConvolution(4 * channels, KERNEL_SIZE, form, name="conv_h")
+        self.conv_x, self.conv_h = (
+            GridConvolution(
+                4 * channels,
+                KERNEL_SIZE,
+                execution.training_form,
+                precision=execution.precision,
+                name=name,
+            )
+            for name in ("conv_x", "conv_h")
+        )
 
     def build(self, input_shape):
         self.conv_x.build([NUM_CELLS, None, input_shape[-1]])

@@ -1,26 +1,50 @@
-"""How the networks on the 6×6 grid are computed; the function that they compute is the same."""
+"""How the networks are computed; the function that they compute is the same up to rounding.
 
+In bfloat16 the factors of large products are rounded to 8 significant bits. Sums, weights, Adam's
+moments, normalisation, losses, softmaxes and log-normalisers stay in float32.
+"""
+
+from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from smallwm_tf.experiment.config import Config
+
+_FAST_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # flags of processors that multiply it faster
+_LEAST_COMPUTE_CAPABILITY = (8, 0)  # of GPUs that do: Ampere
+_FEW = 8  # samples below which the transforms of a convolution cost more than bfloat16 products
+
 
 class Execution(NamedTuple):
-    """Forms of convolution kernels (see ``grid_convolution``), and what XLA compiles.
+    """Forms of convolution kernels (see ``grid_convolution``), precision, what XLA compiles.
 
     Attributes:
-      training_form: of kernels that change at every step.
+      vqvae_form: of the VQ-VAE's kernels.
+      training_form: of the dynamics' kernels, which change at every step.
       dreaming_form: of kernels that serve for many steps.
-      compiled: whether XLA fuses layer norms, gates and whole steps of a dream.
+      compiled: whether XLA fuses layer norms and gates.
+      compiled_steps: whether it also compiles whole steps of a dream, with their products.
+      precision: of the factors of large products, "float32" or "bfloat16".
     """
 
+    vqvae_form: str
     training_form: str
     dreaming_form: str
     compiled: bool
+    compiled_steps: bool
+    precision: str = "float32"
+
+    @property
+    def layer_dtype(self) -> str:
+        """The same as Keras' layers want it: weights are float32 in either case."""
+        return "mixed_bfloat16" if self.precision == "bfloat16" else "float32"
 
 
-DIRECT = Execution("direct", "direct", compiled=False)  # the reference, best on GPUs
-FAST = Execution("fewest_kernels", "fewest_products", compiled=True)  # best on CPUs
+DIRECT = Execution("direct", "direct", "direct", compiled=False, compiled_steps=False)  # reference
+FAST = Execution(
+    "fewest_kernels", "fewest_kernels", "fewest_products", compiled=True, compiled_steps=True
+)
 
 
 def resolve_convolution(choice: str) -> str:
@@ -30,6 +54,30 @@ def resolve_convolution(choice: str) -> str:
     return "direct" if tf.config.list_physical_devices("GPU") else "fast"
 
 
-def execution_of(choice: str) -> Execution:
-    """What ``dynamics.convolution`` asks for: "auto", "direct" or "fast"."""
-    return {"direct": DIRECT, "fast": FAST}[resolve_convolution(choice)]
+def resolve_precision(choice: str) -> str:
+    """ "auto" → "bfloat16" where the hardware multiplies it faster; other choices stay."""
+    if choice != "auto":
+        return choice
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        capabilities = [each.get("compute_capability", (0, 0)) for each in details]
+        return "bfloat16" if min(capabilities) >= _LEAST_COMPUTE_CAPABILITY else "float32"
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    except OSError:
+        return "float32"
+    return "bfloat16" if flags & _FAST_BFLOAT16 else "float32"
+
+
+def execution_of(config: Config) -> Execution:
+    """What ``dynamics.convolution`` and ``precision`` ask for; an open "auto" is float32."""
+    execution = {"direct": DIRECT, "fast": FAST}[resolve_convolution(config.dynamics.convolution)]
+    if config.precision != "bfloat16":
+        return execution
+    execution = execution._replace(
+        precision="bfloat16",
+        vqvae_form="direct",  # Winograd's transforms would multiply the rounding
+        compiled_steps=False,  # XLA's products of bfloat16 are slower than TensorFlow's
+    )
+    return execution

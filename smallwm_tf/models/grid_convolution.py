@@ -46,46 +46,54 @@ def _mix(matrix: np.ndarray, tensor: tf.Tensor) -> tf.Tensor:
     )
 
 
-def prepare_kernel(kernel: tf.Tensor, form: str) -> tf.Tensor:
+def prepare_kernel(kernel: tf.Tensor, form: str, precision: str = "float32") -> tf.Tensor:
     """A kernel [k, k, C_in, C_out] as ``convolve`` wants it.
 
     Args:
       kernel: the kernel.
       form: "direct" leaves it as it is; one of ``FAST_FORMS`` gives [K, C_in, C_out].
+      precision: of the products.
     """
     kernel = tf.convert_to_tensor(kernel)
-    if form == "direct":
-        return kernel
-    size = kernel.shape[0]
-    taps = tf.reshape(kernel, [size**2, *kernel.shape[2:]])
-    return _mix(bilinear_matrices(size, form).kernels, taps)
+    if form != "direct":
+        size = kernel.shape[0]
+        taps = tf.reshape(kernel, [size**2, *kernel.shape[2:]])
+        kernel = _mix(bilinear_matrices(size, form).kernels, taps)
+    return tf.cast(kernel, precision)
 
 
 def convolve(inputs: tf.Tensor, prepared_kernel: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """[36, B, C_in] → [36, B, C_out] with a kernel from ``prepare_kernel``, of any form."""
+    """[36, B, C_in] → [36, B, C_out] with a kernel from ``prepare_kernel``, of any form.
+
+    Calculates in the kernel's precision; the output has the inputs'.
+    """
+    rounded = tf.cast(inputs, prepared_kernel.dtype)
     if _is_direct(prepared_kernel):
-        images = tf.nn.conv2d(to_images(inputs), prepared_kernel, strides=1, padding="SAME")
-        return to_grid_major(images)
+        images = tf.nn.conv2d(to_images(rounded), prepared_kernel, strides=1, padding="SAME")
+        return tf.cast(to_grid_major(images), inputs.dtype)
     matrices = _matrices_of(prepared_kernel, kernel_size)
-    products = tf.matmul(_rows(matrices, inputs), prepared_kernel)  # [K, R·B, C_out]
-    return _sum_products(matrices, products)
+    products = tf.matmul(_rows(matrices, rounded), prepared_kernel)  # [K, R·B, C_out]
+    return tf.cast(_sum_products(matrices, products), inputs.dtype)
 
 
 def convolve_constant(inputs: tf.Tensor, prepared_kernel: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """``convolve`` without a gradient for the kernel; compiled, unless the kernel is direct.
+    """``convolve`` without a gradient for the kernel; compiled, if it has float32 products.
 
     XLA's batched products take about two thirds of the time of TensorFlow's own on small batches,
-    and those of the gradient a half to a sixth.
+    and those of the gradient a half to a sixth; in bfloat16 they take twice as long.
     """
     if _is_direct(prepared_kernel):
         return convolve(inputs, tf.stop_gradient(prepared_kernel), kernel_size)
 
+    compiled = prepared_kernel.dtype == tf.float32
+    forward, adjoint = (_compiled_convolve, _compiled_adjoint) if compiled else (convolve, _adjoint)
+
     @tf.custom_gradient
     def apply(inputs: tf.Tensor):
         def gradient(output_gradients: tf.Tensor) -> tf.Tensor:
-            return _compiled_adjoint(output_gradients, prepared_kernel, kernel_size)
+            return adjoint(output_gradients, prepared_kernel, kernel_size)
 
-        return _compiled_convolve(inputs, prepared_kernel, kernel_size), gradient
+        return forward(inputs, prepared_kernel, kernel_size), gradient
 
     return apply(inputs)
 
@@ -97,14 +105,15 @@ def _adjoint(
     forward = _matrices_of(prepared_kernel, kernel_size)
     num_kernels, num_inputs = prepared_kernel.shape[:2]
     # Kernels on the left: both factors are then read along their rows, and no kernel is transposed.
-    rows = _rows(forward._replace(inputs=forward.outputs.T), output_gradients)
+    rounded = tf.cast(output_gradients, prepared_kernel.dtype)
+    rows = _rows(forward._replace(inputs=forward.outputs.T), rounded)
     products = tf.matmul(prepared_kernel, rows, transpose_b=True)  # [K, C_in, R·B]
     num_rows = len(forward.inputs) // len(forward.kernels)
     products = tf.reshape(products, [num_kernels, num_inputs, num_rows, -1])
     mixed = tf.add_n(
         [_mix(forward.inputs[r::num_rows].T, products[:, :, r]) for r in range(num_rows)]
     )
-    return tf.transpose(mixed, [0, 2, 1])
+    return tf.cast(tf.transpose(mixed, [0, 2, 1]), output_gradients.dtype)
 
 
 _compiled_convolve = tf.function(convolve, jit_compile=True, autograph=False)
@@ -162,6 +171,7 @@ class GridConvolution(tf_keras.layers.Layer):
         reference, best on GPUs) or one of ``FAST_FORMS`` (best on CPUs). All compute the same
         function of the same kernel variable [k, k, C_in, C_out].
       use_bias: whether a bias [C_out] is added.
+      precision: of the products.
 
     Raises:
       ValueError: for another kernel size or form.
@@ -173,9 +183,10 @@ class GridConvolution(tf_keras.layers.Layer):
         kernel_size: int,
         form: str,
         use_bias: bool = False,
+        precision: str = "float32",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if kernel_size not in KERNEL_SIZES:
             raise ValueError(f"kernel_size is {kernel_size}; choose 3 or 5")
         if form not in ("direct", *FAST_FORMS):
@@ -184,6 +195,7 @@ class GridConvolution(tf_keras.layers.Layer):
         self.kernel_size = kernel_size
         self.form = form
         self.use_bias = use_bias
+        self.precision = precision
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
@@ -205,7 +217,7 @@ class GridConvolution(tf_keras.layers.Layer):
         Args:
           form: "direct" or one of ``FAST_FORMS`` instead of the layer's own.
         """
-        return prepare_kernel(self.kernel, form or self.form)
+        return prepare_kernel(self.kernel, form or self.form, self.precision)
 
     def call(self, inputs: tf.Tensor, prepared_kernel: tf.Tensor | None = None) -> tf.Tensor:
         """[36, B, C_in] → [36, B, C_out].
@@ -216,7 +228,7 @@ class GridConvolution(tf_keras.layers.Layer):
         """
         kernel = self.prepare() if prepared_kernel is None else prepared_kernel
         outputs = convolve(inputs, kernel, self.kernel_size)
-        return outputs + self.bias if self.use_bias else outputs
+        return outputs + tf.cast(self.bias, outputs.dtype) if self.use_bias else outputs
 
     def kernel_gradient(self, inputs: tf.Tensor, output_gradients: tf.Tensor) -> tf.Tensor:
         """Gradient of the kernel from stacked calls, [k, k, C_in, C_out].
@@ -229,14 +241,18 @@ class GridConvolution(tf_keras.layers.Layer):
           output_gradients: gradients of what it returned, [36, N, C_out].
         """
         shape = self.kernel.shape
+        inputs, output_gradients = (
+            tf.cast(tensor, self.precision) for tensor in (inputs, output_gradients)
+        )
         if self.form == "direct":
-            return tf.raw_ops.Conv2DBackpropFilter(
+            gradient = tf.raw_ops.Conv2DBackpropFilter(
                 input=to_images(inputs),
                 filter_sizes=shape,
                 out_backprop=to_images(output_gradients),
                 strides=[1, 1, 1, 1],
                 padding="SAME",
             )
+            return tf.cast(gradient, tf.float32)
         matrices = bilinear_matrices(self.kernel_size, self.form)
         products = [
             tf.matmul(
@@ -246,4 +262,5 @@ class GridConvolution(tf_keras.layers.Layer):
             )  # [K / 2, C_in, C_out]
             for part in _halves(matrices)
         ]
-        return tf.reshape(_mix(matrices.kernels.T, tf.concat(products, axis=0)), shape)
+        products = tf.cast(tf.concat(products, axis=0), tf.float32)
+        return tf.reshape(_mix(matrices.kernels.T, products), shape)

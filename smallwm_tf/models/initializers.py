@@ -83,7 +83,7 @@ def conv2d(
     **kwargs: Any,
 ) -> tf_keras.layers.Conv2D:
     """A SAME convolution with the initial weights of this project."""
-    return tf_keras.layers.Conv2D(
+    layer = tf_keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=strides,
@@ -93,13 +93,15 @@ def conv2d(
         bias_initializer=bias_initializer(kernel_size**2 * in_channels),
         **kwargs,
     )
+    layer.build([None, None, None, in_channels])
+    return layer
 
 
 def conv2d_transpose(
-    filters: int, kernel_size: int, strides: int, **kwargs: Any
+    filters: int, kernel_size: int, in_channels: int, strides: int, **kwargs: Any
 ) -> tf_keras.layers.Conv2DTranspose:
     """A SAME transposed convolution; like PyTorch, its fan-in counts the *output* channels."""
-    return tf_keras.layers.Conv2DTranspose(
+    layer = tf_keras.layers.Conv2DTranspose(
         filters,
         kernel_size,
         strides=strides,
@@ -108,6 +110,8 @@ def conv2d_transpose(
         bias_initializer=bias_initializer(kernel_size**2 * filters),
         **kwargs,
     )
+    layer.build([None, None, None, in_channels])
+    return layer
 
 
 def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:

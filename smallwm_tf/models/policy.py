@@ -1,18 +1,27 @@
 """Policy and state value on a shared trunk (section 3.3, Eq. 7; the value head fits Table 3)."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 import tf_keras
 
 from smallwm_tf.models import initializers
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.execution import Execution
-from smallwm_tf.models.grid_convolution import GridConvolution
+from smallwm_tf.models.grid_convolution import GridConvolution, prepare_kernel
 from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE, GridLayerNormalization
 from smallwm_tf.models.vector_quantizer import embed
 
 _CHANNELS = 64
 _KERNEL_SIZE = 5
 _UNITS = 512
+
+
+class PreparedKernels(NamedTuple):
+    """The two large kernels as ``PolicyAndValue.call`` wants them."""
+
+    conv_5x5: tf.Tensor  # see ``GridConvolution.prepare``
+    hidden: tf.Tensor  # [36·64, 512]
 
 
 class PolicyAndValue(tf_keras.Model):
@@ -29,27 +38,39 @@ class PolicyAndValue(tf_keras.Model):
     def __init__(self, num_actions: int, embedding_dim: int, execution: Execution, **kwargs):
         super().__init__(**kwargs)
         self.num_actions = num_actions
-        self.compiled = execution.compiled
+        self._execution = execution
+        self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
         # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, use_bias=False)
-        self.norm_1x1 = GridLayerNormalization(self.compiled)
+        self.norm_1x1 = GridLayerNormalization(execution.compiled)
         self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, execution.dreaming_form)
-        self.norm_5x5 = GridLayerNormalization(self.compiled)
+        self.norm_5x5 = GridLayerNormalization(execution.compiled)
         self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
         self.logits = initializers.dense(num_actions, _UNITS, name="logits")
         self.value = initializers.dense(1, _UNITS, name="value")
+        self.hidden.build([None, NUM_CELLS * _CHANNELS])
+        self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
 
-    def prepare(self, form: str | None = None) -> tf.Tensor:
-        """The 5×5 kernel for ``call``, see ``GridConvolution.prepare``."""
-        return self.conv_5x5.prepare(form)
+    def prepare(self, execution: Execution | None = None) -> PreparedKernels:
+        """The large kernels for ``call``; they stay valid until the next gradient step.
+
+        Args:
+          execution: form and precision; the network's own if not given.
+        """
+        execution = execution or self._execution
+        precision = execution.precision
+        return PreparedKernels(
+            prepare_kernel(self.conv_5x5.kernel, execution.dreaming_form, precision),
+            tf.cast(self.hidden.kernel, precision),
+        )
 
     def call(
         self,
         codes: tf.Tensor,
         embeddings: tf.Tensor,
-        prepared_kernel: tf.Tensor | None = None,
+        prepared: PreparedKernels | None = None,
         compiled: bool | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits [B, M] and values [B].
@@ -57,12 +78,15 @@ class PolicyAndValue(tf_keras.Model):
         Args:
           codes: z, int [B, 6, 6].
           embeddings: the codebook [K, D].
-          prepared_kernel: of the 5×5 convolution, from ``prepare``.
+          prepared: from ``prepare``; made here if not given.
           compiled: see ``GridLayerNormalization``.
         """
+        prepared = self.prepare() if prepared is None else prepared
         embedded = tf.stop_gradient(embed(codes, embeddings))  # [36, B, D]
         features = self.norm_1x1(self.conv_1x1(embedded), compiled)
-        features = self.norm_5x5(self.conv_5x5(features, prepared_kernel), compiled)
+        features = self.norm_5x5(self.conv_5x5(features, prepared.conv_5x5), compiled)
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
-        hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
+        products = tf.matmul(tf.cast(flat, prepared.hidden.dtype), prepared.hidden)
+        summed = tf.cast(products, tf.float32) + self.hidden.bias
+        hidden = tf.nn.leaky_relu(summed, alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)

@@ -39,7 +39,7 @@ class WorldModel(tf.Module):
         self.vqvae = vqvae
         self.dynamics = dynamics
         self.num_stacked_frames = vqvae.num_stacked_frames
-        self.compiled = dynamics.execution.compiled
+        self.compiled = dynamics.execution.compiled_steps
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
         """Codes of observations: uint8 [B, 96, 96, F] → int32 [B, 6, 6]."""

@@ -39,6 +39,7 @@ class Report(NamedTuple):
     num_actions: int
     num_stacked_frames: int
     convolution: str
+    precision: str
     parameters: dict[str, int]
     work: Work
     memory_bytes: float
@@ -62,7 +63,7 @@ class Report(NamedTuple):
         steps = work.real_steps
         return [
             f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
-            f"frame(s), preset {self.preset}, {self.convolution} convolutions",
+            f"frame(s), preset {self.preset}, {self.convolution} convolutions in {self.precision}",
             "parameters (the paper's Table 3):",
             *(f"  {label:<32}{counts[key]:>12,}" for key, label in names.items()),
             f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
@@ -83,6 +84,7 @@ class Report(NamedTuple):
             "preset": self.preset,
             "num_actions": self.num_actions,
             "num_stacked_frames": self.num_stacked_frames,
+            "precision": self.precision,
             "work": {**self.work._asdict(), "real_steps": self.work.real_steps._asdict()},
             "memory_bytes": int(self.memory_bytes),
             "seconds": round(self.seconds),
@@ -104,6 +106,7 @@ def describe(experiment: Experiment) -> Report:
         num_actions=num_actions,
         num_stacked_frames=config.game.num_stacked_frames,
         convolution=resolve_convolution(config.dynamics.convolution),
+        precision=config.precision,
         parameters=parameters,
         work=work,
         # Weights, their gradients and two moments; transformed kernels are counted in the base.
@@ -115,9 +118,9 @@ def describe(experiment: Experiment) -> Report:
     )
 
 
-def measure_gemm(size: int = 1536, repetitions: int = 5) -> float:
-    """The machine's float32 matrix product rate in GFLOP/s, the best of a few."""
-    matrix = tf.random.stateless_normal([size, size], [0, 0])
+def measure_gemm(precision: str = "float32", size: int = 1536, repetitions: int = 5) -> float:
+    """The machine's matrix product rate in GFLOP/s, the best of a few."""
+    matrix = tf.cast(tf.random.stateless_normal([size, size], [0, 0]), precision)
     product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
     product()
     best = float("inf")

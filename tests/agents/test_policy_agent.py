@@ -10,6 +10,7 @@ import tensorflow as tf
 from smallwm_tf.agents.policy_agent import PolicyAgent, PolicySnapshot, draw_actions
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
+from smallwm_tf.models.execution import DIRECT
 
 F, M = 2, 4
 PAIR = np.array([3, 4], np.int32)
@@ -111,7 +112,7 @@ def test_a_snapshot_keeps_its_weights(count):
 
 def test_a_snapshot_gives_codes_logits_and_values_of_the_networks(models):
     world_model, policy = models
-    snapshot = PolicySnapshot(world_model.vqvae, policy, "direct")
+    snapshot = PolicySnapshot(world_model.vqvae, policy, DIRECT)
     codes = snapshot.encode(noise(5))
     np.testing.assert_array_equal(codes, world_model.vqvae.encode(noise(5)))
     expected = policy(codes, world_model.vqvae.quantizer.embeddings)
@@ -131,7 +132,7 @@ def test_snapshots_are_released(models):
     for _ in range(12):
         agent = PolicyAgent(world_model.vqvae, policy)
         act(agent, noise(1))
-        alive.append(weakref.ref(agent._graphs["direct"].graph))
+        alive.append(weakref.ref(agent._graphs[DIRECT].graph))
         del agent
         gc.collect()
         sizes.append(resident_bytes())

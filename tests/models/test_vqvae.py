@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from smallwm_tf.models.execution import DIRECT, FAST
 from smallwm_tf.models.vqvae import VQVAE, pixel_distribution, scale_pixels
 
 B, F, K, D = 2, 3, 16, 8
@@ -257,9 +258,9 @@ def test_gradients_reach_encoder_and_decoder_but_not_the_codebook(vqvae, frames)
     assert not any("embeddings" in variable.name for variable in vqvae.trainable_variables)
 
 
-@pytest.mark.parametrize("form", ["direct", "fewest_kernels"])
-def test_folded_inference_equals_the_encoder(vqvae, frames, form):
+@pytest.mark.parametrize("execution", [DIRECT, FAST])
+def test_folded_inference_equals_the_encoder(vqvae, frames, execution):
     expected = vqvae.encoder(scale_pixels(frames), training=False)
-    folded = vqvae.encoder.fold(form)
+    folded = vqvae.encoder.fold(execution)
     vectors = vqvae.encoder.infer(tf.constant(frames), folded)
     np.testing.assert_allclose(vectors, expected, atol=2e-5)
