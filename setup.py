@@ -40,6 +40,5 @@ setup(
             "ipython>=8.10,<8.23",
             "selenium>=4.8,<4.17",
         ],
-        "bench": ["torch==2.13.0"],
     },
 )

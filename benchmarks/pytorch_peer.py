@@ -1,9 +1,9 @@
 """A plain PyTorch build of the same networks and steps, to compare speed with.
 
-Written as a PyTorch user would: library layers, NCHW, one Python loop per sequence, autograd,
-``torch.optim.Adam``. It is the same work as smallwm_tf's: equal parameter counts, and equal
-outputs with weights copied across (``benchmarks/peer_weights.py`` does the copying, a test checks
-both). Install it with ``pip install torch==2.13.0`` (extra ``bench``).
+Written as a PyTorch user who wants speed would: library layers, ``channels_last``, one Python loop
+per sequence, autograd, ``torch.optim.Adam``; optionally ``torch.compile`` and autocast to bfloat16.
+It is the same work as smallwm_tf's: equal parameter counts, and equal outputs with weights copied
+across (``benchmarks/peer_weights.py`` does the copying, a test checks both).
 
 Shapes: B batch, T window length, F stacked frames, M actions, K embeddings, D embedding size.
 """
@@ -63,7 +63,7 @@ class VQVAE(nn.Module):
 
     def nearest(self, vectors: torch.Tensor) -> torch.Tensor:
         """[B, D, 6, 6] → [B, 6, 6]."""
-        flat = vectors.permute(0, 2, 3, 1).reshape(-1, EMBEDDING_DIM)
+        flat = vectors.float().permute(0, 2, 3, 1).reshape(-1, EMBEDDING_DIM)
         scores = self.embeddings.square().sum(1) - 2 * flat @ self.embeddings.T
         return scores.argmin(1).reshape(-1, 6, 6)
 
@@ -80,7 +80,7 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def update_codebook(self, vectors: torch.Tensor, codes: torch.Tensor) -> None:
         """One moving-average step."""
-        flat = vectors.permute(0, 2, 3, 1).reshape(-1, EMBEDDING_DIM)
+        flat = vectors.float().permute(0, 2, 3, 1).reshape(-1, EMBEDDING_DIM)
         assignment = nnf.one_hot(codes.reshape(-1), NUM_EMBEDDINGS).float()
         self.cluster_size.mul_(0.99).add_(assignment.sum(0), alpha=0.01)
         self.cluster_sum.mul_(0.99).add_(assignment.T @ flat, alpha=0.01)
@@ -92,13 +92,13 @@ class VQVAE(nn.Module):
         """Training loss of uint8 frames [B, F, 96, 96]; moves the codebook."""
         self.train()
         x = frames.float() / 255.0
-        vectors = self.encoder(x)
+        vectors = self.encoder(x).float()
         codes = self.nearest(vectors)
         quantized = self.lookup(codes)
         commitment = nnf.mse_loss(vectors, quantized)
         self.update_codebook(vectors, codes)
         logits = self.decoder(vectors + (quantized - vectors).detach())
-        log_prob = continuous_bernoulli_log_prob(logits, x).sum((1, 2, 3)).mean()
+        log_prob = continuous_bernoulli_log_prob(logits.float(), x).sum((1, 2, 3)).mean()
         return -log_prob + 0.25 * commitment
 
 
@@ -150,13 +150,13 @@ class Dynamics(nn.Module):
             nn.Linear(512, 3),
         )
 
-    def initial_state(self, batch_size: int):
-        zeros = torch.zeros(batch_size, CHANNELS, 6, 6)
+    def initial_state(self, batch_size: int, device: str = "cpu"):
+        zeros = torch.zeros(batch_size, CHANNELS, 6, 6, device=device)
         return (zeros, zeros), (zeros, zeros)
 
     def forward(self, embedded: torch.Tensor, actions: torch.Tensor, state):
         """[B, D, 6, 6] and [B] → latent logits [B, 6, 6, K], reward logits [B, 3], state."""
-        planes = nnf.one_hot(actions, self.num_actions).float()[:, :, None, None]
+        planes = nnf.one_hot(actions, self.num_actions).to(embedded.dtype)[:, :, None, None]
         planes = planes.expand(-1, -1, 6, 6)
         first = self.cell_1(torch.cat([embedded, planes], 1), state[0])
         second = self.cell_2(torch.cat([first[0], planes], 1), state[1])
@@ -194,12 +194,29 @@ class Peer:
     Args:
       num_stacked_frames: F.
       num_actions: M.
+      compiled: whether ``torch.compile`` compiles the networks.
+      precision: "float32", or "bfloat16" by autocast.
+      device: "cpu" or "cuda".
     """
 
-    def __init__(self, num_stacked_frames: int, num_actions: int):
+    def __init__(
+        self,
+        num_stacked_frames: int,
+        num_actions: int,
+        compiled: bool = False,
+        precision: str = "float32",
+        device: str = "cpu",
+    ):
         self.vqvae = VQVAE(num_stacked_frames)
         self.dynamics = Dynamics(num_actions)
         self.policy = Policy(num_actions)
+        for network in (self.vqvae, self.dynamics, self.policy):
+            network.to(device=device, memory_format=torch.channels_last)
+        if compiled:
+            for network in (self.vqvae.encoder, self.vqvae.decoder, self.dynamics, self.policy):
+                network.compile()
+        self._device = device
+        self._is_half = precision == "bfloat16"
         head = list(self.dynamics.reward_head.parameters())
         rest = [p for n, p in self.dynamics.named_parameters() if "reward_head" not in n]
         self.vqvae_optimizer = torch.optim.Adam(self.vqvae.parameters(), lr=1e-4)
@@ -208,22 +225,37 @@ class Peer:
         )
         self.policy_optimizer = torch.optim.Adam(self.policy.parameters(), lr=2.5e-4)
 
+    def autocast(self) -> torch.autocast:
+        """The context in which losses and predictions are computed."""
+        return torch.autocast(self._device, torch.bfloat16, enabled=self._is_half)
+
     def vqvae_step(self, frames: torch.Tensor) -> float:
         """One VQ-VAE update on uint8 [B, F, 96, 96]."""
         self.vqvae_optimizer.zero_grad()
-        loss = self.vqvae.loss(frames)
+        with self.autocast():
+            loss = self.vqvae.loss(frames)
         loss.backward()
         self.vqvae_optimizer.step()
-        return float(loss)
+        return loss.item()
 
     def dynamics_step(
         self, frames: torch.Tensor, actions: torch.Tensor, rewards: torch.Tensor
     ) -> float:
         """One dynamics update on uint8 [B, T, F, 96, 96], int [B, T], float [B, T]."""
+        self.dynamics_optimizer.zero_grad()
+        with self.autocast():
+            loss = self._dynamics_loss(frames, actions, rewards)
+        loss.backward()
+        self.dynamics_optimizer.step()
+        return loss.item()
+
+    def _dynamics_loss(
+        self, frames: torch.Tensor, actions: torch.Tensor, rewards: torch.Tensor
+    ) -> torch.Tensor:
         batch, length = actions.shape
         codes = self.vqvae.encode(frames.flatten(0, 1)).reshape(batch, length, 6, 6)
         classes = rewards.clamp(-1, 1).round().long() + 1
-        state = self.dynamics.initial_state(batch)
+        state = self.dynamics.initial_state(batch, self._device)
         inputs, latent_loss, reward_loss = codes[:, 0], 0.0, 0.0
         for t in range(length - 1):
             embedded = self.vqvae.lookup(inputs)
@@ -233,40 +265,41 @@ class Peer:
                 latent.reshape(-1, NUM_EMBEDDINGS), target.reshape(-1)
             )
             reward_loss = reward_loss + nnf.cross_entropy(reward, classes[:, t])
-            sampled = Categorical(logits=latent.detach(), validate_args=False).sample()
-            inputs = target if t + 1 < 4 else sampled
-        loss = (latent_loss + 1e-6 * reward_loss) / (length - 1)
-        self.dynamics_optimizer.zero_grad()
-        loss.backward()
-        self.dynamics_optimizer.step()
-        return float(loss)
+            drawn = Categorical(logits=latent.detach().float(), validate_args=False).sample()
+            inputs = target if t + 1 < 4 else drawn
+        return (latent_loss + 1e-6 * reward_loss) / (length - 1)
 
     @torch.no_grad()
     def rollout(self, frames: torch.Tensor, horizon: int) -> dict[str, torch.Tensor]:
         """Dreams from uint8 [N, F, 96, 96]; every tensor [H, N, ...], values one more."""
+        with self.autocast():
+            return self._rollout(frames, horizon)
+
+    def _rollout(self, frames: torch.Tensor, horizon: int) -> dict[str, torch.Tensor]:
         codes = self.vqvae.encode(frames)
-        state = self.dynamics.initial_state(len(frames))
+        state = self.dynamics.initial_state(len(frames), self._device)
         kept: dict[str, list[torch.Tensor]] = {
             name: [] for name in ("codes", "actions", "log_probs", "values", "rewards")
         }
         for _ in range(horizon):
             embedded = self.vqvae.lookup(codes)
             logits, values = self.policy(embedded)
-            policy = Categorical(logits=logits, validate_args=False)
+            values = values.float()
+            policy = Categorical(logits=logits.float(), validate_args=False)
             actions = policy.sample()
             latent, reward, state = self.dynamics(embedded, actions, state)
-            rewards = Categorical(logits=reward, validate_args=False).sample().float() - 1.0
+            rewards = Categorical(logits=reward.float(), validate_args=False).sample() - 1.0
             step = (codes, actions, policy.log_prob(actions), values, rewards)
             for name, value in zip(kept, step, strict=True):
                 kept[name].append(value)
-            codes = Categorical(logits=latent, validate_args=False).sample()
+            codes = Categorical(logits=latent.float(), validate_args=False).sample()
         return {name: torch.stack(values) for name, values in kept.items()}
 
     def ppo_update(self, frames: torch.Tensor, horizon: int) -> float:
         """Rollout, GAE, 4 epochs of minibatches of 256."""
         batch = self.rollout(frames, horizon)
         advantages = torch.zeros_like(batch["rewards"])
-        advantage = torch.zeros(len(frames))
+        advantage = torch.zeros(len(frames), device=self._device)
         for t in reversed(range(horizon)):
             last = t == horizon - 1
             following = 0.0 if last else batch["values"][t + 1]
@@ -278,16 +311,19 @@ class Peer:
         flat["returns"] = flat["advantages"] + flat["values"]
         loss = torch.tensor(0.0)
         for _ in range(4):
-            for chosen in torch.randperm(len(flat["actions"])).split(256):
-                loss = self._ppo_loss({name: value[chosen] for name, value in flat.items()})
+            order = torch.randperm(len(flat["actions"]), device=self._device)
+            for chosen in order.split(256):
+                with self.autocast():
+                    loss = self._ppo_loss({name: value[chosen] for name, value in flat.items()})
                 self.policy_optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.policy.parameters(), 0.5)
                 self.policy_optimizer.step()
-        return float(loss)
+        return loss.item()
 
     def _ppo_loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         logits, values = self.policy(self.vqvae.lookup(batch["codes"]))
+        logits, values = logits.float(), values.float()
         policy = Categorical(logits=logits, validate_args=False)
         advantages = batch["advantages"]
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
@@ -301,8 +337,9 @@ class Peer:
     @torch.no_grad()
     def act(self, frames: torch.Tensor) -> int:
         """Encodes one observation uint8 [1, F, 96, 96] and draws an action."""
-        logits, _ = self.policy(self.vqvae.lookup(self.vqvae.encode(frames)))
-        return int(Categorical(logits=logits, validate_args=False).sample())
+        with self.autocast():
+            logits, _ = self.policy(self.vqvae.lookup(self.vqvae.encode(frames)))
+        return int(Categorical(logits=logits.float(), validate_args=False).sample())
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,7 +1,9 @@
 """How fast everything is: ``python -m benchmarks.throughput --peer``.
 
-Each row is a median after warm-up. With ``--peer`` a plain PyTorch build of the same networks runs
-in turn with ours (A B A B …), so that the ratio holds even when the machine's speed drifts.
+Each row holds the medians of contestants that run in turn (A B A B …) in one process, so that
+ratios hold even when the machine's speed drifts: ours in float32 and bfloat16 and, with ``--peer``,
+a PyTorch build of the same networks in both, plain and compiled. For the peer, install PyTorch
+after this package, since TF-Agents holds a library back: ``pip install torch==2.13.0``.
 """
 
 import json
@@ -16,61 +18,108 @@ from absl import app, flags
 import smallwm_tf  # noqa: F401  (chooses Keras 2)
 
 FLAGS = flags.FLAGS
+PRECISIONS = ("float32", "bfloat16")
 flags.DEFINE_bool("peer", False, "run the PyTorch peer beside ours")
-flags.DEFINE_multi_integer("frames", [1, 4], "stacked frames F to measure")
-flags.DEFINE_integer("repetitions", 9, "calls per median")
-flags.DEFINE_string("json_out", "", "file for the rows as JSON")
+flags.DEFINE_bool("compile", True, "let torch.compile compile a second peer")
+flags.DEFINE_multi_enum("precision", list(PRECISIONS), PRECISIONS, "precisions to measure")
+flags.DEFINE_multi_integer("frames", [4], "stacked frames F to measure")
+flags.DEFINE_integer("dreams", 64, "dreams side by side")
+flags.DEFINE_integer("windows", 16, "windows in a batch of the dynamics")
+flags.DEFINE_string("work", "", "measure only what has this in its name")
+flags.DEFINE_integer("repetitions", 7, "turns per median")
+flags.DEFINE_enum("device", "cpu", ("cpu", "gpu"), "where to measure")
+flags.DEFINE_string("json_out", "", "file for machine and rows as JSON")
 flags.DEFINE_string("profile", "", "directory for a TensorFlow profiler trace of ours")
 flags.DEFINE_bool("games", True, "also the real game, the start of a run and its memory")
 
 
 def main(_) -> None:
-    from benchmarks.timing import medians
-    from benchmarks.workloads import OurWorkloads, random_data
-    from smallwm_tf.experiment.config import build_config
-    from smallwm_tf.training.estimate import measure_gemm
+    import tensorflow as tf
 
-    rows = [_row("float32 matrix product", 0, "GFLOP/s", measure_gemm())]
-    data = random_data()
+    from benchmarks.machine import describe_machine
+
+    if FLAGS.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif not tf.config.list_physical_devices("GPU"):
+        sys.exit(
+            "--device=gpu: TensorFlow finds no GPU; install tensorflow[and-cuda], or leave it out"
+        )
+    machine, rows = describe_machine(), []
+    print(json.dumps(machine))
     for frames in FLAGS.frames:
-        ours = OurWorkloads(build_config({"game.num_stacked_frames": frames}), data)
-        works = ours.all()
-        if FLAGS.peer:
-            from benchmarks.peer_workloads import peer_workloads
-
-            peers = peer_workloads(ours, data)
-        for i, work in enumerate(works):
-            contestants = [work.call] + ([peers[i].call] if FLAGS.peer else [])
-            seconds = medians(contestants, FLAGS.repetitions)
-            rates = [work.amount / s for s in seconds]
-            rows.append(_row(work.name, frames, work.unit, *rates))
-            print(_line(rows[-1]), flush=True)
-        if FLAGS.profile:
-            _profile(works)
+        rows += _rows(frames)
     if FLAGS.games:
         rows += _game_rows()
-    rows.append(_row("float32 matrix product", 0, "GFLOP/s", measure_gemm()))
-    print("\n" + "\n".join(_line(row) for row in rows))
+    after = describe_machine()["gflops"]
+    print(
+        "\n" + "\n".join(map(_line, rows)) + f"\nGFLOP/s before {machine['gflops']}, after {after}"
+    )
     if FLAGS.json_out:
         with open(FLAGS.json_out, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+            json.dump({"machine": machine, "gflops_after": after, "rows": rows}, file, indent=1)
 
 
-def _row(work: str, frames: int, unit: str, ours: float, peer: float | None = None) -> dict:
-    return {
-        "work": work,
-        "frames": frames,
-        "ours": round(ours, 3),
-        "peer": None if peer is None else round(peer, 3),
-        "ratio": None if peer is None else round(ours / peer, 3),
-        "unit": unit,
+def _rows(frames: int) -> list[dict]:
+    from benchmarks.timing import medians
+
+    contestants = _contestants(frames)
+    rows = []
+    for i, work in enumerate(next(iter(contestants.values()))):
+        if FLAGS.work in work.name:
+            calls = [works[i].call for works in contestants.values()]
+            seconds = dict(zip(contestants, medians(calls, FLAGS.repetitions), strict=True))
+            rates = {name: work.amount / each for name, each in seconds.items()}
+            rows.append(_row(work.name, frames, work.unit, rates))
+            print(_line(rows[-1]), flush=True)
+    if FLAGS.profile:
+        _profile(work for works in contestants.values() for work in works)
+    return rows
+
+
+def _contestants(frames: int) -> dict[str, list]:
+    """Lists of the same pieces of work by who does them."""
+    from benchmarks.workloads import OurWorkloads, random_data
+    from smallwm_tf.experiment.config import build_config
+
+    data, contestants = random_data(), {}
+    sizes = {
+        "game.num_stacked_frames": frames,
+        "dream.num_dreams": FLAGS.dreams,
+        "dynamics.windows_per_batch": FLAGS.windows,
     }
+    for precision in FLAGS.precision:
+        ours = OurWorkloads(build_config({**sizes, "precision": precision}), data)
+        contestants[f"ours {precision}"] = ours.all()
+    if FLAGS.peer:
+        from benchmarks.peer_workloads import peer_workloads
+
+        device = {"cpu": "cpu", "gpu": "cuda"}[FLAGS.device]
+        for precision in FLAGS.precision:
+            for compiled in (False, True) if FLAGS.compile else (False,):
+                name = f"{'compiled ' if compiled else ''}PyTorch {precision}"
+                contestants[name] = peer_workloads(ours, data, compiled, precision, device)
+    return contestants
+
+
+def _row(work: str, frames: int, unit: str, rates: dict[str, float]) -> dict:
+    """A row with the ratios that matter: ours to the best peer, and bfloat16 to float32."""
+    ratios = {}
+    for precision in PRECISIONS:
+        peers = [rate for name, rate in rates.items() if name.endswith(f"PyTorch {precision}")]
+        if peers and f"ours {precision}" in rates:
+            ratios[f"{precision} to PyTorch"] = rates[f"ours {precision}"] / max(peers)
+    if all(f"ours {precision}" in rates for precision in PRECISIONS):
+        ratios["bfloat16 to float32"] = rates["ours bfloat16"] / rates["ours float32"]
+    rounded = {name: round(rate, 3) for name, rate in rates.items()}
+    ratios = {name: round(ratio, 3) for name, ratio in ratios.items()}
+    return {"work": work, "frames": frames, "unit": unit, "rates": rounded, "ratios": ratios}
 
 
 def _line(row: dict) -> str:
     frames = f"F={row['frames']}" if row["frames"] else ""
-    peer = "" if row["peer"] is None else f"{row['peer']:>10,.1f} {row['ratio']:>6.2f}×"
-    return f"{row['work']:<50}{frames:<5}{row['ours']:>10,.1f} {row['unit']:<14}{peer}"
+    rates = ", ".join(f"{name} {rate:,.1f}" for name, rate in row["rates"].items())
+    ratios = ", ".join(f"{name} {ratio:.2f}×" for name, ratio in row["ratios"].items())
+    return f"{row['work']} {frames} [{row['unit']}]: {rates}" + (f" | {ratios}" if ratios else "")
 
 
 def _profile(works) -> None:
@@ -101,8 +150,8 @@ def _game_rows() -> list[dict]:
     many = 32 * rounds / (time.perf_counter() - start)
     batch.close()
     return [
-        _row("real game, one Pong", 1, "steps/s", single),
-        _row("real game, 32 Pongs side by side", 1, "steps/s", many),
+        _row("real game, one Pong", 1, "steps/s", {"ours": single}),
+        _row("real game, 32 Pongs side by side", 1, "steps/s", {"ours": many}),
         *_start_rows(),
         *_memory_rows(),
     ]
@@ -126,7 +175,7 @@ def _start_rows() -> list[dict]:
             written = metrics.read_text(encoding="utf-8") if metrics.exists() else ""
             for event in [event for event in events if event in written]:
                 seconds = time.perf_counter() - start
-                rows.append(_row(events.pop(event), 1, "seconds", seconds))
+                rows.append(_row(events.pop(event), 1, "seconds", {"ours": seconds}))
         process.kill()
         process.wait()
     return rows
@@ -139,7 +188,7 @@ def _memory_rows() -> list[dict]:
         command = [sys.executable, "-m", "benchmarks.memory", f"--frames={frames}"]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peak = float(printed.rsplit("peak ", 1)[1].split()[0])
-        rows.append(_row("peak memory, 102,400 steps in the replay", frames, "GiB", peak))
+        rows.append(_row("peak memory, 102,400 steps", frames, "GiB", {"ours": peak}))
     return rows
 
 

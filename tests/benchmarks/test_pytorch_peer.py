@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.build import build_models
-from smallwm_tf.models.grid_convolution import to_grid_major
+from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.parameter_counts import parameter_counts
 
-torch = pytest.importorskip("torch", reason="needs the extra [bench]")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 F, M, B = 4, 6, 3
 
@@ -68,17 +68,34 @@ def test_dynamics_and_policy_are_equal_over_three_steps(pair):
     world_model, policy, peer = pair
     codes = np.random.default_rng(2).integers(128, size=[B, 6, 6]).astype(np.int32)
     theirs = torch.from_numpy(codes).long()
-    state, peer_state = world_model.dynamics.initial_state(B), peer.dynamics.initial_state(B)
+    state, peer_state = world_model.initial_state(B), peer.dynamics.initial_state(B)
     with torch.no_grad():
         for actions in ([0, 1, 5], [2, 2, 2], [4, 3, 0]):
-            latent, reward, state = world_model.step(codes, tf.constant(actions), state)
+            ours = world_model.predict(codes, tf.constant(actions), state)
+            state = ours.state
+            events = world_model.events(Transition(ours.y, codes, actions, codes))
             embedded = peer.vqvae.lookup(theirs)
             peer_latent, peer_reward, peer_state = peer.dynamics(
                 embedded, torch.tensor(actions), peer_state
             )
-            np.testing.assert_allclose(latent, peer_latent, atol=1e-4)
-            np.testing.assert_allclose(reward, peer_reward, atol=1e-4)
+            np.testing.assert_allclose(ours.next_codes.logits, peer_latent, atol=1e-4)
+            np.testing.assert_allclose(events.logits, peer_reward, atol=1e-4)
         peer_logits, peer_values = peer.policy(embedded)
-    logits, values = policy(to_grid_major(world_model.vqvae.quantizer.lookup(codes)))
+    logits, values = policy(codes, world_model.vqvae.quantizer.embeddings)
     np.testing.assert_allclose(logits, peer_logits, atol=1e-4)
     np.testing.assert_allclose(values, peer_values, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_piece_of_work_runs(precision):
+    from benchmarks.peer_workloads import peer_workloads
+    from benchmarks.workloads import OurWorkloads, random_data
+
+    sizes = {"dream.num_dreams": 2, "dream.horizon": 2, "dynamics.windows_per_batch": 1}
+    config = build_config({"game.num_stacked_frames": F, "precision": precision, **sizes})
+    data = random_data(100)
+    ours = OurWorkloads(config, data)
+    theirs = peer_workloads(ours, data, compiled=False, precision=precision)
+    assert [work.name for work in theirs] == [work.name for work in ours.all()]
+    for work in theirs:
+        assert np.all(np.isfinite(np.asarray(work.call())))
