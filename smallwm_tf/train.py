@@ -64,7 +64,7 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
             from smallwm_tf.training.estimate import describe
             from smallwm_tf.training.precision import with_precision
 
-            report = describe(with_precision(flags.experiment))
+            report = describe(with_precision(flags.experiment), timed=True)
             print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
             return
         try:

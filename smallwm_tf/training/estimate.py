@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, expected_work
 from smallwm_tf.experiment.settings import FRAME_SIZE
@@ -13,22 +12,10 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.execution import resolve_convolution
 from smallwm_tf.models.parameter_counts import parameter_counts
+from smallwm_tf.training.rates import measure_rates
 
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
 BASE_BYTES = 1.6e9
-
-# Seconds of one unit of work where matrix products run at REFERENCE_GEMM: two cores of an AMD EPYC
-# with AVX-512 and nothing else to do. The expectation scales with the machine's own rate.
-REFERENCE_GEMM = 390.0  # GFLOP/s, float32
-SECONDS = {
-    "real_step": 0.004,
-    "vqvae_frame": 1 / 260,
-    "dynamics_update": 0.06,
-    "dynamics_transition": 0.0016,
-    "dream_step": 1 / 1200,
-    "evaluation_episode": 1.2,
-    "start": 45.0,
-}
 
 
 class Report(NamedTuple):
@@ -43,8 +30,7 @@ class Report(NamedTuple):
     parameters: dict[str, int]
     work: Work
     memory_bytes: float
-    seconds: float
-    gemm_gflops: float
+    seconds: float | None
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -72,8 +58,14 @@ class Report(NamedTuple):
             f"at least {work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
-            f"time: about {_duration(self.seconds)} at {self.gemm_gflops:.0f} GFLOP/s "
-            "(more if evaluated episodes are long, or those to learn from shorter than a window)",
+            *(
+                []
+                if self.seconds is None
+                else [
+                    f"time: about {_duration(self.seconds)} as things "
+                    "are (more if the policy's episodes become longer than random ones)"
+                ]
+            ),
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -87,19 +79,23 @@ class Report(NamedTuple):
             "precision": self.precision,
             "work": {**self.work._asdict(), "real_steps": self.work.real_steps._asdict()},
             "memory_bytes": int(self.memory_bytes),
-            "seconds": round(self.seconds),
+            "seconds": None if self.seconds is None else round(self.seconds),
         }
 
 
-def describe(experiment: Experiment) -> Report:
-    """Builds the networks once, counts them, and estimates the rest."""
+def describe(experiment: Experiment, timed: bool = False) -> Report:
+    """Builds the networks once, counts them, and estimates the rest.
+
+    Args:
+      experiment: what is asked for.
+      timed: whether to measure for a minute how long it takes.
+    """
     config = experiment.config
     game = RealGame(experiment.game, config.game.num_stacked_frames, seed=0)
     num_actions = game.num_actions
     game.close()
     parameters = parameter_counts(*build_models(config, num_actions))
     work = expected_work(config)
-    gemm = measure_gemm()
     return Report(
         game=experiment.game.name,
         preset=experiment.preset,
@@ -113,8 +109,7 @@ def describe(experiment: Experiment) -> Report:
         memory_bytes=BASE_BYTES
         + 16.0 * parameters["training_total"]
         + float(work.real_steps.learned_from) * FRAME_SIZE**2,
-        seconds=_expected_seconds(config, work) * REFERENCE_GEMM / gemm,
-        gemm_gflops=gemm,
+        seconds=measure_rates(experiment).seconds(experiment, work) if timed else None,
     )
 
 
@@ -129,19 +124,6 @@ def measure_gemm(precision: str = "float32", size: int = 1536, repetitions: int 
         product().numpy()
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best / 1e9
-
-
-def _expected_seconds(config: Config, work: Work) -> float:
-    transitions = config.dynamics.windows_per_batch * (config.dynamics.window_length - 1)
-    return (
-        SECONDS["start"]
-        + SECONDS["real_step"] * sum(work.real_steps)
-        + SECONDS["vqvae_frame"] * config.vqvae.batch_size * work.vqvae_steps
-        + (SECONDS["dynamics_update"] + SECONDS["dynamics_transition"] * transitions)
-        * work.dynamics_steps
-        + SECONDS["dream_step"] * config.dream.num_dreams * config.dream.horizon * work.ppo_updates
-        + SECONDS["evaluation_episode"] * work.evaluation_episodes
-    )
 
 
 def _duration(seconds: float) -> str:

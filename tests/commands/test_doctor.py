@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from smallwm_tf import RequirementsError, doctor
+from smallwm_tf.models.execution import resolve_precision
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def healthy(monkeypatch):
     from smallwm_tf.training import estimate
 
     monkeypatch.setattr(doctor, "_available_memory", lambda: 8e9)
-    monkeypatch.setattr(estimate, "measure_gemm", lambda: 200.0)
+    monkeypatch.setattr(estimate, "measure_gemm", lambda *_: 200.0)
     _set_free_disk(monkeypatch, 123e9)
 
 
@@ -37,12 +38,14 @@ def test_everything_runs_here(command, tmp_path):
     assert code == 0 and list(tmp_path.iterdir()) == []
     findings.pop("extras", None)  # a note where flask is not installed
     assert {topic: f["state"] for topic, f in findings.items()} == dict.fromkeys(
-        ("python", "packages", "keras", "devices", "speed", "memory", "game", "disk"), "ok"
+        ("python", "packages", "keras", "devices", "speed", "precision", "memory", "game", "disk"),
+        "ok",
     )
     for name in ("tensorflow", "tf-agents", "numpy", "gymnasium"):
         assert f"{name} {version(name)}" in findings["packages"]["text"]
     assert version("tf-keras") in findings["keras"]["text"]
     assert "200 GFLOP/s" in findings["speed"]["text"]
+    assert resolve_precision("auto") in findings["precision"]["text"]
     assert findings["memory"]["text"].startswith("8.0 GB free of ")
     assert findings["game"]["text"] == "Catch: works, frames [96, 96, 1]"
     assert findings["disk"]["text"].endswith("can be written, 123 GB free")
@@ -77,7 +80,7 @@ FAULTS = {  # what is broken: topic, state, part of the text, part of the remedy
         ("disk", "wrong", "1 GB free", "make room"),
     ),
     "slow": (
-        lambda m: m.setattr("smallwm_tf.training.estimate.measure_gemm", lambda: 50.0),
+        lambda m: m.setattr("smallwm_tf.training.estimate.measure_gemm", lambda *_: 50.0),
         ("speed", "note", "50 GFLOP/s", ""),
     ),
     "Keras 3": (_lack_keras_2, ("keras", "wrong", "Keras 3", "export TF_USE_LEGACY_KERAS=1")),
