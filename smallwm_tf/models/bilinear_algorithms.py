@@ -115,7 +115,5 @@ def _winograd() -> BilinearMatrices:
 
     kernels = evaluation(size)
     return BilinearMatrices(
-        inputs=both_axes(inputs),
-        kernels=np.kron(kernels, kernels),
-        outputs=both_axes(outputs).T,
+        inputs=both_axes(inputs), kernels=np.kron(kernels, kernels), outputs=both_axes(outputs).T
     )

@@ -45,10 +45,7 @@ class GateParameters(NamedTuple):
 
 
 def gates(
-    from_inputs: tf.Tensor,
-    from_hidden: tf.Tensor,
-    cell: tf.Tensor,
-    parameters: GateParameters,
+    from_inputs: tf.Tensor, from_hidden: tf.Tensor, cell: tf.Tensor, parameters: GateParameters
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Everything of a step after the two convolutions.
 

@@ -64,10 +64,7 @@ class VectorQuantizer(tf_keras.layers.Layer):
         )
         # See reset_averages; from zero, the first update would throw unused vectors to the origin.
         self.ema_cluster_size = self.add_weight(
-            name="ema_cluster_size",
-            shape=[num_embeddings],
-            initializer="ones",
-            trainable=False,
+            name="ema_cluster_size", shape=[num_embeddings], initializer="ones", trainable=False
         )
         self.ema_cluster_sum = self.add_weight(
             name="ema_cluster_sum",

@@ -91,11 +91,7 @@ class WorldModel(tf.Module):
         return self.dynamics.stack.step(embedded, actions, state, kernels, recorder)
 
     def predict(
-        self,
-        codes: tf.Tensor,
-        actions: tf.Tensor,
-        state: State,
-        kernels: Kernels | None = None,
+        self, codes: tf.Tensor, actions: tf.Tensor, state: State, kernels: Kernels | None = None
     ) -> Prediction:
         """Predicts one step; the arguments are those of ``advance``."""
         y, state = self.advance(codes, actions, state, kernels)
