@@ -38,11 +38,7 @@ class SavedAgent(tf.Module):
     """
 
     def __init__(
-        self,
-        vqvae: VQVAE,
-        policy: PolicyAndValue,
-        temperature: float,
-        half_precision: bool = False,
+        self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float, half_precision: bool = False
     ):
         super().__init__(name="smallwm_tf_agent")
         num_frames = vqvae.num_stacked_frames

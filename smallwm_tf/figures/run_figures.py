@@ -67,10 +67,7 @@ def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
 
 
 def draw_horizons(
-    path: Path,
-    curves: OpenLoopCurves,
-    title: str,
-    rewards: Mapping[str, np.ndarray] | None = None,
+    path: Path, curves: OpenLoopCurves, title: str, rewards: Mapping[str, np.ndarray] | None = None
 ) -> None:
     """Open-loop predictions of held-out steps by horizon.
 

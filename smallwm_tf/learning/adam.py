@@ -20,12 +20,7 @@ class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self,
-        learning_rate: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        name: str = "Adam",
+        self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, name: str = "Adam"
     ):
         # A weight decay of 0, the default, would still rewrite every variable at every step.
         super().__init__(name=name, weight_decay=None, jit_compile=False)

@@ -209,10 +209,7 @@ class PolicyLearner(tf.Module):
             )
 
         _, sums = tf.while_loop(
-            lambda step, _: step < num_steps,
-            body,
-            (0, tf.zeros([3])),
-            parallel_iterations=1,
+            lambda step, _: step < num_steps, body, (0, tf.zeros([3])), parallel_iterations=1
         )
         return tf.unstack(sums / tf.cast(num_steps, tf.float32))
 

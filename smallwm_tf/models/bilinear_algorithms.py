@@ -30,7 +30,7 @@ FAST_FORMS = ("fewest_kernels", "fewest_products")
 
 
 class BilinearMatrices(NamedTuple):
-    """The three constant matrices of a fast convolution, float64."""
+    """The constant matrices of a fast convolution, float64."""
 
     inputs: np.ndarray  # B [K·R, 36]
     kernels: np.ndarray  # G [K, k²]
@@ -110,12 +110,7 @@ def _winograd() -> BilinearMatrices:
 
     def both_axes(matrix: np.ndarray) -> np.ndarray:
         """[point, tile, cell] along one axis → [K·R, 36] on the grid."""
-        product = np.einsum("ptc,qud->pqtucd", matrix, matrix)
-        return product.reshape(-1, NUM_CELLS)
+        return np.einsum("ptc,qud->pqtucd", matrix, matrix).reshape(-1, NUM_CELLS)
 
     kernels = evaluation(size)
-    return BilinearMatrices(
-        inputs=both_axes(inputs),
-        kernels=np.kron(kernels, kernels),
-        outputs=both_axes(outputs).T,
-    )
+    return BilinearMatrices(both_axes(inputs), np.kron(kernels, kernels), both_axes(outputs).T)

@@ -3,7 +3,7 @@
 Shapes: B batch, C channels of the cells, M actions, K embeddings.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -13,34 +13,14 @@ from smallwm_tf.models import initializers
 from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
 
 
-class CodeDistribution(Protocol):
-    """What a code head returns: a nest of tensors, so that graphs may hand it on."""
-
-    def log_prob(self, codes: tf.Tensor) -> tf.Tensor:
-        """Nats per grid: int32 [B, 6, 6] → [B]."""
-        ...
-
-    def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
-        """Codes int32 [B, 6, 6] from an int32 pair; the temperature divides logits."""
-        ...
-
-    def mode(self) -> tf.Tensor:
-        """The most probable code of each cell, int32 [B, 6, 6]."""
-        ...
-
-    def entropy(self, temperature: float = 1.0) -> tf.Tensor:
-        """Nats of each cell, [B, 6, 6]."""
-        ...
-
-
 class IndependentCodes(NamedTuple):
     """Independent categoricals over the 36 cells, as in the paper.
 
-    Attributes:
-      logits: [B, 6, 6, K].
+    Another head's distribution offers the same methods, and is a nest of tensors, too, so that
+    graphs may hand it on.
     """
 
-    logits: tf.Tensor
+    logits: tf.Tensor  # [B, 6, 6, K]
 
     def _distribution(self, temperature: float = 1.0) -> tfp.distributions.Distribution:
         return tfp.distributions.Independent(
@@ -49,21 +29,21 @@ class IndependentCodes(NamedTuple):
         )
 
     def log_prob(self, codes: tf.Tensor) -> tf.Tensor:
-        """See ``CodeDistribution``."""
+        """Nats per grid: int32 [B, 6, 6] → [B]."""
         return self._distribution().log_prob(codes)
 
     def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
-        """See ``CodeDistribution``."""
+        """Codes int32 [B, 6, 6] from an int32 pair; the temperature divides logits."""
         drawn = self._distribution(temperature).sample(seed=seed)
         # Of logits that are not finite K is drawn; the loss is to tell of them, not a lookup.
         return tf.minimum(drawn, self.logits.shape[-1] - 1)
 
     def mode(self) -> tf.Tensor:
-        """See ``CodeDistribution``."""
+        """The most probable code of each cell, int32 [B, 6, 6]."""
         return tf.argmax(self.logits, axis=-1, output_type=tf.int32)
 
     def entropy(self, temperature: float = 1.0) -> tf.Tensor:
-        """See ``CodeDistribution``."""
+        """Nats of each cell, [B, 6, 6]."""
         return self._distribution(temperature).distribution.entropy()
 
 
@@ -86,12 +66,7 @@ class IndependentCodeHead(tf_keras.layers.Layer):
         self.built = True
 
     def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> IndependentCodes:
-        """p(z_{t+1} | y_t).
-
-        Args:
-          y: [36, B, C + M].
-          present_codes: z_t, int [B, 6, 6].
-        """
+        """p(z_{t+1} | y_t), of y [36, B, C + M] and the present codes z_t, int [B, 6, 6]."""
         logits = tf.transpose(self.convolution(y), [1, 0, 2])
         logits = tf.reshape(logits, [-1, GRID_SIZE, GRID_SIZE, logits.shape[-1]])
         if self.present_code_logit:

@@ -41,10 +41,7 @@ def _branches(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 def log_prob(logits: tf.Tensor, pixels: tf.Tensor, clamped: bool) -> tf.Tensor:
     """Elementwise log density; finite, with finite gradients, for any finite logits.
 
-    Args:
-      logits: any shape.
-      pixels: values in [0, 1], broadcastable to ``logits``.
-      clamped: see the module's docstring.
+    Pixels are in [0, 1] and broadcastable to the logits.
     """
     is_small, small, large = _branches(logits)
     square = small * small

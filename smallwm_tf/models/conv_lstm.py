@@ -45,22 +45,9 @@ class GateParameters(NamedTuple):
 
 
 def gates(
-    from_inputs: tf.Tensor,
-    from_hidden: tf.Tensor,
-    cell: tf.Tensor,
-    parameters: GateParameters,
+    from_inputs: tf.Tensor, from_hidden: tf.Tensor, cell: tf.Tensor, parameters: GateParameters
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Everything of a step after the two convolutions.
-
-    Args:
-      from_inputs: convolved input, [36, B, 4C].
-      from_hidden: convolved hidden state, [36, B, 4C].
-      cell: c_{t-1}, [36, B, C].
-      parameters: layer norms, bias and peepholes.
-
-    Returns:
-      h_t and c_t, [36, B, C] each.
-    """
+    """h_t and c_t [36, B, C]: everything of a step after the two convolutions [36, B, 4C]."""
     p = parameters
     summed = (
         grid_normalization.normalize(from_inputs, p.input_scale, p.input_offset)
@@ -88,9 +75,8 @@ class _RecordedCalls(NamedTuple):
 class ConvolutionRecorder:
     """Records what each convolution was given, so that kernel gradients are formed once.
 
-    A zero tensor ("tap") is added to every convolution's output; the gradient with respect to a
-    tap is the gradient of that output. ``kernel_gradients`` stacks them over the time steps and
-    forms one kernel gradient per layer. Use it inside a ``tf.GradientTape``.
+    A zero tensor ("tap") is added to every convolution's output, whose gradient is then the tap's;
+    ``kernel_gradients`` stacks them over the time steps. Use it inside a ``tf.GradientTape``.
     """
 
     def __init__(self, tape: tf.GradientTape):
@@ -127,12 +113,7 @@ class ConvolutionRecorder:
 
 
 class ConvLSTMCell(tf_keras.layers.Layer):
-    """ConvLSTM cell with a layer norm after each convolution and elementwise peepholes.
-
-    Args:
-      channels: C, channels of hidden and cell state.
-      execution: how it is computed.
-    """
+    """ConvLSTM cell with a layer norm after each convolution and elementwise peepholes."""
 
     def __init__(self, channels: int, execution: Execution, **kwargs):
         super().__init__(**kwargs)
@@ -156,6 +137,10 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         def weight(name: str, shape: list[int], initializer) -> tf.Variable:
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
+        def peephole(name: str) -> tf.Variable:
+            # The paper is silent; the authors draw peepholes from a unit normal distribution.
+            return weight(name, [self.channels], tf_keras.initializers.RandomNormal(stddev=1.0))
+
         norm_shape = [NUM_CELLS, 1, 4 * self.channels]
         bias = initializers.bias_initializer(self.channels * KERNEL_SIZE**2)
         self.gate_parameters = GateParameters(
@@ -164,9 +149,9 @@ class ConvLSTMCell(tf_keras.layers.Layer):
             hidden_scale=weight("hidden_scale", norm_shape, "ones"),
             hidden_offset=weight("hidden_offset", norm_shape, "zeros"),
             bias=weight("bias", [4 * self.channels], bias),
-            input_peephole=weight("input_peephole", [self.channels], _peephole()),
-            forget_peephole=weight("forget_peephole", [self.channels], _peephole()),
-            output_peephole=weight("output_peephole", [self.channels], _peephole()),
+            input_peephole=peephole("input_peephole"),
+            forget_peephole=peephole("forget_peephole"),
+            output_peephole=peephole("output_peephole"),
         )
         super().build(input_shape)
 
@@ -191,16 +176,13 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         prepared: PreparedKernels | None = None,
         recorder: ConvolutionRecorder | None = None,
     ) -> ConvLSTMState:
-        """One step.
+        """The state after one more step with inputs [36, B, C_in]; its ``hidden`` is the output.
 
         Args:
-          inputs: [36, B, C_in].
-          state: state after the previous step.
+          inputs: grid-major.
+          state: after the previous step.
           prepared: from ``prepare``, to share it between steps.
           recorder: defers the kernels' gradients; without it they flow as usual.
-
-        Returns:
-          The new state; its ``hidden`` is the cell's output.
         """
         prepared = self.prepare() if prepared is None else prepared
         convolve = recorder or (lambda layer, tensor, kernel: layer(tensor, kernel))
@@ -208,8 +190,3 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         from_hidden = convolve(self.conv_h, state.hidden, prepared.hidden)
         parameters = GateParameters(*(tf.convert_to_tensor(p) for p in self.gate_parameters))
         return ConvLSTMState(*self._gates(from_inputs, from_hidden, state.cell, parameters))
-
-
-def _peephole() -> tf_keras.initializers.Initializer:
-    # The paper is silent; the authors draw peepholes from a unit normal distribution.
-    return tf_keras.initializers.RandomNormal(stddev=1.0)

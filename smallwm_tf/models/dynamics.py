@@ -29,11 +29,6 @@ class Dynamics(tf_keras.Model):
       cell: name in ``recurrent_stack.CELLS``.
       code_head: name in ``code_heads.CODE_HEADS``.
       present_code_logit: see ``IndependentCodeHead``.
-
-    Attributes:
-      stack: z_t, a_t, h_{t−1} → y_t, h_t.
-      code_head: y_t → p(z_{t+1}).
-      event_head: a transition → p(r_t).
     """
 
     def __init__(
@@ -54,9 +49,9 @@ class Dynamics(tf_keras.Model):
         self.stack = RecurrentStack(
             cell, num_actions, embedding_dim, channels, execution, name="stack"
         )
-        num_channels = self.stack.num_channels
+        y_channels = self.stack.num_channels
         self.code_head = CODE_HEADS[code_head](
-            num_embeddings, num_channels, present_code_logit, name="code_head"
+            num_embeddings, y_channels, present_code_logit, name="code_head"
         )
-        self.event_head = RewardHead(num_channels, execution.compiled, name="event_head")
+        self.event_head = RewardHead(y_channels, execution.compiled, name="event_head")
         self.built = True

@@ -38,13 +38,9 @@ class Transition(NamedTuple):
 
 
 class RewardDistribution(NamedTuple):
-    """p(r_t) over the rewards −1, 0, 1.
+    """p(r_t) over the rewards −1, 0, 1."""
 
-    Attributes:
-      logits: [B, 3].
-    """
-
-    logits: tf.Tensor
+    logits: tf.Tensor  # [B, 3]
 
     def log_prob(self, classes: tf.Tensor) -> tf.Tensor:
         """Nats: classes int [B] → [B]."""
@@ -74,9 +70,7 @@ class RewardDistribution(NamedTuple):
 class RewardHead(tf_keras.layers.Layer):
     """g(y): 1×1 convolution, layer norm, dense 512, dense 3. Looks at y_t alone, as in the paper.
 
-    Args:
-      num_channels: C + M, of y.
-      compiled: whether XLA compiles the layer norm.
+    ``num_channels`` is C + M, of y; XLA may compile the layer norm.
     """
 
     def __init__(self, num_channels: int, compiled: bool, **kwargs):

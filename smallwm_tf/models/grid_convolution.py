@@ -135,16 +135,12 @@ def _halves(matrices: BilinearMatrices) -> list[BilinearMatrices]:
 
     The rows of one half of a large batch fit into the cache where those of both do not.
     """
-    num_kernels = len(matrices.kernels)
-    num_rows = len(matrices.inputs) // num_kernels
-    halves = (slice(0, num_kernels // 2), slice(num_kernels // 2, num_kernels))
+    inputs, kernels, outputs = matrices
+    middle = len(kernels) // 2
+    row = middle * (len(inputs) // len(kernels))
     return [
-        BilinearMatrices(
-            inputs=matrices.inputs[half.start * num_rows : half.stop * num_rows],
-            kernels=matrices.kernels[half],
-            outputs=matrices.outputs[:, half.start * num_rows : half.stop * num_rows],
-        )
-        for half in halves
+        BilinearMatrices(inputs[:row], kernels[:middle], outputs[:, :row]),
+        BilinearMatrices(inputs[row:], kernels[middle:], outputs[:, row:]),
     ]
 
 

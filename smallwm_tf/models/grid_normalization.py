@@ -10,13 +10,7 @@ LEAKY_RELU_SLOPE = 0.01  # PyTorch's; Keras 2 would use 0.3
 
 
 def normalize(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Zero mean and unit variance per batch element, then the elementwise affine map.
-
-    Args:
-      inputs: [36, B, C].
-      scale: [36, 1, C].
-      offset: [36, 1, C].
-    """
+    """Zero mean and unit variance per batch element of [36, B, C], scale and offset [36, 1, C]."""
     mean = tf.reduce_mean(inputs, axis=[0, 2], keepdims=True)
     centred = inputs - mean
     variance = tf.reduce_mean(tf.square(centred), axis=[0, 2], keepdims=True)
@@ -35,8 +29,7 @@ _compiled_normalize_and_activate = tf.function(normalize_and_activate, jit_compi
 class GridLayerNormalization(tf_keras.layers.Layer):
     """Layer norm over (channels, height, width), elementwise affine, leaky ReLU; [36, B, C].
 
-    Args:
-      compiled: whether XLA makes one pass of it.
+    If it is compiled, XLA makes one pass of it.
     """
 
     def __init__(self, compiled: bool, **kwargs):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
-from smallwm_tf.models.code_heads import CodeDistribution
+from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.world_model import Prediction
@@ -24,21 +24,17 @@ _CODES, _REWARD = range(2)  # what a random number is for
 class DreamSettings(NamedTuple):
     """How dreams are drawn.
 
-    Attributes:
-      temperature: divides the logits of codes; the number 0 takes the most probable ones.
-      context_steps: T, real steps before a dream that the recurrent state has seen.
-      rewards: "sampled", or "expected": the mean, which spares the policy gradient a draw's noise.
+    Rewards are "sampled", or "expected": the mean, which spares the policy gradient a draw's noise.
     """
 
-    temperature: float | tf.Tensor = 1.0
-    context_steps: int = 0
+    temperature: float | tf.Tensor = 1.0  # of codes; the number 0 takes the most probable ones
+    context_steps: int = 0  # T, real steps before a dream that the recurrent state has seen
     rewards: str = "sampled"
 
     @classmethod
     def of(cls, config: Config) -> "DreamSettings":
         """Those that a run trains its policies with."""
-        dream = config.dream
-        return cls(config.dynamics.temperature, dream.context_steps, dream.rewards)
+        return cls(config.dynamics.temperature, config.dream.context_steps, config.dream.rewards)
 
 
 class Past(NamedTuple):
@@ -62,7 +58,7 @@ class DreamStep(NamedTuple):
 
     codes: tf.Tensor  # ẑ_{t+1}, int32 [B, 6, 6]
     rewards: tf.Tensor  # r̂_t, [B]
-    code_distribution: CodeDistribution
+    code_distribution: IndependentCodes
     reward_distribution: RewardDistribution
 
 
@@ -88,12 +84,7 @@ class DreamableModel(Protocol):
 
 
 class Dreamer:
-    """Dreams of a world model; start and step work inside graphs and outside.
-
-    Args:
-      world_model: what dreams, at the weights that it has when it is asked.
-      settings: how.
-    """
+    """Dreams of a world model at its weights of the moment; inside graphs and outside."""
 
     def __init__(self, world_model: DreamableModel, settings: DreamSettings):
         self.world_model = world_model
@@ -111,12 +102,7 @@ class Dreamer:
         )
 
     def start(self, observations: tf.Tensor, past: Past) -> DreamState:
-        """Dreams that begin at real observations.
-
-        Args:
-          observations: uint8 [B, 96, 96, F].
-          past: ``settings.context_steps`` steps before each.
-        """
+        """Dreams from observations uint8 [B, 96, 96, F]; ``settings.context_steps`` are past."""
         kernels = self.world_model.prepare()
         recurrent = self._warm_state(past, kernels)
         return DreamState(self.world_model.encode(observations), recurrent, kernels)
@@ -124,12 +110,9 @@ class Dreamer:
     def step(
         self, state: DreamState, actions: tf.Tensor, seed: tf.Tensor | None
     ) -> tuple[DreamStep, DreamState]:
-        """Dreams on.
+        """Dreams on with actions a_t, int32 [B].
 
-        Args:
-          state: where the dreams are.
-          actions: a_t, int32 [B].
-          seed: int32 pair of this step; None takes the most probable codes and rewards.
+        The seed is an int32 pair of this step; None takes the most probable codes and rewards.
         """
         prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
         temperature = self.settings.temperature

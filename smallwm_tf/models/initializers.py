@@ -21,12 +21,8 @@ def build_seeded(network: Callable[..., _Network], seed: int, **arguments: Any) 
 
     Keras draws weights from one global stream, in the order in which layers are made: another layer
     anywhere would change all that follow. Each weight is drawn anew by its own initialiser, seeded
-    with the path of attributes that leads to it, such as "policy/hidden/kernel".
-
-    Args:
-      network: makes the network and all its weights.
-      seed: of the run.
-      **arguments: of ``network``; its ``name`` begins the paths.
+    with the path of attributes that leads to it, such as "policy/hidden/kernel"; it begins with the
+    network's ``name``.
     """
     initial_values = {}
 
@@ -63,9 +59,7 @@ def _weights_by_path(network: tf_keras.layers.Layer) -> dict[tuple[str, ...], tf
 
 def kernel_initializer() -> tf_keras.initializers.Initializer:
     """Uniform ±1/√fan_in; a variance of 1/(3·fan_in)."""
-    return tf_keras.initializers.VarianceScaling(
-        scale=1.0 / 3.0, mode="fan_in", distribution="uniform"
-    )
+    return tf_keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform")
 
 
 def bias_initializer(fan_in: int) -> tf_keras.initializers.Initializer:

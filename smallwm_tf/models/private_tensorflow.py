@@ -1,7 +1,4 @@
-"""What this project needs of TensorFlow that no public module offers; it is used nowhere else.
-
-Whoever moves to another version of TensorFlow looks here first.
-"""
+"""What no public module of TensorFlow offers; look here first when moving to another version."""
 
 from contextlib import AbstractContextManager
 
@@ -17,8 +14,7 @@ __all__ = ["convert_variables_to_constants_v2", "single_threaded_executor"]
 def single_threaded_executor() -> AbstractContextManager:
     """Functions called inside run one operation after the other, in the calling thread.
 
-    A chain of short operations is handed from thread to thread by TensorFlow's default executor,
-    which takes a tenth of the time of a single observation. ``tf.config`` can set numbers of
-    threads for the whole process only.
+    TensorFlow's default executor hands a chain of short operations from thread to thread: a tenth
+    of the time of a single observation. ``tf.config`` sets threads for the whole process only.
     """
     return context.function_executor_type("SINGLE_THREADED_EXECUTOR")

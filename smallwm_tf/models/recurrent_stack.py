@@ -22,15 +22,7 @@ Kernels = Any
 
 
 class RecurrentStack(tf_keras.layers.Layer):
-    """p(h_t | z_t, a_t, h_{t−1}): two cells, each of which also sees the action.
-
-    Args:
-      cell: name in ``CELLS``.
-      num_actions: M.
-      embedding_dim: D.
-      channels: C of every cell.
-      execution: how it is computed.
-    """
+    """p(h_t | z_t, a_t, h_{t−1}): two cells from ``CELLS``, each of which also sees the action."""
 
     def __init__(
         self,
@@ -70,11 +62,7 @@ class RecurrentStack(tf_keras.layers.Layer):
         return tf.nest.map_structure(lambda tensor: factor * tensor, state)
 
     def prepare(self, form: str | None = None) -> Kernels:
-        """Kernels for ``step``, to be shared by all steps between two gradient steps.
-
-        Args:
-          form: see ``GridConvolution.prepare``.
-        """
+        """Kernels for all steps between two gradient steps, see ``GridConvolution.prepare``."""
         return tuple(cell.prepare(form) for cell in self.cells)
 
     def step(
@@ -85,17 +73,14 @@ class RecurrentStack(tf_keras.layers.Layer):
         kernels: Kernels | None = None,
         recorder: ConvolutionRecorder | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """One step.
+        """y_t, [36, B, C + M], and h_t.
 
         Args:
           embedded: embedding vectors of z_t, [36, B, D].
           actions: a_t, int [B].
           state: h_{t−1}.
-          kernels: from ``prepare``.
+          kernels: from ``prepare``; made here if not given.
           recorder: defers kernel gradients.
-
-        Returns:
-          y_t, [36, B, C + M], and h_t.
         """
         kernels = self.prepare() if kernels is None else kernels
         one_hot = tf.one_hot(actions, self.num_actions)

@@ -25,8 +25,8 @@ class VectorQuantizer(tf_keras.layers.Layer):
     """Nearest neighbour in L2 among ``num_embeddings`` vectors.
 
     Args:
-      num_embeddings: K, size of the codebook.
-      embedding_dim: D, size of a vector.
+      num_embeddings: K.
+      embedding_dim: D.
       decay: of the moving averages of cluster sizes and cluster sums.
       epsilon: Laplace smoothing of the cluster sizes, so that an unused vector divides by no zero.
       restart_below: every update moves the least used vector, if its cluster size has fallen below
@@ -54,27 +54,16 @@ class VectorQuantizer(tf_keras.layers.Layer):
         self.decay = decay
         self.epsilon = epsilon
         self.restart_below = restart_below
+
+        def weight(name: str, shape: list[int], initializer) -> tf.Variable:
+            return self.add_weight(name, shape, initializer=initializer, trainable=False)
+
         limit = math.sqrt(3.0 / num_embeddings)
         uniform = tf_keras.initializers.RandomUniform(-limit, limit)
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=[num_embeddings, embedding_dim],
-            initializer=uniform,
-            trainable=False,
-        )
+        self.embeddings = weight("embeddings", [num_embeddings, embedding_dim], uniform)
         # See reset_averages; from zero, the first update would throw unused vectors to the origin.
-        self.ema_cluster_size = self.add_weight(
-            name="ema_cluster_size",
-            shape=[num_embeddings],
-            initializer="ones",
-            trainable=False,
-        )
-        self.ema_cluster_sum = self.add_weight(
-            name="ema_cluster_sum",
-            shape=[num_embeddings, embedding_dim],
-            initializer="zeros",
-            trainable=False,
-        )
+        self.ema_cluster_size = weight("ema_cluster_size", [num_embeddings], "ones")
+        self.ema_cluster_sum = weight("ema_cluster_sum", [num_embeddings, embedding_dim], "zeros")
         self.reset_averages()
 
     def reset_averages(self) -> None:
@@ -85,10 +74,6 @@ class VectorQuantizer(tf_keras.layers.Layer):
     def lookup(self, encoding_indices: tf.Tensor) -> tf.Tensor:
         """Embedding vectors of indices: [...] → [..., D]."""
         return tf.gather(self.embeddings, encoding_indices)
-
-    def embed(self, encoding_indices: tf.Tensor) -> tf.Tensor:
-        """Embedding vectors of grids of codes, see ``embed``."""
-        return embed(encoding_indices, self.embeddings)
 
     def nearest(self, inputs: tf.Tensor) -> tf.Tensor:
         """Index of the nearest embedding: [..., D] → [...], int32."""
@@ -107,15 +92,14 @@ class VectorQuantizer(tf_keras.layers.Layer):
     def update(self, inputs: tf.Tensor, encoding_indices: tf.Tensor) -> None:
         """One moving-average step towards the means of the vectors assigned to each embedding."""
         flat = tf.stop_gradient(tf.reshape(inputs, [-1, self.embedding_dim]))
-        assignment = tf.one_hot(tf.reshape(encoding_indices, [-1]), self.num_embeddings)
+        indices = tf.reshape(encoding_indices, [-1])
+        assignment = tf.one_hot(indices, self.num_embeddings)
         counts = tf.reduce_sum(assignment, axis=0)
         sums = tf.matmul(assignment, flat, transpose_a=True)
         sizes = self.decay * self.ema_cluster_size + (1.0 - self.decay) * counts
         cluster_sum = self.decay * self.ema_cluster_sum + (1.0 - self.decay) * sums
         if self.restart_below > 0.0:
-            errors = tf.math.squared_difference(
-                flat, self.lookup(tf.reshape(encoding_indices, [-1]))
-            )
+            errors = tf.math.squared_difference(flat, self.lookup(indices))
             worst = flat[tf.argmax(tf.reduce_sum(errors, axis=1))]
             is_unused = (counts == 0.0) & (sizes < self.restart_below)
             least_used = tf.argmin(tf.where(is_unused, sizes, sizes.dtype.max))
@@ -132,10 +116,9 @@ class VectorQuantizer(tf_keras.layers.Layer):
 def nearest(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
     """Index of the nearest of the embeddings [K, D] in L2: [..., D] → [...], int32."""
     flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    products = tf.matmul(flat, embeddings, transpose_b=True)
     # |x|² is the same for all candidates and left out.
-    scores = tf.reduce_sum(tf.square(embeddings), axis=1) - 2.0 * tf.matmul(
-        flat, embeddings, transpose_b=True
-    )
+    scores = tf.reduce_sum(tf.square(embeddings), axis=1) - 2.0 * products
     return tf.reshape(tf.argmin(scores, axis=1, output_type=tf.int32), tf.shape(inputs)[:-1])
 
 
@@ -147,8 +130,7 @@ def embed(codes: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
 
 def perplexity(encoding_indices: tf.Tensor, num_embeddings: int) -> tf.Tensor:
     """exp of the entropy of how often each embedding is used; 1 (collapse) … num_embeddings."""
-    counts = tf.math.bincount(
-        tf.reshape(encoding_indices, [-1]), minlength=num_embeddings, dtype=tf.float32
-    )
+    indices = tf.reshape(encoding_indices, [-1])
+    counts = tf.math.bincount(indices, minlength=num_embeddings, dtype=tf.float32)
     probabilities = counts / tf.reduce_sum(counts)
     return tf.exp(-tf.reduce_sum(tf.math.xlogy(probabilities, probabilities)))

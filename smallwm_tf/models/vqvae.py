@@ -30,14 +30,9 @@ class VQVAELosses(NamedTuple):
 class VQVAE(tf_keras.Model):
     """Encoder, vector quantiser and decoder.
 
+    ``ema_decay``, ``ema_epsilon`` and ``restart_below`` are of the ``VectorQuantizer``.
+
     Args:
-      num_stacked_frames: F.
-      num_embeddings: K.
-      embedding_dim: D.
-      ema_decay: decay of the codebook's moving averages.
-      ema_epsilon: Laplace smoothing of the codebook's cluster sizes.
-      restart_below: moves codes that are used less, see ``VectorQuantizer``.
-      execution: how it is computed.
       likelihood: "clamped", as in the authors' code, or "exact"; see ``continuous_bernoulli``.
       pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. With the exact
         likelihood a margin of 0.05 keeps logits within ±20.
@@ -96,17 +91,12 @@ class VQVAE(tf_keras.Model):
     ) -> tuple[VQVAELosses, tf.Tensor]:
         """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their codes.
 
-        Args:
-          observations: what to encode and decode.
-          training: whether batch norm and codebook learn.
-          weights: of the pixels, of the observations' shape; 1 gives the likelihood.
+        In training batch norm and codebook learn. The weights are of the pixels, of the
+        observations' shape; 1 gives the likelihood.
         """
-        vectors = self.encoder(observations, training=training)
-        quantized = self.quantizer(vectors, training=training)
-        logits = self.decoder(quantized.quantized)
-        pixels = self.squeeze(observations)
-        clamped = self.likelihood == "clamped"
-        log_prob = sum_log_prob(logits, pixels, weights, clamped=clamped)
+        quantized = self.quantizer(self.encoder(observations, training=training), training=training)
+        logits, pixels = self.decoder(quantized.quantized), self.squeeze(observations)
+        log_prob = sum_log_prob(logits, pixels, weights, clamped=self.likelihood == "clamped")
         reconstruction = -tf.reduce_mean(log_prob)
         losses = VQVAELosses(
             reconstruction=reconstruction,

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import CodeDistribution
+from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
 from smallwm_tf.models.grid_convolution import to_grid_major, to_images
 from smallwm_tf.models.recurrent_stack import Kernels, State
+from smallwm_tf.models.vector_quantizer import embed
 from smallwm_tf.models.vqvae import VQVAE
 
 
@@ -20,7 +21,7 @@ class Prediction(NamedTuple):
     """One step ahead."""
 
     y: tf.Tensor  # y_t, for ``WorldModel.events``
-    next_codes: CodeDistribution  # p(z_{t+1} | y_t)
+    next_codes: IndependentCodes  # p(z_{t+1} | y_t)
     state: State  # h_t
 
 
@@ -28,9 +29,6 @@ class WorldModel(tf.Module):
     """Both parts of the world model, and what they do together.
 
     Attributes:
-      vqvae: observations ↔ codes.
-      dynamics: codes and actions → next codes and rewards.
-      num_stacked_frames: F.
       compiled: whether XLA should compile ``predict`` and ``events``.
     """
 
@@ -78,24 +76,12 @@ class WorldModel(tf.Module):
         kernels: Kernels | None = None,
         recorder: ConvolutionRecorder | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """y_t and h_t, see ``RecurrentStack.step``.
-
-        Args:
-          codes: z_t, int32 [B, 6, 6].
-          actions: a_t, int [B].
-          state: h_{t−1}.
-          kernels: from ``prepare``.
-          recorder: defers kernel gradients.
-        """
-        embedded = self.vqvae.quantizer.embed(codes)
+        """y_t and h_t of codes z_t, int32 [B, 6, 6]; see ``RecurrentStack.step``."""
+        embedded = embed(codes, self.vqvae.quantizer.embeddings)
         return self.dynamics.stack.step(embedded, actions, state, kernels, recorder)
 
     def predict(
-        self,
-        codes: tf.Tensor,
-        actions: tf.Tensor,
-        state: State,
-        kernels: Kernels | None = None,
+        self, codes: tf.Tensor, actions: tf.Tensor, state: State, kernels: Kernels | None = None
     ) -> Prediction:
         """Predicts one step; the arguments are those of ``advance``."""
         y, state = self.advance(codes, actions, state, kernels)
