@@ -135,7 +135,7 @@ class TrainedAgent:
         return self.networks.policy_of(codes)
 
     def agent(self, temperature: float | None = None) -> Agent:
-        """What acts in the real game, at a ``temperature`` of actions; 0 is greedy."""
+        """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""
         return self.networks.agent(self.temperature(temperature))
 
     def temperature(self, given: float | None) -> float:

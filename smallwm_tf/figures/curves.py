@@ -46,8 +46,6 @@ def save_curve(
     axes.set(title=title, xlabel="interactions with the real game", ylabel="episode return")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
@@ -79,9 +77,6 @@ def save_horizon_figure(
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
         axes.set(xlabel="steps ahead", ylabel=label)
         axes.set_ylim(bottom=0, top=1.05 if curves is rewards else None)
-        axes.grid(alpha=0.3)
-        if curves:
-            axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
@@ -101,8 +96,6 @@ def save_promise_figure(
         axes.fill_between(steps, mean - 2 * error, mean + 2 * error, alpha=0.2, linewidth=0)
         axes.plot(steps, mean, label=label)
     axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
@@ -117,5 +110,9 @@ def _new_figure(width: float, height: float):
 
 
 def _save_figure(path: str | os.PathLike, figure) -> None:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            axes.legend(fontsize="small")
     options = {"format": "png", "metadata": {"Software": None}}
     write_atomically(pathlib.Path(path), lambda file: figure.savefig(file, **options))

@@ -30,13 +30,8 @@ def draw_world_model(
     order = generator(*path)
     steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
     shown = open_loop.reconstruct(dreamer.world_model, replay, steps)
-    save_codes_figure(
-        folder / f"codes_{iteration:03d}.png",
-        shown.frames,
-        shown.codes,
-        shown.reconstructions,
-        config.vqvae.num_embeddings,
-    )
+    codes_path = folder / f"codes_{iteration:03d}.png"
+    save_codes_figure(codes_path, *shown, config.vqvae.num_embeddings)
     start, length = open_loop.longest_start(replay, config.dream.horizon, order)
     loop = open_loop.open_loop(dreamer, replay, start, length, seed_pair(*path))
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
@@ -44,16 +39,9 @@ def draw_world_model(
 
 def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
     """Real, reconstruction, dream, difference, codes and rewards, step by step, as PNG."""
-    save_dream_strip(
-        path,
-        loop.real.frames,
-        loop.real.reconstructions,
-        loop.dreamed,
-        loop.real.codes,
-        loop.dreamed_codes,
-        loop.real_rewards,
-        loop.dreamed_rewards,
-    )
+    frames = (loop.real.frames, loop.real.reconstructions, loop.dreamed)
+    codes = (loop.real.codes, loop.dreamed_codes)
+    save_dream_strip(path, *frames, *codes, loop.real_rewards, loop.dreamed_rewards)
 
 
 def draw_horizons(

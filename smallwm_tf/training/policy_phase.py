@@ -24,7 +24,7 @@ class PolicyPlace:
     """Between two updates of the policy."""
 
     done: int  # updates so far
-    unlogged: np.ndarray  # ``METRICS`` of the updates since the last line, float32 [n, of them]
+    unlogged: np.ndarray  # of the updates since the last line, float32 [n, number of ``METRICS``]
     begun: Arrays  # weights of the policy from before the phase
     best_score: float | None  # what the game paid the best; None without ``ppo.check_interval``
     best_values: Arrays  # its variables
