@@ -22,22 +22,14 @@ class Agent(Protocol):
     ) -> tuple[np.ndarray, Any]:
         """Actions int32 [B] for uint8 [B, 96, 96, F], and the state for the next step.
 
-        Args:
-          observations: what the games show.
-          state: of these games, from ``begin`` or the last ``act``.
-          seed: int32 pair.
-          step: folded into the seed.
+        The state is of these games, from ``begin`` or the last ``act``; the step is folded into
+        the seed, an int32 pair.
         """
         ...
 
 
 class RandomAgent:
-    """Uniformly random actions that may be held, whatever the game shows.
-
-    Args:
-      num_actions: M.
-      repeat_probability: chance that a step repeats the last action of its episode.
-    """
+    """Uniformly random actions; by chance a step repeats the last action of its episode."""
 
     def __init__(self, num_actions: int, repeat_probability: float = 0.0):
         self._num_actions = num_actions

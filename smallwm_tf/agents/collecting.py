@@ -9,9 +9,9 @@ import numpy as np
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.playing import play_steps
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.frame_source import State
 from smallwm_tf.games.real_game import RealGame
+from smallwm_tf.runs.replay_files import STEPS
 
 
 class Collected(NamedTuple):
@@ -28,23 +28,15 @@ class Collected(NamedTuple):
 
     def steps(self) -> dict[str, np.ndarray]:
         """The steps alone: the arguments of ``Replay.append``, and what a replay file holds."""
-        names = ("frames", "actions", "rewards", "terminated", "truncated", "lost_life")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in STEPS}
 
 
 class Collector:
-    """Plays on inside the running episode from one collection to the next.
-
-    Args:
-      game: the real game; its episode goes on where the last collection left it.
-
-    Attributes:
-      episode_return: raw return of the running episode so far.
-    """
+    """Plays on inside the running episode from one collection to the next."""
 
     def __init__(self, game: RealGame):
         self._game = game
-        self.episode_return = 0.0
+        self.episode_return = 0.0  #: raw, of the running episode so far
 
     def collect(
         self,
@@ -63,16 +55,10 @@ class Collector:
           on_steps: called with the number of steps since its last call; may raise to stop.
           state_interval: see ``play_steps``.
         """
-        collected = Collected(
-            frames=np.empty([num_steps, FRAME_SIZE, FRAME_SIZE], np.uint8),
-            actions=np.empty([num_steps], np.int32),
-            rewards=np.empty([num_steps], np.float32),
-            terminated=np.empty([num_steps], bool),
-            truncated=np.empty([num_steps], bool),
-            lost_life=np.empty([num_steps], bool),
-            episode_returns=[],
-            states=[],
-        )
+        arrays = {
+            name: np.empty([num_steps, *shape[1:]], dtype) for name, (dtype, shape) in STEPS.items()
+        }
+        collected = Collected(**arrays, episode_returns=[], states=[])
         steps = play_steps(self._game, agent, seed_pair(*seed_path), state_interval)
         for number, step in enumerate(itertools.islice(steps, num_steps)):
             collected.frames[number] = step.frame

@@ -45,10 +45,10 @@ def play_steps(
 ) -> Iterator[RealStep]:
     """Plays on, episode after episode, for as long as steps are asked for.
 
-    The agent begins anew, even if the game is in the middle of an episode.
+    The agent begins anew, even if the game, once reset, is in the middle of an episode.
 
     Args:
-      game: once reset; it goes on where it is.
+      game: goes on where it is.
       agent: chooses the actions.
       seed: int32 pair.
       state_interval: steps from one kept state of the game to the next; None keeps none.
@@ -107,10 +107,9 @@ def play_episodes(
         are appended.
     """
     taken = [] if taken is None else taken
-    pair = seed_pair(*seed)
+    pair, step = seed_pair(*seed), 0
     returns: list[float] = []
     lengths: list[int] = []
-    step = 0
     while len(returns) < num_episodes:
         observations = games.reset()
         wanted = min(games.num_games, num_episodes - len(returns))
@@ -134,6 +133,6 @@ def play_episodes(
             running = running & ~result.episode_over
             step += 1
             on_episodes(int((~goes_on).sum()))
-        returns.extend(float(value) for value in round_returns[:wanted])
-        lengths.extend(int(value) for value in round_lengths[:wanted])
+        returns += round_returns[:wanted].tolist()
+        lengths += round_lengths[:wanted].tolist()
     return Episodes(returns, lengths)

@@ -108,13 +108,9 @@ class PolicyAgent:
 def draw_actions(
     logits: tf.Tensor, temperature: float, seed: tf.Tensor, step: tf.Tensor | int
 ) -> tf.Tensor:
-    """Actions int32 [B] of logits [B, M].
+    """Actions int32 [B] of logits [B, M]; a temperature of 0 takes the most probable ones.
 
-    Args:
-      logits: of actions.
-      temperature: divides them; 0 takes the most probable action.
-      seed: int32 pair.
-      step: folded into the seed.
+    The step is folded into the seed, an int32 pair.
     """
     if temperature == 0.0:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)

@@ -34,7 +34,7 @@ def write_export(
     with_tf_agents_policy: bool = False,
     half_precision: bool = False,
 ) -> dict[str, Any]:
-    """Writes an export, complete or not at all.
+    """Writes an export, complete or not at all; returns the metadata.
 
     Args:
       agent: from ``load_run`` with "direct" convolutions.
@@ -42,9 +42,6 @@ def write_export(
       with_world_model: also the dream.
       with_tf_agents_policy: also by PolicySaver's conventions.
       half_precision: store weights as float16.
-
-    Returns:
-      The metadata.
 
     Raises:
       RunError: there is something at ``path``.
@@ -100,6 +97,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def _describe(agent: TrainedAgent, path: Path, half_precision: bool) -> dict[str, Any]:
     experiment, config = agent.experiment, agent.config
+    is_pooled = experiment.game.is_atari and config.game.frame_skip > 1
     scores = {key: value for key, value in (agent.scores or {}).items() if key != "lengths"}
     versions = describe_versions()
     versions["machine"].pop("host")
@@ -115,9 +113,7 @@ def _describe(agent: TrainedAgent, path: Path, half_precision: bool) -> dict[str
         "preprocessing": {
             "frame": "grey, uint8, 96 x 96, resized by area averaging",
             "frame_skip": config.game.frame_skip if experiment.game.is_atari else 1,
-            "pooled_frames": "maximum of the last two emulator frames"
-            if experiment.game.is_atari and config.game.frame_skip > 1
-            else None,
+            "pooled_frames": "maximum of the last two emulator frames" if is_pooled else None,
             "num_stacked_frames": config.game.num_stacked_frames,
             "stack": "oldest first; an episode begins with its first frame repeated",
             "sticky_actions": 0.0,
@@ -128,12 +124,13 @@ def _describe(agent: TrainedAgent, path: Path, half_precision: bool) -> dict[str
         "scores": scores or None,
         "versions": versions,
         "config": config.as_configdict().to_dict(),
-        "files": {
-            str(file.relative_to(path)): describe_file(file)
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and file.name != METADATA
-        },
+        "files": {name: describe_file(path / name) for name in _files(path, path)},
     }
+
+
+def _files(folder: Path, root: Path) -> list[str]:
+    """Names of all files below a folder, seen from the root."""
+    return [str(file.relative_to(root)) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
 def _check_parts(path: Path, metadata: Mapping[str, Any]) -> None:
@@ -141,12 +138,7 @@ def _check_parts(path: Path, metadata: Mapping[str, Any]) -> None:
     described = metadata.get("files")
     if not isinstance(described, Mapping):
         raise RunError(f"{path / METADATA}: lists no files")
-    present = {
-        str(file.relative_to(path))
-        for part in (AGENT, WORLD_MODEL)
-        for file in (path / part).rglob("*")
-        if file.is_file()
-    }
+    present = {*_files(path / AGENT, path), *_files(path / WORLD_MODEL, path)}
     needed = {name for name in described if name.split("/")[0] == AGENT} | present
     for name in sorted(needed):
         entry = described.get(name)

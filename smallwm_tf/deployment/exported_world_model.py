@@ -15,7 +15,7 @@ STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 
 
 class ExportedWorldModel:
-    """A ``DreamableModel`` around two loaded SavedModels.
+    """A ``DreamableModel`` around two loaded SavedModels; see ``WorldModel`` for its methods.
 
     Args:
       agent: encodes.
@@ -31,19 +31,15 @@ class ExportedWorldModel:
         self.num_stacked_frames = num_stacked_frames
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
-        """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
         return self._agent.encode(observations)["codes"]
 
     def decode(self, codes: tf.Tensor) -> tf.Tensor:
-        """Codes → pixels in [0, 1], [B, 96, 96, F]."""
         return tf.cast(self._world_model.decode(codes)["frames"], tf.float32) / 255.0
 
     def initial_state(self, batch_size: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Zeros."""
         return _state_of(self._world_model.initial_state(tf.constant(batch_size)))
 
     def masked(self, state: tuple[tf.Tensor, ...], keep: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The state with zeros where ``keep``, bool [B], is false."""
         shape = [1, -1, 1] if state[0].shape.rank == 3 else [-1, 1, 1, 1]
         factor = tf.reshape(tf.cast(keep, tf.float32), shape)
         return tuple(factor * tensor for tensor in state)
@@ -61,7 +57,6 @@ class ExportedWorldModel:
         return Prediction(outputs["reward_logits"], next_codes, _state_of(outputs))
 
     def events(self, transition: Transition) -> RewardDistribution:
-        """See ``WorldModel.events``."""
         return RewardDistribution(transition.y)
 
 

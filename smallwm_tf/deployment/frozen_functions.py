@@ -19,15 +19,14 @@ def freeze(
 ) -> Callable:
     """Traces a function and turns the variables that it reads into constants.
 
+    The result takes the same arguments and returns a list of tensors. It can be called inside other
+    graphs; a SavedModel stores it once however many others call it.
+
     Args:
       function: tensors → tuple of tensors, without side effects.
       signature: of its arguments; their names become the placeholders'.
       half_precision: store large float32 constants as float16; the graph casts them back, so
         calculations stay in float32.
-
-    Returns:
-      A function of the same arguments that returns a list of tensors. It can be called inside
-      other graphs; a SavedModel stores it once however many others call it.
     """
     traced = tf.function(function, input_signature=list(signature), autograph=False)
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
@@ -50,11 +49,8 @@ def _with_half_constants(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.Grap
     halved.CopyFrom(definition)
     del halved.node[:]
     for node in definition.node:
-        value = node.attr["value"].tensor if node.op == "Const" else None
-        if value is None or value.dtype != tf.float32.as_datatype_enum:
-            halved.node.append(node)
-            continue
-        array = tf.make_ndarray(value)
+        is_float = node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum
+        array = tf.make_ndarray(node.attr["value"].tensor) if is_float else np.empty(0)
         if array.size < _LEAST_ELEMENTS:
             halved.node.append(node)
             continue

@@ -27,13 +27,7 @@ from smallwm_tf.runs.files import read_json
 def open_agent(
     run_dir: Path | None, export: Path | None, unfinished: bool = False, game: str | None = None
 ) -> TrainedAgent:
-    """The agent that a command's flags name.
-
-    Args:
-      run_dir: a run, or None.
-      export: an export, where there is no run.
-      unfinished: see ``load_run``.
-      game: the game that it must be of, if given.
+    """The agent that a command's flags name: of a run, else of an export; of the game, if given.
 
     Raises:
       RunError: it cannot be used, or plays another game.
@@ -54,7 +48,7 @@ def load_run(
     """The agent of a run directory, from its newest checkpoint that verifies.
 
     Args:
-      path: the run directory.
+      path: of it.
       unfinished: take a run that has not come to its end, once it has trained a policy.
       convolution: replaces the run's ``dynamics.convolution``; weights fit both.
 
@@ -66,7 +60,7 @@ def load_run(
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
     if not (path / "config.json").is_file():
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
-    experiment = _read_experiment(read_json(path / "config.json"), path, path / "config.json")
+    experiment = _read_experiment(path, path / "config.json", read_json(path / "config.json"))
     config = experiment.config
     with contextlib.closing(open_game(experiment, "actions")) as game:
         action_meanings = tuple(game.action_meanings)
@@ -111,16 +105,12 @@ def load_export(path: Path | str) -> TrainedAgent:
     """
     path = Path(path)
     metadata = export_directory.read_metadata(path)
-    source = path / export_directory.METADATA
-    experiment = _read_experiment(metadata, path, source)
-    saved = _load(path / export_directory.AGENT)
-    world_model = None
-    if (path / export_directory.WORLD_MODEL).is_dir():
-        world_model = ExportedWorldModel(
-            saved,
-            _load(path / export_directory.WORLD_MODEL),
-            experiment.config.game.num_stacked_frames,
-        )
+    source, dream = path / export_directory.METADATA, path / export_directory.WORLD_MODEL
+    experiment = _read_experiment(path, source, metadata)
+    saved, world_model = _load(path / export_directory.AGENT), None
+    if dream.is_dir():
+        num_frames = experiment.config.game.num_stacked_frames
+        world_model = ExportedWorldModel(saved, _load(dream), num_frames)
     try:
         return TrainedAgent(
             experiment=experiment,
@@ -135,17 +125,8 @@ def load_export(path: Path | str) -> TrainedAgent:
         raise RunError(f"{source}: cannot be used ({one_line(error)})") from error
 
 
-def _read_experiment(record: Mapping[str, Any], path: Path, source: Path) -> Experiment:
-    """Game, settings and seed out of a ``config.json`` or an export's ``metadata.json``.
-
-    Args:
-      record: its content.
-      path: the directory that it belongs to.
-      source: the file, for messages.
-
-    Raises:
-      RunError: something is missing or cannot be used.
-    """
+def _read_experiment(path: Path, source: Path, record: Mapping[str, Any]) -> Experiment:
+    """Game, settings and seed out of the record in a ``config.json`` or ``metadata.json``."""
     try:
         config = settings.build_config(settings.flatten(record["config"]))
         settings.validate(config)

@@ -52,9 +52,8 @@ class SavedAgent(tf.Module):
             lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision
         )
         frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
-        self._frames = tf.Variable(
-            tf.zeros([1, *stack[1:]], tf.uint8), shape=stack, trainable=False, name="frames"
-        )
+        zeros = tf.zeros([1, *stack[1:]], tf.uint8)
+        self._frames = tf.Variable(zeros, shape=stack, trainable=False, name="frames")
 
         def act_on_codes(codes):
             logits, value = frozen_policy(codes)

@@ -39,10 +39,9 @@ class SavedWorldModel(tf.Module):
         super().__init__(name="smallwm_tf_world_model")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
         state = world_model.state_to_images(world_model.initial_state(1))
-        channels = [tensor.shape[-1] for tensor in state]
         state_specs = [
-            tf.TensorSpec([None, GRID_SIZE, GRID_SIZE, count], tf.float32, name)
-            for name, count in zip(STATE_NAMES, channels, strict=True)
+            tf.TensorSpec([None, *tensor.shape[1:]], tf.float32, name)
+            for name, tensor in zip(STATE_NAMES, state, strict=True)
         ]
         step_specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
 
@@ -78,22 +77,16 @@ class SavedWorldModel(tf.Module):
             }
 
         def initial_state(batch_size):
-            return {
-                name: tf.zeros([batch_size, GRID_SIZE, GRID_SIZE, count])
-                for name, count in zip(STATE_NAMES, channels, strict=True)
-            }
+            return {spec.name: tf.zeros([batch_size, *spec.shape[1:]]) for spec in state_specs}
 
         def graph(function, specs):
             return tf.function(function, input_signature=specs, autograph=False)
 
         self.decode = graph(lambda codes: {"frames": frozen_decode(codes)[0]}, [codes_spec])
         self.predict = graph(named_predict, step_specs)
-        dream_specs = [
-            *step_specs,
-            tf.TensorSpec([], tf.float32, "temperature"),
-            tf.TensorSpec([2], tf.int32, "seed"),
-        ]
-        self.dream_step = graph(dream_step, dream_specs)
+        draw_specs = [tf.TensorSpec([], tf.float32, "temperature")]
+        draw_specs += [tf.TensorSpec([2], tf.int32, "seed")]
+        self.dream_step = graph(dream_step, step_specs + draw_specs)
         self.initial_state = graph(initial_state, [tf.TensorSpec([], tf.int32, "batch_size")])
 
     def save(self, path: Path) -> None:

@@ -15,25 +15,16 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 
 
 class FramesPolicy(tf_policy.TFPolicy):
-    """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy.
+    """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy."""
 
-    Args:
-      saved: what acts.
-      num_stacked_frames: F.
-      num_actions: M.
-      temperature: divides the logits.
-    """
-
-    def __init__(
-        self, saved: SavedAgent, num_stacked_frames: int, num_actions: int, temperature: float
-    ):
-        observation = tensor_spec.BoundedTensorSpec(
-            [FRAME_SIZE, FRAME_SIZE, num_stacked_frames], tf.uint8, 0, 255, "observation"
-        )
-        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, num_actions - 1, "action")
+    def __init__(self, saved: SavedAgent, agent: TrainedAgent):
+        frames = [FRAME_SIZE, FRAME_SIZE, agent.config.game.num_stacked_frames]
+        observation = tensor_spec.BoundedTensorSpec(frames, tf.uint8, 0, 255, "observation")
+        last_action = len(agent.action_meanings) - 1
+        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, last_action, "action")
         super().__init__(ts.time_step_spec(observation), action)
         self._saved = saved
-        self._temperature = temperature
+        self._temperature = agent.config.evaluation.temperature
 
     def _distribution(self, time_step, policy_state):
         logits = self._saved.serve(time_step.observation)["logits"]
@@ -43,12 +34,6 @@ class FramesPolicy(tf_policy.TFPolicy):
 
 def save_tf_agents_policy(saved: SavedAgent, agent: TrainedAgent, path: Path) -> None:
     """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
-    config = agent.config
-    policy = FramesPolicy(
-        saved,
-        config.game.num_stacked_frames,
-        len(agent.action_meanings),
-        config.evaluation.temperature,
-    )
     step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)
-    policy_saver.PolicySaver(policy, batch_size=None, train_step=step).save(str(path))
+    saver = policy_saver.PolicySaver(FramesPolicy(saved, agent), batch_size=None, train_step=step)
+    saver.save(str(path))

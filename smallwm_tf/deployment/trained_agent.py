@@ -28,13 +28,9 @@ class PolicyOutput(NamedTuple):
 
 
 class Networks(Protocol):
-    """What encodes and acts, and what dreams.
+    """What encodes and acts, and what dreams."""
 
-    Attributes:
-      world_model: None where only encoder and policy were exported.
-    """
-
-    world_model: DreamableModel | None
+    world_model: DreamableModel | None  # None where only encoder and policy were exported
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
@@ -50,12 +46,7 @@ class Networks(Protocol):
 
 
 class TrainedNetworks:
-    """The networks of a run, as ``Networks``.
-
-    Args:
-      world_model: with the run's weights.
-      policy: as well.
-    """
+    """The networks of a run, with its weights, as ``Networks``."""
 
     def __init__(self, world_model: WorldModel, policy: PolicyAndValue):
         self.world_model, self.policy = world_model, policy
@@ -66,15 +57,12 @@ class TrainedNetworks:
         )
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
-        """See ``Networks``."""
         return self._encode(tf.constant(observations)).numpy()
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        """See ``Networks``."""
         return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
 
     def agent(self, temperature: float) -> PolicyAgent:
-        """See ``Networks``."""
         return PolicyAgent(self.world_model.vqvae, self.policy, temperature)
 
 
@@ -90,63 +78,43 @@ class ExportedNetworks:
         self._saved, self.world_model = saved, world_model
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
-        """See ``Networks``."""
         return self._saved.encode(tf.constant(observations))["codes"].numpy()
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        """See ``Networks``."""
         outputs = self._saved.act_on_codes(tf.constant(codes, tf.int32))
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
 
     def agent(self, temperature: float) -> "ExportedAgent":
-        """See ``Networks``."""
         return ExportedAgent(self._saved, temperature)
 
 
 class ExportedAgent:
-    """The ``Agent`` of an export; draws what the ``PolicyAgent`` of its run would draw.
-
-    Args:
-      saved: a loaded ``SavedAgent``.
-      temperature: divides the logits; 0 takes the most probable action.
-    """
+    """The ``Agent`` of an export; draws what the ``PolicyAgent`` of its run would draw."""
 
     def __init__(self, saved: Any, temperature: float):
         self._saved, self._temperature = saved, temperature
 
     def begin(self, num_games: int) -> tuple[()]:
-        """Nothing: an observation is all that this policy sees."""
         return ()
 
     def act(
         self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
     ) -> tuple[np.ndarray, tuple[()]]:
-        """See ``Agent.act``."""
         logits = self._saved.serve(tf.constant(observations))["logits"]
         return draw_actions(logits, self._temperature, seed, step).numpy(), state
 
 
 @dataclass(frozen=True)
 class TrainedAgent:
-    """An agent and how it was made.
-
-    Attributes:
-      experiment: game, configuration, seed and place.
-      action_meanings: M names of actions.
-      networks: what encodes, acts and dreams.
-      iteration: trainings of the policy that went into it.
-      num_interactions: real steps that it has learned from.
-      parameters: counts by part, as in the paper's Table 3.
-      scores: the newest entry of its `scores.json`; None if it was never evaluated.
-    """
+    """An agent and how it was made."""
 
     experiment: Experiment
-    action_meanings: tuple[str, ...]
+    action_meanings: tuple[str, ...]  # M names
     networks: Networks
-    iteration: int
-    num_interactions: int
-    parameters: dict[str, int]
-    scores: dict[str, Any] | None
+    iteration: int  # trainings of the policy that went into it
+    num_interactions: int  # real steps that it has learned from
+    parameters: dict[str, int]  # counts by part, as in the paper's Table 3
+    scores: dict[str, Any] | None  # newest entry of `scores.json`; None if never evaluated
 
     @property
     def config(self):
@@ -167,12 +135,7 @@ class TrainedAgent:
         return self.networks.policy_of(codes)
 
     def agent(self, temperature: float | None = None) -> Agent:
-        """What acts in the real game.
-
-        Args:
-          temperature: divides the logits of actions; 0 takes the most probable one, None is the
-            run's ``evaluation.temperature``.
-        """
+        """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""
         return self.networks.agent(self.temperature(temperature))
 
     def temperature(self, given: float | None) -> float:
@@ -182,9 +145,7 @@ class TrainedAgent:
     def with_settings(self, seed: int | None = None, **changes: Any) -> "TrainedAgent":
         """The same agent with another seed for games and draws, or other settings.
 
-        Args:
-          seed: None keeps the run's.
-          **changes: by key, with "__" for the dot; None keeps the run's.
+        Changes are by key, with "__" for the dot; None keeps the run's.
 
         Raises:
           ConfigError: a setting that no run may have.

@@ -10,16 +10,9 @@ _NUM_DISTINCT = 1024
 
 
 def colours_of_codes(codes: np.ndarray) -> np.ndarray:
-    """Colours of embedding indices, as far apart to the eye as possible.
+    """Colours of embedding indices [...] as far apart to the eye as possible, RGB, uint8 [..., 3].
 
-    The colour of an index depends on nothing else, so an index looks the same in every figure of
-    every run. Colours repeat after 1,024 indices.
-
-    Args:
-      codes: whole numbers of any shape, at least 0.
-
-    Returns:
-      uint8 [..., 3], RGB.
+    An index (at least 0) looks the same in every figure of every run. Colours repeat after 1,024.
     """
     codes = np.asarray(codes) % _NUM_DISTINCT
     return _palette(int(codes.max(initial=0)) + 1)[codes]

@@ -5,7 +5,6 @@ Shapes: S starts, H steps ahead.
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,10 @@ def save_curve(
     title: str = "",
     references: Sequence[tuple[str, float]] = (),
 ) -> None:
-    """Scores over interactions: the mean as a line, one standard deviation as a band.
+    """Scores over interactions as PNG: the mean as a line, one standard deviation as a band.
 
     Args:
-      path: PNG file to write; complete or absent.
+      path: complete or absent.
       points: (interactions with the real game, mean return, standard deviation) per evaluation.
       title: heading, e.g. the name of the game.
       references: (label, return) drawn as dashed lines, e.g. ("random policy", -20.7).
@@ -47,8 +46,6 @@ def save_curve(
     axes.set(title=title, xlabel="interactions with the real game", ylabel="episode return")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
@@ -59,11 +56,11 @@ def save_horizon_figure(
     title: str,
     rewards: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Open-loop predictions by horizon: code accuracy, pixel error, and perhaps rewards.
+    """Open-loop predictions by horizon as PNG; NaN leaves a gap.
 
     Args:
-      path: PNG file to write; complete or absent.
-      code_accuracy: label to shares [H] at the horizons 1 ... H; NaN leaves a gap.
+      path: complete or absent.
+      code_accuracy: label to shares [H] at the horizons 1 ... H.
       pixel_error: label to mean absolute errors [H] in grey levels of 255.
       title: heading.
       rewards: label to precision or recall [H]; a third panel.
@@ -80,22 +77,15 @@ def save_horizon_figure(
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
         axes.set(xlabel="steps ahead", ylabel=label)
         axes.set_ylim(bottom=0, top=1.05 if curves is rewards else None)
-        axes.grid(alpha=0.3)
-        if curves:
-            axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
 def save_promise_figure(
     path: str | os.PathLike, dreamed: np.ndarray, real: np.ndarray, title: str
 ) -> None:
-    """Rewards summed up to each step: means over the starts, bands of two standard errors.
+    """Rewards [S, H] summed up to each step: means over the starts, bands of two standard errors.
 
-    Args:
-      path: PNG file to write; complete or absent.
-      dreamed: rewards in the dream [S, H].
-      real: rewards in the real game from the same starts [S, H].
-      title: heading.
+    Both are from the same starts, dreamed and in the real game.
     """
     figure = _new_figure(6, 3.6)
     axes = figure.add_subplot()
@@ -106,8 +96,6 @@ def save_promise_figure(
         axes.fill_between(steps, mean - 2 * error, mean + 2 * error, alpha=0.2, linewidth=0)
         axes.plot(steps, mean, label=label)
     axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
     _save_figure(path, figure)
 
 
@@ -122,6 +110,9 @@ def _new_figure(width: float, height: float):
 
 
 def _save_figure(path: str | os.PathLike, figure) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            axes.legend(fontsize="small")
+    options = {"format": "png", "metadata": {"Software": None}}
+    write_atomically(pathlib.Path(path), lambda file: figure.savefig(file, **options))

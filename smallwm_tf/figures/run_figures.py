@@ -24,59 +24,30 @@ def draw_world_model(
 ) -> None:
     """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
 
-    Args:
-      folder: where ``codes_<iteration>.png`` and ``dream_<iteration>.png`` go.
-      dreamer: of the world model that is looked at.
-      replay: real observations, actions and rewards.
-      experiment: configuration and seed of the run.
-      iteration: counted from 1.
+    They go to ``codes_<iteration>.png`` and ``dream_<iteration>.png``.
     """
     config, path = experiment.config, (experiment.seed, "figures", iteration)
     order = generator(*path)
     steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
     shown = open_loop.reconstruct(dreamer.world_model, replay, steps)
-    save_codes_figure(
-        folder / f"codes_{iteration:03d}.png",
-        shown.frames,
-        shown.codes,
-        shown.reconstructions,
-        config.vqvae.num_embeddings,
-    )
+    codes_path = folder / f"codes_{iteration:03d}.png"
+    save_codes_figure(codes_path, *shown, config.vqvae.num_embeddings)
     start, length = open_loop.longest_start(replay, config.dream.horizon, order)
     loop = open_loop.open_loop(dreamer, replay, start, length, seed_pair(*path))
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
 
 
 def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
-    """Real, reconstruction, dream, difference, codes and rewards, step by step.
-
-    Args:
-      path: PNG file to write.
-      loop: what is drawn.
-    """
-    save_dream_strip(
-        path,
-        loop.real.frames,
-        loop.real.reconstructions,
-        loop.dreamed,
-        loop.real.codes,
-        loop.dreamed_codes,
-        loop.real_rewards,
-        loop.dreamed_rewards,
-    )
+    """Real, reconstruction, dream, difference, codes and rewards, step by step, as PNG."""
+    frames = (loop.real.frames, loop.real.reconstructions, loop.dreamed)
+    codes = (loop.real.codes, loop.dreamed_codes)
+    save_dream_strip(path, *frames, *codes, loop.real_rewards, loop.dreamed_rewards)
 
 
 def draw_horizons(
     path: Path, curves: OpenLoopCurves, title: str, rewards: Mapping[str, np.ndarray] | None = None
 ) -> None:
-    """Open-loop predictions of held-out steps by horizon.
-
-    Args:
-      path: PNG file to write.
-      curves: what is drawn.
-      title: heading.
-      rewards: label to precision or recall [H]; a third panel.
-    """
+    """Open-loop predictions of real steps by horizon, rewards as in ``save_horizon_figure``."""
     save_horizon_figure(
         path,
         code_accuracy={
@@ -95,13 +66,7 @@ def draw_horizons(
 
 
 def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
-    """What the dream promised and what the real game paid, ``promise_<iteration>.png``.
-
-    Args:
-      folder: where it goes.
-      promise: rewards in both.
-      iteration: counted from 1.
-    """
+    """What the dream promised and what the real game paid, ``promise_<iteration>.png``."""
     save_promise_figure(
         folder / f"promise_{iteration:03d}.png",
         promise.dreamed,
@@ -113,14 +78,7 @@ def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
 def draw_scores(
     folder: Path, name: str, entries: Sequence[Mapping[str, Any]], random_mean: float
 ) -> None:
-    """Evaluation scores over interactions, ``scores.png``.
-
-    Args:
-      folder: where it goes.
-      name: of the game.
-      entries: of ``scores.json``.
-      random_mean: mean return of the random policy, drawn as a line.
-    """
+    """Entries of ``scores.json`` over interactions, and the random policy: ``scores.png``."""
     save_curve(
         folder / "scores.png",
         [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],

@@ -5,7 +5,6 @@ Shapes: N frames, T steps; frames are [96, 96] grey, codes [6, 6] embedding indi
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 from collections.abc import Sequence
@@ -30,14 +29,9 @@ def save_codes_figure(
     reconstructions: np.ndarray,
     num_embeddings: int,
 ) -> None:
-    """Frame, 6x6 codes as coloured squares, and reconstruction: the paper's Fig. 5.
+    """Frame, 6x6 codes as coloured squares, and reconstruction as PNG: the paper's Fig. 5.
 
-    Args:
-      path: PNG file to write; complete or absent.
-      frames: uint8 [N, 96, 96], real game frames.
-      codes: int [N, 6, 6], embedding indices below `num_embeddings`.
-      reconstructions: uint8 [N, 96, 96], decoder means in 0..255.
-      num_embeddings: size of the codebook.
+    Frames and reconstructions are uint8 [N, 96, 96], codes int [N, 6, 6] below `num_embeddings`.
 
     Raises:
       ValueError: a wrong shape, type or index.
@@ -69,16 +63,7 @@ def save_dream_strip(
     Shows at most `max_columns` steps, evenly spaced from the first to the last; the two reward rows
     show every step: green for a positive, red for a negative, grey for no reward.
 
-    Args:
-      path: PNG file to write; complete or absent.
-      real: uint8 [T, 96, 96], frames of the real game.
-      reconstructed: uint8 [T, 96, 96], the same frames encoded and decoded.
-      dreamed: uint8 [T, 96, 96], decoded dream.
-      real_codes: int [T, 6, 6], codes of the real frames.
-      dreamed_codes: int [T, 6, 6], codes of the dream.
-      real_rewards: [T], reward of each real step; only the sign is shown.
-      dreamed_rewards: [T], predicted rewards; only the sign is shown.
-      max_columns: how many steps to show as pictures.
+    Frames are uint8 [T, 96, 96], codes int [T, 6, 6], rewards numbers [T].
 
     Raises:
       ValueError: a wrong shape, type or value.
@@ -95,9 +80,8 @@ def save_dream_strip(
     num_steps = _check_equal_lengths(**arrays)
     if max_columns < 1:
         raise ValueError(f"max_columns: {max_columns} is not at least 1")
-    shown = np.unique(
-        np.linspace(0, num_steps - 1, min(num_steps, max_columns)).round().astype(int)
-    )
+    num_columns = min(num_steps, max_columns)
+    shown = np.linspace(0, num_steps - 1, num_columns).round().astype(int)
     difference = absolute_difference(arrays["real"], arrays["dreamed"])
     rows = [
         ("real", _grey(arrays["real"][shown], scale=1)),
@@ -107,10 +91,8 @@ def save_dream_strip(
         ("difference", _grey(difference[shown], scale=1)),
         ("dream codes", _squares(arrays["dreamed_codes"][shown], scale=1)),
     ]
-    reward_rows = [
-        ("real reward", arrays["real_rewards"]),
-        ("dream reward", arrays["dreamed_rewards"]),
-    ]
+    real, dream = arrays["real_rewards"], arrays["dreamed_rewards"]
+    reward_rows = [("real reward", real), ("dream reward", dream)]
     _save(path, _draw_rows(rows, [f"t={step}" for step in shown], reward_rows))
 
 
@@ -211,6 +193,4 @@ def _check_equal_lengths(**arrays: np.ndarray) -> int:
 
 
 def _save(path: str | os.PathLike, image: Image.Image) -> None:
-    content = io.BytesIO()
-    image.save(content, format="PNG", optimize=True)
-    write_atomically(pathlib.Path(path), lambda file: file.write(content.getvalue()))
+    write_atomically(pathlib.Path(path), lambda file: image.save(file, "PNG", optimize=True))

@@ -35,15 +35,9 @@ class PlayedStep(NamedTuple):
 
 
 def draw_played_step(step: PlayedStep, number: int, action_meanings: Sequence[str]) -> np.ndarray:
-    """Frame, codes in colour, value, return and a bar for the probability of each action.
+    """Frame, codes in colour, value, return and a bar for the probability of each of M actions.
 
-    Args:
-      step: what to show.
-      number: of the step, from 0.
-      action_meanings: M names.
-
-    Returns:
-      uint8 [404, 606, 3].
+    The number of the step counts from 0. Returns uint8 [404, 606, 3].
     """
     canvas = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -74,16 +68,10 @@ def draw_played_step(step: PlayedStep, number: int, action_meanings: Sequence[st
 def draw_comparison(
     labels: Sequence[str], pictures: Sequence[np.ndarray], caption: str, scale: int = 2
 ) -> np.ndarray:
-    """Pictures of one moment side by side, with a label above each and a caption below.
+    """Pictures of one moment side by side, with a label above each and a line below.
 
-    Args:
-      labels: one per picture.
-      pictures: uint8 [96, 96], or codes int [6, 6] to be coloured.
-      caption: one line.
-      scale: pixels of the result per pixel of a frame.
-
-    Returns:
-      uint8 [height, width, 3].
+    They are uint8 [96, 96], or codes int [6, 6] to be coloured; the scale is pixels of the result
+    per pixel of a frame. Returns uint8 [height, width, 3].
     """
     side = FRAME_SIZE * scale
     width = len(pictures) * (side + _MARGIN) + _MARGIN
@@ -105,10 +93,7 @@ def save_video(
 ) -> None:
     """Writes a GIF or MP4 (MPEG-4 part 2), complete or not at all.
 
-    Args:
-      path: ends with .gif or .mp4.
-      pictures: uint8 [height, width, 3], RGB, all of one size.
-      frames_per_second: how fast it plays.
+    Pictures are uint8 [height, width, 3], RGB, all of one size.
 
     Raises:
       ValueError: another suffix, or no picture.
@@ -132,17 +117,9 @@ def _save_gif(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second:
         Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
         for picture in pictures
     ]
-    write_atomically(
-        path,
-        lambda file: images[0].save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=images[1:],
-            duration=round(1000 / frames_per_second),
-            loop=0,
-        ),
-    )
+    duration = round(1000 / frames_per_second)
+    options = {"save_all": True, "append_images": images[1:], "duration": duration, "loop": 0}
+    write_atomically(path, lambda file: images[0].save(file, "GIF", **options))
 
 
 def _save_mp4(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second: float) -> None:

@@ -25,28 +25,20 @@ def evaluate(
 ) -> Episodes:
     """Plays ``evaluation.num_episodes`` whole episodes, up to 32 side by side.
 
-    Args:
-      experiment: game, configuration and seed of the run.
-      agent: plays.
-      iteration: keeps the random numbers of evaluations apart.
-      on_episodes: called at every step, with the number of episodes finished by it; may raise
-        to stop.
-      taken: actions of the steps before an interruption, see ``play_episodes``.
+    The iteration keeps the random numbers of evaluations apart; for ``on_episodes`` and ``taken``
+    see ``play_episodes``.
     """
     purpose = ("evaluate", iteration)
-    num_episodes = experiment.config.evaluation.num_episodes
+    num_episodes, seed = experiment.config.evaluation.num_episodes, (experiment.seed, *purpose)
     with _open_games(experiment, *purpose) as games:
-        return play_episodes(
-            games, agent, num_episodes, (experiment.seed, *purpose), on_episodes, taken
-        )
+        return play_episodes(games, agent, num_episodes, seed, on_episodes, taken)
 
 
 def score_random_policy(experiment: Experiment) -> dict[str, Any]:
     """Summary and returns of the uniformly random policy, same game and number of episodes."""
     num_episodes = experiment.config.evaluation.num_episodes
     with _open_games(experiment, "random_policy") as games:
-        agent = RandomAgent(games.num_actions)
-        seed = (experiment.seed, "random_policy")
+        agent, seed = RandomAgent(games.num_actions), (experiment.seed, "random_policy")
         returns = play_episodes(games, agent, num_episodes, seed).returns
     return scores.summarise(returns) | {"returns": returns}
 

@@ -90,39 +90,23 @@ def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
     used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
     every = max(1, replay.size // _FRAMES_OF_ERRORS)
     frames = replay.frames[: replay.size : every].numpy().astype(float)
-    decode = _grey_levels(world_model)
-    shown = np.concatenate(
-        [
-            decode(codes[::every][first : first + _FRAMES_AT_ONCE]).numpy()
-            for first in range(0, len(frames), _FRAMES_AT_ONCE)
-        ]
-    )
-    errors = np.abs(shown - frames)
+    decode, groups = _grey_levels(world_model), range(0, len(frames), _FRAMES_AT_ONCE)
+    shown = [decode(codes[::every][first : first + _FRAMES_AT_ONCE]).numpy() for first in groups]
+    errors = np.abs(np.concatenate(shown) - frames)
     is_foreground = np.abs(frames - np.median(frames, axis=0)) > FOREGROUND_ABOVE
+    foreground_error = errors[is_foreground].mean() if is_foreground.any() else float("nan")
     return Autoencoding(
-        elbo,
-        float(used),
-        largest_logit,
-        float(errors.mean()),
-        float(errors[is_foreground].mean()) if is_foreground.any() else float("nan"),
+        elbo, float(used), largest_logit, float(errors.mean()), float(foreground_error)
     )
-
-
-def one_step(world_model: WorldModel, replay: Replay, window_length: int) -> OneStep:
-    """Predictions one step ahead, from true codes since the start of a window.
-
-    Args:
-      world_model: what predicts.
-      replay: held-out steps.
-      window_length: steps of a window; every transition is in exactly one.
-    """
-    return one_step_measure(world_model, replay, window_length)()
 
 
 def one_step_measure(
     world_model: WorldModel, replay: Replay, window_length: int
 ) -> Callable[[], OneStep]:
-    """``one_step`` as a function that is compiled once, for measuring again and again."""
+    """A function, compiled once, that measures predictions one step ahead again and again.
+
+    They are made from true codes since the start of a window; every transition is in exactly one.
+    """
     vqvae = world_model.vqvae
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
@@ -134,9 +118,7 @@ def one_step_measure(
         losses = dynamics_losses(
             world_model,
             codes,
-            windows.actions,
-            windows.rewards,
-            valid,
+            *windows[1:],  # actions, rewards, valid
             context_steps=window_length,
             seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
             kernels=world_model.dynamics.stack.prepare(),
@@ -161,15 +143,9 @@ def one_step_measure(
             predicted += losses.reward_probabilities.numpy() * float(count)
         true = confusion.sum(axis=1)
         calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
-        latent, accuracy, copies = sums / max(nexts, 1.0)
-        return OneStep(
-            float(latent),
-            float(accuracy),
-            float(copies),
-            reward_loss / max(transitions, 1.0),
-            confusion,
-            calibration,
-        )
+        latent, accuracy, copies = (float(value) for value in sums / max(nexts, 1.0))
+        reward_loss /= max(transitions, 1.0)
+        return OneStep(latent, accuracy, copies, reward_loss, confusion, calibration)
 
     return measure
 
@@ -179,12 +155,8 @@ def open_loop_curves(
 ) -> OpenLoopCurves:
     """Predictions by horizon, beside the baseline that copies the start.
 
-    Args:
-      dreamer: what dreams.
-      replay: what really happened.
-      starts: first steps, int32 [S]; horizons behind the end of a start's episode do not count.
-      horizon: H.
-      seed: int32 pair for the sampled codes.
+    The starts are first steps, int32 [S]; horizons behind the end of a start's episode do not
+    count. Codes are sampled from the seed, an int32 pair.
     """
     world_model = dreamer.world_model
     windows = replay.windows(
@@ -244,9 +216,8 @@ def _reward_confusion(rewards: tf.Tensor, predicted: Unrolled, valid: np.ndarray
     true = reward_classes(rewards[:, :horizon]).numpy()
     guessed = reward_classes(predicted.rewards).numpy()
     confusion = np.zeros([horizon, 3, 3], int)
-    for step in range(horizon):
-        paid = valid[:, step]
-        np.add.at(confusion[step], (true[paid, step], guessed[paid, step]), 1)
+    start, step = np.nonzero(valid)
+    np.add.at(confusion, (step, true[start, step], guessed[start, step]), 1)
     return confusion
 
 

@@ -19,7 +19,7 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging import held_out
 from smallwm_tf.judging.promise import Promise, dreamed_rewards, find_starts, real_rewards
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
+from smallwm_tf.learning.world_model_learner import DYNAMICS_METRICS, reward_precision_and_recall
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.world_model import WorldModel
@@ -37,11 +37,7 @@ def play_held_out(
 ) -> Replay:
     """Real steps as the iteration's collection plays them, in a game and with numbers of its own.
 
-    Args:
-      experiment: game, configuration and seed of the run.
-      agent: plays as in the iteration's collection.
-      iteration: counted from 1.
-      before_step: called again and again; may raise to stop.
+    Iterations count from 1. ``before_step`` is called again and again; it may raise to stop.
     """
     num_steps = experiment.config.inspection.held_out_steps
     game = _open_game(experiment, _PURPOSE, iteration)
@@ -56,19 +52,12 @@ def play_held_out(
 def judge_world_model(
     world_model: WorldModel, replay: Replay, experiment: Experiment, iteration: int
 ) -> tuple[dict[str, float | None], held_out.OpenLoopCurves]:
-    """Measures on held-out steps, by name of metric, and the open-loop curves.
-
-    Args:
-      world_model: what is judged.
-      replay: from ``play_held_out``.
-      experiment: configuration and seed of the run.
-      iteration: counted from 1.
-    """
+    """Measures on steps from ``play_held_out``, by name of metric, and the open-loop curves."""
     config, seed = experiment.config, experiment.seed
     order = generator(seed, _PURPOSE, "starts", iteration)
     num_starts = min(config.inspection.num_starts, replay.size)
     starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
-    one_step = held_out.one_step(world_model, replay, config.dynamics.window_length)
+    one_step = held_out.one_step_measure(world_model, replay, config.dynamics.window_length)()
     curves = held_out.open_loop_curves(
         Dreamer(world_model, DreamSettings.of(config)),
         replay,
@@ -76,13 +65,9 @@ def judge_world_model(
         config.inspection.horizon,
         seed_pair(seed, _PURPOSE, iteration),
     )
-    codes = held_out.autoencoding(world_model, replay)
     measures = {
-        **codes._asdict(),
-        "latent_loss": one_step.latent_loss,
-        "reward_loss": one_step.reward_loss,
-        "code_accuracy": one_step.code_accuracy,
-        "copy_accuracy": one_step.copy_accuracy,
+        **held_out.autoencoding(world_model, replay)._asdict(),
+        **{name: getattr(one_step, name) for name in DYNAMICS_METRICS},
         **reward_precision_and_recall(one_step.confusion),
     }
     for name, value in zip(("negative", "zero", "positive"), one_step.calibration, strict=True):
@@ -98,15 +83,11 @@ def judge_world_model(
 class RealityCheck:
     """Moments of the real game from which to see what a policy earns, and what a dream promises.
 
-    Args:
-      experiment: game, configuration and seed of the run.
-      agent: plays, at ``evaluation.temperature``, to find the moments.
-      iteration: counted from 1.
+    The agent plays, at ``evaluation.temperature``, to find the moments.
     """
 
     def __init__(self, experiment: Experiment, agent: Agent, iteration: int):
-        config = experiment.config
-        self._config = config
+        self._config = config = experiment.config
         self._path = (experiment.seed, "promise", iteration)
         num_games = min(config.inspection.num_starts, _GAMES_AT_ONCE)
         self._games = [_open_game(experiment, "promise", iteration) for _ in range(num_games)]
@@ -120,24 +101,14 @@ class RealityCheck:
         )
 
     def real_rewards(self, agent: Agent, purpose: int | str) -> np.ndarray:
-        """Clipped rewards of an agent in the real game, [S, H].
-
-        Args:
-          agent: plays.
-          purpose: keeps the random numbers of several plays apart.
-        """
+        """Clipped rewards of an agent, [S, H]; the purpose keeps random numbers of plays apart."""
         horizon, seed = self._config.inspection.horizon, seed_pair(*self._path, "real", purpose)
         return real_rewards(self._games, agent, self._starts, horizon, seed)
 
     def promise(self, dreamer: Dreamer, policy: PolicyAndValue, agent: Agent) -> Promise:
-        """Rewards of a policy in the dream, and in the real game played once more.
+        """Rewards of a policy in the dream, and as an agent in the real game played once more.
 
         Once more, since real play that chose a policy flatters it.
-
-        Args:
-          dreamer: dreams.
-          policy: acts in the dream.
-          agent: the same policy for the real game.
         """
         dreamed = dreamed_rewards(
             dreamer,

@@ -48,13 +48,9 @@ def start_at(dreamer: Dreamer, replay: Replay, starts: np.ndarray) -> DreamState
 def unroll(
     dreamer: Dreamer, state: DreamState, actions: tf.Tensor, seed: np.ndarray | None
 ) -> Unrolled:
-    """Dreams on with actions that are given.
+    """Dreams on with given actions a_0 … a_{H-1}, int32 [S, H].
 
-    Args:
-      dreamer: what dreams.
-      state: of the starts.
-      actions: a_0 … a_{H-1}, int32 [S, H].
-      seed: int32 pair from which codes and rewards are drawn; None takes the most probable ones.
+    Codes and rewards are drawn from the seed, an int32 pair; None takes the most probable ones.
     """
     step = tf.function(dreamer.step, autograph=False)
     all_codes, all_rewards = [], []
@@ -70,21 +66,17 @@ def reconstruct(world_model: DreamableModel, replay: Replay, steps: np.ndarray) 
     """Encodes and decodes the observations at the given steps [n]."""
     observations = replay.observations(tf.constant(steps, tf.int32), world_model.num_stacked_frames)
     codes = world_model.encode(observations)
-    pictures = pictures_of(world_model, codes)
-    return Reconstructions(observations[..., -1].numpy(), codes.numpy(), pictures)
+    frames = observations[..., -1].numpy()
+    return Reconstructions(frames, codes.numpy(), pictures_of(world_model, codes))
 
 
 def open_loop(
     dreamer: Dreamer, replay: Replay, start: int, length: int, seed: np.ndarray
 ) -> OpenLoop:
-    """Dreams from one real observation on, with the real actions.
+    """Dreams from one real observation on, with the real actions of H = ``length`` steps.
 
-    Args:
-      dreamer: what dreams.
-      replay: what really happened; ``length`` steps from ``start`` on lie in one episode.
-      start: first step.
-      length: H.
-      seed: int32 pair; at temperature 0 rewards, too, are the most probable ones.
+    They lie in one episode. The seed is an int32 pair; at temperature 0 rewards, too, are the most
+    probable ones.
     """
     steps = np.arange(start, start + length)
     real = reconstruct(dreamer.world_model, replay, steps)
@@ -102,10 +94,9 @@ def open_loop(
 
 
 def longest_start(replay: Replay, length: int, generator: np.random.Generator) -> tuple[int, int]:
-    """A random start in the newest half of the replay, and how many steps its episode leaves.
+    """A random first step in the newest half of the replay, and how many of ``length`` follow it.
 
-    Returns:
-      First step, and the number of steps to show, at most ``length``.
+    A few are drawn; the one whose episode goes on longest is taken.
     """
     size = replay.size
     starts = replay.episode_starts.numpy()[:size]

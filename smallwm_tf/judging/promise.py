@@ -59,10 +59,10 @@ def find_starts(
     seed_path: tuple[int | str, ...],
     context_steps: int = 0,
 ) -> Starts:
-    """Plays on and keeps every ``interval``-th moment.
+    """Plays a reset game on, through as many episodes as it takes, and keeps S moments.
 
     Args:
-      game: reset; it is played on through as many episodes as it takes.
+      game: is played on.
       agent: plays.
       num_starts: S.
       interval: steps from one kept moment to the next.
@@ -85,8 +85,7 @@ def real_rewards(
 ) -> np.ndarray:
     """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode.
 
-    As many starts are played side by side as there are games. What an agent remembers begins anew
-    at a start.
+    As many starts are played side by side as there are games; memories begin anew at a start.
     """
     rewards = np.zeros([len(starts.states), horizon], np.float32)
     for first in range(0, len(starts.states), len(games)):
@@ -102,8 +101,7 @@ def real_rewards(
             actions, memory = agent.act(observations, memory, pair, step)
             for i, action in zip(running, actions, strict=True):
                 time_steps[i] = games[i].step(action)
-                paid = class_rewards(reward_classes(time_steps[i].reward))
-                rewards[first + i, step] = paid
+                rewards[first + i, step] = class_rewards(reward_classes(time_steps[i].reward))
             goes_on = np.array([not time_steps[i].is_last() for i in running])
             running = running[goes_on]
             memory = tf.nest.map_structure(lambda array: array[goes_on], memory)  # noqa: B023
@@ -118,31 +116,24 @@ def dreamed_rewards(
     temperature: float,
     seed: tf.Tensor,
 ) -> np.ndarray:
-    """Rewards of dreams that begin at the starts: [S, H].
+    """Rewards of dreams of a ``WorldModel`` that begin at the starts: [S, H].
 
-    Args:
-      dreamer: of a ``WorldModel``.
-      policy: acts.
-      starts: from ``find_starts``.
-      horizon: H.
-      temperature: divides the policy's logits.
-      seed: int32 pair.
+    The temperature divides the policy's logits; the seed is an int32 pair.
     """
     embeddings = dreamer.world_model.vqvae.quantizer.embeddings
+    fold_in = tf.random.experimental.stateless_fold_in
 
     @tf.function(autograph=False)
     def advance(state, pair):
         logits, _ = policy(state.codes, embeddings)
         drawn = tfp.distributions.Categorical(logits / temperature)
-        actions = drawn.sample(seed=tf.random.experimental.stateless_fold_in(pair, 0))
-        step, state = dreamer.step(
-            state, actions, tf.random.experimental.stateless_fold_in(pair, 1)
-        )
+        actions = drawn.sample(seed=fold_in(pair, 0))
+        step, state = dreamer.step(state, actions, fold_in(pair, 1))
         return step.rewards, state
 
     state = dreamer.start(tf.constant(starts.observations), starts.past)
     paid = []
     for step in range(horizon):
-        rewards, state = advance(state, tf.random.experimental.stateless_fold_in(seed, step))
+        rewards, state = advance(state, fold_in(seed, step))
         paid.append(rewards.numpy())
     return np.stack(paid, axis=1)

@@ -10,14 +10,7 @@ import tf_keras
 
 
 class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
-    """θ ← θ − α · m̂ / (√v̂ + ε), both moments bias-corrected (Kingma & Ba, algorithm 1).
-
-    Args:
-      learning_rate: α.
-      beta_1: decay of the first moment.
-      beta_2: decay of the second moment.
-      epsilon: ε, added after the bias correction.
-    """
+    """θ ← θ − α · m̂ / (√v̂ + ε), both moments bias-corrected (Kingma & Ba, algorithm 1)."""
 
     def __init__(
         self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, name: str = "Adam"
@@ -54,11 +47,3 @@ class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
             epsilon=self.epsilon * tf.sqrt(1.0 - beta_2_power),
             grad=tf.convert_to_tensor(gradient),
         )
-
-    def get_config(self):
-        return super().get_config() | {
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }

@@ -10,14 +10,9 @@ class BestWeights:
     """Remembers the variables of the best moment offered so far.
 
     Args:
-      variables: what is kept and restored: weights, and the optimiser's moments, which fit no
-        other weights.
-      score: of the best moment so far, when a phase is continued.
-      values: the variables at that moment.
-
-    Attributes:
+      variables: weights, and the optimiser's moments, which fit no other weights.
       score: of the best moment; None before the first offer.
-      values: its variables; none before the first offer.
+      values: the variables at that moment; none before the first offer.
     """
 
     def __init__(

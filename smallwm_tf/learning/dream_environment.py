@@ -39,7 +39,7 @@ def codes_spec(num_embeddings: int) -> tensor_spec.BoundedTensorSpec:
 
 
 class DreamEnvironment(tf_environment.TFEnvironment):
-    """``num_dreams`` simulated episodes side by side; reset and step are graph operations.
+    """N simulated episodes side by side; reset and step are graph operations.
 
     Args:
       dreamer: of a ``WorldModel``.
@@ -74,8 +74,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
             return tf.Variable(value, trainable=False)
 
         self._seed = variable(tf.zeros([2], tf.int32))
-        #: Number of steps and resets since ``seed``: the counter behind all random numbers.
-        self._counter = variable(tf.constant(0))
+        self._counter = variable(tf.constant(0))  # of steps and resets since ``seed``
         self._steps_taken = variable(tf.constant(horizon))  # so that the first step resets
         self._reward = variable(tf.zeros([num_dreams]))
         # Kernels are kept, too: they change between dreams only, and transforming them at every
@@ -104,18 +103,15 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         pair = tf.random.experimental.stateless_fold_in(self._seed, self._counter)
         return tf.random.experimental.stateless_fold_in(pair, purpose)
 
-    def _current_time_step(self) -> ts.TimeStep:
-        return self._time_step()
-
     def _reset(self) -> ts.TimeStep:
         self._start_dreams()
-        return self._time_step()
+        return self._current_time_step()
 
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
         # tf.cond, not `if`: this works with and without AutoGraph.
         is_over = tf.greater_equal(self._steps_taken, self.horizon)
         tf.cond(is_over, self._start_dreams, lambda: self._advance(action))
-        return self._time_step()
+        return self._current_time_step()
 
     def _start_dreams(self) -> tf.Tensor:
         """Starts new dreams; returns the counter."""
@@ -138,7 +134,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._steps_taken.assign_add(1)
         return self._counter.assign_add(1)
 
-    def _time_step(self) -> ts.TimeStep:
+    def _current_time_step(self) -> ts.TimeStep:
         taken = tf.convert_to_tensor(self._steps_taken)
         is_last = tf.greater_equal(taken, self.horizon)
         step_type = tf.where(

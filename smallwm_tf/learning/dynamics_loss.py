@@ -47,7 +47,7 @@ def dynamics_losses(
     recorder: ConvolutionRecorder | None = None,
     temperature: float = 1.0,
 ) -> DynamicsLosses:
-    """Unrolls the dynamics over windows and compares with what happened.
+    """Unrolls the dynamics over windows and compares with what happened; means over nothing are 0.
 
     Args:
       world_model: codebook and dynamics.
@@ -60,9 +60,6 @@ def dynamics_losses(
       kernels: from ``RecurrentStack.prepare``.
       recorder: defers kernel gradients.
       temperature: divides the logits of sampled codes.
-
-    Returns:
-      Losses and measures; a mean over nothing is 0.
     """
     dynamics = world_model.dynamics
     length = codes.shape[1]
@@ -99,20 +96,13 @@ def dynamics_losses(
         next_codes=targets,
     )
     events = world_model.events(transitions)
-    latent_loss = -next_codes.log_prob(targets)
-    reward_loss = -events.log_prob(classes)
+    guessed = reward_classes(events.mode())
     return DynamicsLosses(
-        latent=_masked_mean(latent_loss, has_next),
-        reward=_masked_mean(reward_loss, is_valid),
+        latent=_masked_mean(-next_codes.log_prob(targets), has_next),
+        reward=_masked_mean(-events.log_prob(classes), is_valid),
         code_accuracy=_masked_mean(_agreement(next_codes.mode(), targets), has_next),
         copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
-        reward_confusion=tf.math.confusion_matrix(
-            classes,
-            reward_classes(events.mode()),
-            num_classes=3,
-            weights=is_valid,
-            dtype=tf.float32,
-        ),
+        reward_confusion=tf.math.confusion_matrix(classes, guessed, 3, is_valid, tf.float32),
         reward_probabilities=_masked_mean(events.probabilities(), is_valid[:, tf.newaxis], axis=0),
     )
 

@@ -15,14 +15,9 @@ import tensorflow as tf
 from tf_agents.trajectories import StepType, trajectory
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.learning import ppo_networks
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo_networks import (
-    ActorNetwork,
-    SharedTrunk,
-    SharedTrunkAgent,
-    ValueNetwork,
-)
 from smallwm_tf.models.policy import PolicyAndValue
 
 METRICS = (
@@ -41,7 +36,7 @@ def make_agent(
     embeddings: tf.Variable,
     optimizer: BiasCorrectedAdam,
     config,
-) -> SharedTrunkAgent:
+) -> ppo_networks.SharedTrunkAgent:
     """TF-Agents' clipped PPO agent, every argument by name.
 
     Its defaults switch the algorithm off: no ratio clipping, no GAE, both normalisers on
@@ -52,16 +47,16 @@ def make_agent(
       policy: the network to train.
       embeddings: the codebook [K, D], which the policy reads.
       optimizer: of the policy's variables.
-      config: the run's configuration; reads ``ppo``.
+      config: the run's; reads ``ppo``.
     """
-    trunk = SharedTrunk(policy, embeddings)
+    trunk = ppo_networks.SharedTrunk(policy, embeddings)
     spec = environment.observation_spec()
-    return SharedTrunkAgent(
+    return ppo_networks.SharedTrunkAgent(
         time_step_spec=environment.time_step_spec(),
         action_spec=environment.action_spec(),
         optimizer=optimizer,
-        actor_net=ActorNetwork(spec, environment.action_spec(), trunk),
-        value_net=ValueNetwork(spec, trunk),
+        actor_net=ppo_networks.ActorNetwork(spec, environment.action_spec(), trunk),
+        value_net=ppo_networks.ValueNetwork(spec, trunk),
         greedy_eval=False,
         importance_ratio_clipping=config.ppo.ratio_clip,
         lambda_value=config.ppo.gae_lambda,
@@ -98,17 +93,16 @@ class PolicyLearner(tf.Module):
       environment: the dream.
       agent: from ``make_agent``.
       optimizer: the agent's.
-      config: the run's configuration; reads ``ppo`` and ``dream.horizon``.
+      config: the run's; reads ``ppo`` and ``dream.horizon``.
 
     Attributes:
-      optimizer: of the policy's variables.
       num_updates: variable that counts updates since the run began.
     """
 
     def __init__(
         self,
         environment: DreamEnvironment,
-        agent: SharedTrunkAgent,
+        agent: ppo_networks.SharedTrunkAgent,
         optimizer: BiasCorrectedAdam,
         config,
     ):
@@ -118,20 +112,15 @@ class PolicyLearner(tf.Module):
         self.optimizer = optimizer
         self.num_updates = tf.Variable(0, trainable=False, dtype=tf.int64, name="num_updates")
         self._config = config.ppo
-        self._num_steps = config.dream.horizon
+        self._horizon = config.dream.horizon
 
     def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
-        """Side by side as many dreams as the environment has, from reset to horizon.
+        """All dreams of the environment from reset to horizon, for a seed int32 [2]: [N, H + 1].
 
-        Args:
-          seed: int32 [2].
-
-        Returns:
-          A trajectory [N, H + 1]; its last column is the end of the dream, on which nothing is
-          trained.
+        The last column is the end of the dream, on which nothing is trained.
         """
         environment, policy = self._environment, self.agent.collect_policy
-        horizon = self._num_steps
+        horizon = self._horizon
         environment.seed(tf.random.experimental.stateless_fold_in(seed, 0))
         action_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         time_step = environment.reset()
@@ -185,10 +174,8 @@ class PolicyLearner(tf.Module):
     def train_on(self, experience: trajectory.Trajectory, seed: tf.Tensor) -> list[tf.Tensor]:
         """Epochs of minibatches over transitions [N, H] with advantages.
 
-        The last minibatch of an epoch holds the remainder.
-
-        Returns:
-          Means over all gradient steps: policy loss, value loss, clip fraction.
+        The last minibatch of an epoch holds the remainder. Returns means over all gradient steps:
+        policy loss, value loss, clip fraction.
         """
         # TF-Agents wants [batch, time]: each transition becomes a sequence of length one.
         flat = tf.nest.map_structure(lambda t: tf.reshape(t, [-1, 1, *t.shape[2:]]), experience)
@@ -223,15 +210,12 @@ class PolicyLearner(tf.Module):
         autograph=False,
     )
     def update(self, seed: tf.Tensor, number: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
-        """One PPO update, rollout included.
+        """One PPO update, rollout included; returns scalars in the order of ``METRICS``.
 
         Args:
           seed: of the phase, int32 [2].
           number: of the update within the phase; it is folded into the seed.
           learning_rate: of its gradient steps.
-
-        Returns:
-          Scalars in the order of ``METRICS``.
         """
         self.optimizer.learning_rate.assign(learning_rate)
         self.num_updates.assign_add(1)
@@ -239,8 +223,7 @@ class PolicyLearner(tf.Module):
         rollout = self.rollout(pair)
         experience = self.with_advantages(rollout)
         info = experience.policy_info
-        logits = info["dist_params"]["logits"]
-        log_p = tf.nn.log_softmax(logits)
+        log_p = tf.nn.log_softmax(info["dist_params"]["logits"])
         entropy = -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, axis=-1))
         value_error = tf.reduce_mean(tf.abs(info["value_prediction"] - info["return"]))
         shuffle = tf.random.experimental.stateless_fold_in(pair, 2)

@@ -96,12 +96,7 @@ class ValueNetwork(network.Network):
 
 
 class SharedTrunkAgent(ppo_clip_agent.PPOClipAgent):
-    """TF-Agents' clipped PPO agent, whose loss asks actor and value network about the same codes.
-
-    Args:
-      actor_net: an ``ActorNetwork``.
-      **arguments: of TF-Agents' agent.
-    """
+    """TF-Agents' clipped PPO agent, whose loss evaluates actor and value network together."""
 
     def __init__(self, *, actor_net: ActorNetwork, **arguments):
         super().__init__(actor_net=actor_net, **arguments)

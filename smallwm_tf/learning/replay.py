@@ -13,17 +13,20 @@ belongs to the next episode. Nothing that is read ever reaches across such a bou
 Shapes: N steps held, B batch, T window length, F stacked frames.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.runs.replay_files import STEPS
+
 
 class Windows(NamedTuple):
     """Windows of consecutive steps of one episode each.
 
-    ``valid[:, t]`` says that step t belongs to the window's episode; what follows the end of an
-    episode is padding. ``valid[:, t + 1]`` therefore says whether step t has a next observation.
+    ``valid[:, t]`` says that step t belongs to the window's episode, the rest is padding;
+    ``valid[:, t + 1]`` therefore says whether step t has a next observation.
     """
 
     observations: tf.Tensor  # uint8 [B, T, 96, 96, F]
@@ -33,12 +36,7 @@ class Windows(NamedTuple):
 
 
 class Replay(tf.Module):
-    """A flat buffer of ``capacity`` steps.
-
-    Args:
-      capacity: largest number of steps.
-      frame_shape: height and width of a frame in pixels.
-    """
+    """A flat buffer of at most ``capacity`` steps; frames have height and width in pixels."""
 
     def __init__(self, capacity: int, frame_shape: tuple[int, int] = (96, 96)):
         super().__init__(name="replay")
@@ -77,13 +75,7 @@ class Replay(tf.Module):
     ) -> None:
         """Adds consecutive steps; they continue the last episode unless that was over.
 
-        Args:
-          frames: uint8 [n, 96, 96], the newest frame of each observation.
-          actions: int [n].
-          rewards: float [n], raw.
-          terminated: bool [n], true where the episode truly ended with this step.
-          truncated: bool [n], true where a time limit cut it off.
-          lost_life: bool [n], true where a life was lost.
+        Frames are uint8 [n, 96, 96], actions int [n], rewards raw, float [n], the rest bool [n].
 
         Raises:
           ValueError: if there is no room left, or lengths differ.
@@ -118,8 +110,7 @@ class Replay(tf.Module):
 
     def as_arrays(self) -> dict[str, np.ndarray]:
         """The arguments of an ``append`` that would fill an empty replay with the same steps."""
-        names = ("frames", "actions", "rewards", "terminated", "truncated", "lost_life")
-        return {name: getattr(self, name)[: self.size].numpy() for name in names}
+        return {name: getattr(self, name)[: self.size].numpy() for name in STEPS}
 
     def _starts_of(self, first: int, is_last: np.ndarray) -> np.ndarray:
         """First steps of the episodes of new steps, of which ``is_last`` end theirs."""
@@ -166,13 +157,7 @@ class Replay(tf.Module):
 
     def windows(self, starts: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
         """Windows of ``length`` steps from the steps ``starts`` [B] on."""
-        readable, valid = self.window_steps(starts, length)
-        return Windows(
-            observations=self.observations(readable, num_stacked_frames),
-            actions=tf.gather(self.actions, readable),
-            rewards=tf.gather(self.rewards, readable),
-            valid=valid,
-        )
+        return self._read(*self.window_steps(starts, length), num_stacked_frames)
 
     def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
         """The ``length`` steps before each of the steps [B], oldest first.
@@ -181,13 +166,20 @@ class Replay(tf.Module):
         """
         before = steps[:, tf.newaxis] + tf.range(-length, 0)  # [B, T]
         first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
-        readable = tf.maximum(before, first)
+        return self._read(tf.maximum(before, first), before >= first, num_stacked_frames)
+
+    def _read(self, steps: tf.Tensor, valid: tf.Tensor, num_stacked_frames: int) -> Windows:
         return Windows(
-            observations=self.observations(readable, num_stacked_frames),
-            actions=tf.gather(self.actions, readable),
-            rewards=tf.gather(self.rewards, readable),
-            valid=before >= first,
+            observations=self.observations(steps, num_stacked_frames),
+            actions=tf.gather(self.actions, steps),
+            rewards=tf.gather(self.rewards, steps),
+            valid=valid,
         )
+
+    def _episodes(self) -> Iterable[tuple[int, int]]:
+        """First step of each episode, and the step behind its last."""
+        firsts = np.unique(self.episode_starts.numpy()[: self.size])
+        return zip(firsts, [*firsts[1:], self.size], strict=True)
 
     def window_starts(self, generator: np.random.Generator, length: int) -> np.ndarray:
         """First steps of the windows of one epoch, shuffled, int32 [n].
@@ -196,12 +188,8 @@ class Replay(tf.Module):
         first, from a fresh random offset; the part before the offset gets a window of its own.
         Every transition is visited at least once.
         """
-        stride = length - 1
-        starts = self.episode_starts.numpy()[: self.size]
-        firsts = np.unique(starts)
-        ends = np.append(firsts[1:], self.size)
-        tiles = []
-        for first, end in zip(firsts, ends, strict=True):
+        stride, tiles = length - 1, []
+        for first, end in self._episodes():
             offset = int(generator.integers(stride))
             tiles.append(np.arange(first + offset, end, stride))
             if offset:
@@ -212,10 +200,7 @@ class Replay(tf.Module):
 
     def tiling(self, length: int) -> np.ndarray:
         """First steps of windows that hold every transition exactly once, int32 [n]."""
-        starts = self.episode_starts.numpy()[: self.size]
-        firsts = np.unique(starts)
-        ends = np.append(firsts[1:], self.size)
-        tiles = [np.arange(*ends_of, length - 1) for ends_of in zip(firsts, ends, strict=True)]
+        tiles = [np.arange(first, end, length - 1) for first, end in self._episodes()]
         return np.concatenate(tiles).astype(np.int32)
 
     def frame_order(self, generator: np.random.Generator) -> np.ndarray:

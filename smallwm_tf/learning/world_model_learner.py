@@ -37,14 +37,12 @@ FOREGROUND_ABOVE = 15  # grey levels of 255 by which a pixel differs from the ba
 class WorldModelLearner(tf.Module):
     """Optimisers and compiled training steps of the world model.
 
+    ``vqvae_updates`` and ``dynamics_updates`` count updates since the run began.
+
     Args:
       world_model: what is trained.
       replay: where observations and windows come from.
-      config: the run's configuration; reads ``vqvae``, ``dynamics`` and ``adam``.
-
-    Attributes:
-      vqvae_updates, dynamics_updates: variables that count updates since the run began.
-      vqvae_optimizer, dynamics_optimizer, reward_optimizer: of the parts of the world model.
+      config: the run's; reads ``vqvae``, ``dynamics`` and ``adam``.
     """
 
     def __init__(self, world_model: WorldModel, replay: Replay, config: Config):
@@ -80,17 +78,13 @@ class WorldModelLearner(tf.Module):
         self.reward_optimizer = adam(
             config.dynamics.reward_head_learning_rate, self._reward_variables
         )
-
-        self.vqvae_updates, self.dynamics_updates = (
-            tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
-            for name in ("vqvae_updates", "dynamics_updates")
-        )
+        self.vqvae_updates = tf.Variable(0, False, name="vqvae_updates", dtype=tf.int64)
+        self.dynamics_updates = tf.Variable(0, False, name="dynamics_updates", dtype=tf.int64)
 
     def use_learning_rates(self, warmup: bool = False) -> None:
         """Sets every rate to the configured one; a checkpoint brings those that it was saved with.
 
-        Args:
-          warmup: whether the VQ-VAE takes that of its first training.
+        In the warm-up the VQ-VAE takes that of its first training.
         """
         vqvae, dynamics = self._vqvae_config, self._dynamics_config
         rate = vqvae.warmup_learning_rate if warmup else vqvae.learning_rate
@@ -107,22 +101,16 @@ class WorldModelLearner(tf.Module):
     # ---- single steps, for use inside a graph -------------------------------------------------
 
     def vqvae_step(self, steps: tf.Tensor) -> list[tf.Tensor]:
-        """One gradient step of the VQ-VAE on the observations at ``steps`` [B].
-
-        Returns:
-          Scalars in the order of ``VQVAE_METRICS``.
-        """
+        """One gradient step on the observations at ``steps`` [B]; returns ``VQVAE_METRICS``."""
         vqvae = self.world_model.vqvae
-        frames = self._replay.observations(steps, vqvae.num_stacked_frames)
-        observations = scale_pixels(frames)
+        observations = scale_pixels(self._replay.observations(steps, vqvae.num_stacked_frames))
         with tf.GradientTape() as tape:
             losses, indices = vqvae.losses_of(observations, True, self._weights(observations))
             loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
         gradients = tape.gradient(loss, self._vqvae_variables)
         self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
         self.vqvae_updates.assign_add(1)
-        used = perplexity(indices, vqvae.quantizer.num_embeddings)
-        return [*losses, used]
+        return [*losses, perplexity(indices, vqvae.quantizer.num_embeddings)]
 
     def _weights(self, observations: tf.Tensor) -> tf.Tensor | float:
         """Of the pixels of observations in [0, 1]."""
@@ -142,27 +130,16 @@ class WorldModelLearner(tf.Module):
     def dynamics_step(self, starts: tf.Tensor, seed: tf.Tensor) -> DynamicsLosses:
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
         config = self._dynamics_config
-        codes, actions, rewards, valid = self._encoded_windows(starts)
+        windows = self._encoded_windows(starts)
         kernels = self.world_model.dynamics.stack.prepare()
         with tf.GradientTape() as tape:
             recorder = ConvolutionRecorder(tape)
-            losses = dynamics_losses(
-                self.world_model,
-                codes,
-                actions,
-                rewards,
-                valid,
-                config.context_steps,
-                seed,
-                kernels,
-                recorder,
-                config.temperature,
-            )
+            how = (config.context_steps, seed, kernels, recorder, config.temperature)
+            losses = dynamics_losses(self.world_model, *windows, *how)
             loss = losses.latent + config.reward_loss_weight * losses.reward
-        gradients = tape.gradient(
+        taped, reward, taps = tape.gradient(
             loss, [self._taped_variables, self._reward_variables, recorder.taps]
         )
-        taped, reward, taps = gradients
         self.dynamics_optimizer.apply_gradients(
             [*zip(taped, self._taped_variables, strict=True), *recorder.kernel_gradients(taps)]
         )
@@ -179,15 +156,11 @@ class WorldModelLearner(tf.Module):
             return *(tf.gather(values, steps) for values in held), valid
         windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
         flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
-        codes = vqvae.encode(flat)
-        codes = tf.reshape(codes, [-1, length, *codes.shape[1:]])
-        return codes, windows.actions, windows.rewards, windows.valid
+        codes = tf.reshape(vqvae.encode(flat), [-1, length, GRID_SIZE, GRID_SIZE])
+        return codes, *windows[1:]  # actions, rewards, valid
 
     def encode_replay(self) -> None:
-        """Encodes every observation once, for dynamics steps beside a resting VQ-VAE.
-
-        What this VQ-VAE has encoded before is left as it is.
-        """
+        """Encodes what a resting VQ-VAE has not encoded yet, for dynamics steps beside it."""
         if not self._vqvae_rests:
             return
         weights, size = values_of(self.world_model.vqvae.variables), self._replay.size
@@ -226,11 +199,12 @@ class WorldModelLearner(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Dynamics steps, one per row, with VQ-VAE steps in between.
 
+        Steps divisible by ``vqvae.update_interval`` train the VQ-VAE first, on observations that
+        are drawn uniformly; with an interval of 0 none does.
+
         Args:
           window_starts: [n, B].
-          first: number of the first step within the phase; steps divisible by
-            ``vqvae.update_interval`` train the VQ-VAE first, on observations that are drawn
-            uniformly; with 0 none does.
+          first: number of the first step within the phase.
           seed: of the phase; the step's number is folded in.
 
         Returns:

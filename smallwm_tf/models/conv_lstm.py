@@ -24,13 +24,6 @@ class ConvLSTMState(NamedTuple):
     cell: tf.Tensor
 
 
-class PreparedKernels(NamedTuple):
-    """The cell's kernels as its convolutions want them (see ``GridConvolution.prepare``)."""
-
-    inputs: tf.Tensor
-    hidden: tf.Tensor
-
-
 class GateParameters(NamedTuple):
     """Everything in the cell that is not a convolution kernel."""
 
@@ -160,9 +153,9 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         """Kernels whose gradients a ``ConvolutionRecorder`` forms."""
         return [self.conv_x.kernel, self.conv_h.kernel]
 
-    def prepare(self, form: str | None = None) -> PreparedKernels:
+    def prepare(self, form: str | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Kernels for ``call``, see ``GridConvolution.prepare``; valid until a gradient step."""
-        return PreparedKernels(self.conv_x.prepare(form), self.conv_h.prepare(form))
+        return self.conv_x.prepare(form), self.conv_h.prepare(form)
 
     def initial_state(self, batch_size: int | tf.Tensor) -> ConvLSTMState:
         """Zeros, [36, B, C] each."""
@@ -173,7 +166,7 @@ class ConvLSTMCell(tf_keras.layers.Layer):
         self,
         inputs: tf.Tensor,
         state: ConvLSTMState,
-        prepared: PreparedKernels | None = None,
+        prepared: tuple[tf.Tensor, tf.Tensor] | None = None,
         recorder: ConvolutionRecorder | None = None,
     ) -> ConvLSTMState:
         """The state after one more step with inputs [36, B, C_in]; its ``hidden`` is the output.
@@ -184,9 +177,9 @@ class ConvLSTMCell(tf_keras.layers.Layer):
           prepared: from ``prepare``, to share it between steps.
           recorder: defers the kernels' gradients; without it they flow as usual.
         """
-        prepared = self.prepare() if prepared is None else prepared
+        kernel_x, kernel_h = self.prepare() if prepared is None else prepared
         convolve = recorder or (lambda layer, tensor, kernel: layer(tensor, kernel))
-        from_inputs = convolve(self.conv_x, inputs, prepared.inputs)
-        from_hidden = convolve(self.conv_h, state.hidden, prepared.hidden)
+        from_inputs = convolve(self.conv_x, inputs, kernel_x)
+        from_hidden = convolve(self.conv_h, state.hidden, kernel_h)
         parameters = GateParameters(*(tf.convert_to_tensor(p) for p in self.gate_parameters))
         return ConvLSTMState(*self._gates(from_inputs, from_hidden, state.cell, parameters))

@@ -55,12 +55,6 @@ class RecurrentStack(tf_keras.layers.Layer):
         """The state before a first step."""
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
 
-    @staticmethod
-    def masked(state: State, keep: tf.Tensor) -> State:
-        """The state with zeros where ``keep``, bool [B], is false."""
-        factor = tf.cast(keep, tf.float32)[tf.newaxis, :, tf.newaxis]
-        return tf.nest.map_structure(lambda tensor: factor * tensor, state)
-
     def prepare(self, form: str | None = None) -> Kernels:
         """Kernels for all steps between two gradient steps, see ``GridConvolution.prepare``."""
         return tuple(cell.prepare(form) for cell in self.cells)

@@ -53,7 +53,8 @@ class WorldModel(tf.Module):
 
     def masked(self, state: State, keep: tf.Tensor) -> State:
         """The state with zeros where ``keep``, bool [B], is false."""
-        return self.dynamics.stack.masked(state, keep)
+        factor = tf.cast(keep, tf.float32)[tf.newaxis, :, tf.newaxis]
+        return tf.nest.map_structure(lambda tensor: factor * tensor, state)
 
     def state_to_images(self, state: State) -> list[tf.Tensor]:
         """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""

@@ -22,12 +22,7 @@ class Phase(Protocol):
     trains_policy: bool
 
     def perform(self, run: "Run", iteration: int) -> None:
-        """Does the work of one iteration, from ``run.place`` on if that is not None.
-
-        Args:
-          run: keeps the replay, the files and the clock.
-          iteration: counted from 1.
-        """
+        """Does the work of one iteration, from 1, on from ``run.place`` if that is not None."""
         ...
 
 

@@ -9,11 +9,7 @@ from smallwm_tf.training.run import Run
 
 
 class CollectPhase:
-    """Plays the real game: at random in the first iteration, then with the policy.
-
-    Args:
-      players: make the agents.
-    """
+    """Plays the real game: at random in the first iteration, then with the policy."""
 
     name = "collect"
     place_type = None
@@ -23,7 +19,6 @@ class CollectPhase:
         self._players = players
 
     def perform(self, run: Run, iteration: int) -> None:
-        """See ``Phase.perform``."""
         num_steps = collection_steps(run.experiment.config, iteration)
         agent = self._players.collecting(iteration)
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
@@ -36,12 +31,10 @@ class CollectPhase:
             collected = run.collector.collect(agent, num_steps, path, check_and_update)
         run.keep_steps(f"{iteration:06d}.npz", collected.steps())
         returns = collected.episode_returns
-        run.metrics.write(
-            "collect",
-            iteration,
-            run.replay.size,
-            episodes=len(returns),
-            mean_return=float(np.mean(returns)) if returns else None,
-            percent_steps_positive=100.0 * float(np.mean(collected.rewards > 0)),
-            percent_steps_negative=100.0 * float(np.mean(collected.rewards < 0)),
-        )
+        measures = {
+            "episodes": len(returns),
+            "mean_return": float(np.mean(returns)) if returns else None,
+            "percent_steps_positive": 100.0 * float(np.mean(collected.rewards > 0)),
+            "percent_steps_negative": 100.0 * float(np.mean(collected.rewards < 0)),
+        }
+        run.metrics.write("collect", iteration, run.replay.size, **measures)

@@ -17,26 +17,17 @@ from smallwm_tf.training.run import Run
 
 @dataclass(frozen=True)
 class EvaluationPlace:
-    """Between two steps of an evaluation.
+    """Between two steps of an evaluation."""
 
-    Attributes:
-      taken: actions of the steps so far, int32 [n, N games].
-      played_with: settings of the games, which the actions belong to.
-    """
-
-    taken: np.ndarray
-    played_with: dict
+    taken: np.ndarray  # actions of the steps so far, int32 [n, N games]
+    played_with: dict  # settings of the games, which the actions belong to
 
     def __str__(self) -> str:
         return f"{len(self.taken)} steps on"
 
 
 class EvaluationPhase:
-    """Scores the latest policy, every ``evaluation.interval`` iterations and after the last one.
-
-    Args:
-      players: make the agent.
-    """
+    """Scores the latest policy, every ``evaluation.interval`` iterations and after the last one."""
 
     name = "evaluate"
     place_type = EvaluationPlace
@@ -46,7 +37,6 @@ class EvaluationPhase:
         self._players = players
 
     def perform(self, run: Run, iteration: int) -> None:
-        """See ``Phase.perform``."""
         config = run.experiment.config
         is_last = iteration == config.collection.num_iterations
         if iteration % config.evaluation.interval and not is_last:
@@ -60,14 +50,9 @@ class EvaluationPhase:
         entries = [e for e in scores.read_scores(directory.scores) if e["iteration"] < iteration]
         entries.append(entry | {"lengths": episodes.lengths})
         scores.write_scores(directory.scores, entries)
-        run.metrics.write(
-            "evaluate",
-            iteration,
-            run.replay.size,
-            mean_return=entry["mean"],
-            std_return=entry["std"],
-            mean_length=float(np.mean(episodes.lengths)),
-        )
+        measures = {"mean_return": entry["mean"], "std_return": entry["std"]}
+        measures["mean_length"] = float(np.mean(episodes.lengths))
+        run.metrics.write("evaluate", iteration, run.replay.size, **measures)
         random_mean = scores.read_mean(random_policy)
         run_figures.draw_scores(directory.figures, name, entries, random_mean)
         say(

@@ -26,7 +26,7 @@ def pack(place: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], list[Chunk]
             arrays[name] = value
         elif field.type == Arrays:
             values[name] = len(value)
-            arrays |= {_numbered(name, number): array for number, array in enumerate(value)}
+            arrays |= {f"{name}_{number:03d}": array for number, array in enumerate(value)}
         elif field.type is Chunk:
             values[name] = value.name
             chunks.append(value)
@@ -52,7 +52,7 @@ def unpack(
         if field.type is np.ndarray:
             found[name] = arrays[name]
         elif field.type == Arrays:
-            found[name] = tuple(arrays[_numbered(name, n)] for n in range(values[name]))
+            found[name] = tuple(arrays[f"{name}_{number:03d}"] for number in range(values[name]))
         elif field.type is Chunk:
             found[name] = chunks[values[name]]
         elif isinstance(values[name], field.type):
@@ -60,7 +60,3 @@ def unpack(
         else:
             raise TypeError(f"{name} is {values[name]!r}, not {field.type}")
     return place_type(**found)
-
-
-def _numbered(name: str, number: int) -> str:
-    return f"{name}_{number:03d}"

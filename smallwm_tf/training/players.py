@@ -2,24 +2,16 @@
 
 from smallwm_tf.agents.agent import Agent, RandomAgent
 from smallwm_tf.agents.policy_agent import PolicyAgent
-from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 
 
 class Players:
-    """Makes agents out of the networks' weights of the moment.
+    """Makes agents out of the networks' weights of the moment."""
 
-    Args:
-      experiment: its configuration has the temperatures.
-      vqvae: gives the codes.
-      policy: chooses.
-    """
-
-    def __init__(self, experiment: Experiment, vqvae: VQVAE, policy: PolicyAndValue):
-        self._config = experiment.config
-        self._vqvae = vqvae
-        self._policy = policy
+    def __init__(self, config: Config, vqvae: VQVAE, policy: PolicyAndValue):
+        self._config, self._vqvae, self._policy = config, vqvae, policy
 
     def collecting(self, iteration: int) -> Agent:
         """Who collects real steps: nobody knows anything in the first iteration."""

@@ -21,21 +21,13 @@ from smallwm_tf.training.run import Run
 
 @dataclass(frozen=True)
 class PolicyPlace:
-    """Between two updates of the policy.
+    """Between two updates of the policy."""
 
-    Attributes:
-      done: updates so far.
-      unlogged: metrics of the updates since the last line, float32 [n, number of ``METRICS``].
-      begun: weights of the policy from before the phase.
-      best_score: what the game paid the best policy; None without ``ppo.check_interval``.
-      best_values: its variables.
-    """
-
-    done: int
-    unlogged: np.ndarray
-    begun: Arrays
-    best_score: float | None
-    best_values: Arrays
+    done: int  # updates so far
+    unlogged: np.ndarray  # of the updates since the last line, float32 [n, number of ``METRICS``]
+    begun: Arrays  # weights of the policy from before the phase
+    best_score: float | None  # what the game paid the best; None without ``ppo.check_interval``
+    best_values: Arrays  # its variables
 
     def __str__(self) -> str:
         return f"{self.done} updates on"
@@ -46,12 +38,6 @@ class PolicyPhase:
 
     With ``ppo.check_interval`` it plays the real game now and then, and the policy with the highest
     real return is kept.
-
-    Args:
-      players: make agents of the policy.
-      learner: trains the policy.
-      policy: what is trained.
-      dreamer: of the world model.
     """
 
     name = "learn_policy"
@@ -61,43 +47,35 @@ class PolicyPhase:
     def __init__(
         self, players: Players, learner: PolicyLearner, policy: PolicyAndValue, dreamer: Dreamer
     ):
-        self._players = players
-        self._learner = learner
-        self._policy = policy
-        self._dreamer = dreamer
+        self._players, self._learner = players, learner
+        self._policy, self._dreamer = policy, dreamer
 
     def perform(self, run: Run, iteration: int) -> None:
-        """See ``Phase.perform``."""
         place = run.place or PolicyPlace(
             0, np.zeros([0, len(METRICS)], np.float32), values_of(self._policy.variables), None, ()
         )
         with contextlib.closing(self._open_check(run, iteration, place)) as check:
             self._learn(run, iteration, place, check)
             promise = check.promise(self._dreamer, self._policy, self._players.evaluated())
+        dreamed, real = (float(rewards.sum(axis=1).mean()) for rewards in promise)
+        measures = {"gap": promise.gap, "gap_error": promise.gap_error}
         run.metrics.write(
-            "promise",
-            iteration,
-            self._num_updates,
-            dreamed=float(promise.dreamed.sum(axis=1).mean()),
-            real=float(promise.real.sum(axis=1).mean()),
-            gap=promise.gap,
-            gap_error=promise.gap_error,
+            "promise", iteration, self._num_updates, dreamed=dreamed, real=real, **measures
         )
         run_figures.draw_promise(run.directory.figures, promise, iteration)
 
     def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
-        config = run.experiment.config
+        config, interval = run.experiment.config, run.experiment.config.ppo.check_interval
         num_updates = config.ppo.num_updates[iteration - 1]
-        interval = config.ppo.check_interval
         pair = seed_pair(run.experiment.seed, "ppo", iteration)
         variables = [*self._policy.variables, *self._learner.optimizer.variables]
         best = BestWeights(variables, place.best_score, place.best_values)
         unlogged = list(place.unlogged)
         if interval and not place.done:
             self._look(run, iteration, check, best)
-        description = f"{iteration}: policy"
-        with Progress(num_updates, description, "update", initial=place.done) as progress:
-            for number in range(place.done, num_updates):
+        done = place.done
+        with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
+            for number in range(done, num_updates):
                 rate = policy_learning_rate(config, number, num_updates)
                 values = self._learner.update(pair, number, rate).numpy()
                 progress.update(1, dream_return=float(values[0]))
@@ -111,15 +89,8 @@ class PolicyPhase:
                     unlogged = []
                 if interval and (is_last or (number + 1) % interval == 0):
                     self._look(run, iteration, check, best)
-                run.pause(
-                    PolicyPlace(
-                        number + 1,
-                        np.reshape(unlogged, [-1, len(METRICS)]).astype(np.float32),
-                        place.begun,
-                        best.score,
-                        best.values,
-                    )
-                )
+                kept = np.reshape(unlogged, [-1, len(METRICS)]).astype(np.float32)
+                run.pause(PolicyPlace(number + 1, kept, place.begun, best.score, best.values))
         if interval:
             best.restore()
 

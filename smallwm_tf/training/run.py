@@ -40,11 +40,6 @@ class Run:
       stop: says when to stop; never, if not given.
 
     Attributes:
-      algorithm: what learns.
-      game: the real game that is learned from.
-      collector: plays it.
-      replay: what was seen of it.
-      metrics: the lines written so far.
       phases_done: number of finished phases over all iterations.
       policies_trained: how often a policy was trained.
       place: where inside the phase that comes next the checkpoint was written; None at its start.
@@ -74,11 +69,8 @@ class Run:
         self.place: Any = None
         self._replay_files: list[Chunk] = []
         self._phase_start = self._saved_at = time.monotonic()
-        self._checkpoints = Checkpoints(
-            directory.checkpoints,
-            self.algorithm.components,
-            keep=experiment.config.checkpoints.keep,
-        )
+        keep = experiment.config.checkpoints.keep
+        self._checkpoints = Checkpoints(directory.checkpoints, self.algorithm.components, keep=keep)
         self._restore()
 
     # ---- phases -------------------------------------------------------------------------------
@@ -112,10 +104,7 @@ class Run:
         return age >= limit or bool(self.stop.signal_name)
 
     def pause(self, place: Any) -> None:
-        """Between two updates or steps: saves, if it ``is_to_pause``.
-
-        Args:
-          place: where inside the phase, a record of the phase's ``place_type``.
+        """Saves between two updates or steps, at a ``place_type`` of the phase, if it is time to.
 
         Raises:
           Stopped: the run is asked to.

@@ -16,22 +16,7 @@ from smallwm_tf.training.world_model_phase import WorldModelPhase
 
 
 class WorldModelAgent:
-    """World model, policy, and what trains them; an ``Algorithm``.
-
-    Args:
-      experiment: configuration and seed.
-      num_actions: M of the game.
-      replay: what the world model learns from.
-
-    Attributes:
-      world_model: encodes and predicts.
-      policy: acts on codes.
-      world_model_learner: trains the world model on the replay.
-      dream: the world model as environment of the policy.
-      policy_learner: trains the policy in it.
-      components: see ``Algorithm``.
-      phases: see ``Algorithm``.
-    """
+    """World model, policy, and what trains them on the replay and in dreams; an ``Algorithm``."""
 
     def __init__(self, experiment: Experiment, num_actions: int, replay: Replay):
         config = experiment.config
@@ -62,7 +47,7 @@ class WorldModelAgent:
             "dynamics_updates": self.world_model_learner.dynamics_updates,
             "policy_updates": self.policy_learner.num_updates,
         }
-        players = Players(experiment, self.world_model.vqvae, self.policy)
+        players = Players(config, self.world_model.vqvae, self.policy)
         self.phases = (
             CollectPhase(players),
             WorldModelPhase(players, self.world_model_learner, dreamer),

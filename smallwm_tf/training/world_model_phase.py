@@ -9,15 +9,10 @@ from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.held_out import one_step_measure
 from smallwm_tf.judging.judge import judge_world_model, play_held_out
+from smallwm_tf.learning import world_model_learner as learning
 from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.learning.world_model_learner import (
-    DYNAMICS_METRICS,
-    VQVAE_METRICS,
-    WorldModelLearner,
-    batches,
-    reward_precision_and_recall,
-)
+from smallwm_tf.learning.world_model_learner import WorldModelLearner, batches
 from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.runs.progress import Progress, say
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
@@ -30,25 +25,15 @@ _COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to 
 
 @dataclass(frozen=True)
 class WorldModelPlace:
-    """Between two updates of the world model.
+    """Between two updates of the world model."""
 
-    Attributes:
-      held_out: file of the held-out steps, which are played first.
-      part: "vqvae" or "dynamics": what learns.
-      done: updates of this part.
-      confusion: of rewards since the epoch began, [3, 3].
-      is_behind: whether the last epoch predicts held-out codes no better than copying does.
-      best_score: code accuracy after the best epoch; None without ``dynamics.epoch_fallback``.
-      best_values: variables after that epoch.
-    """
-
-    held_out: Chunk
-    part: str
-    done: int
-    confusion: np.ndarray
-    is_behind: bool
-    best_score: float | None
-    best_values: Arrays
+    held_out: Chunk  # file of the held-out steps, which are played first
+    part: str  # "vqvae" or "dynamics": what learns
+    done: int  # updates of this part
+    confusion: np.ndarray  # of rewards since the epoch began, [3, 3]
+    is_behind: bool  # whether the last epoch predicts held-out codes no better than copying does
+    best_score: float | None  # code accuracy; None without ``dynamics.epoch_fallback``
+    best_values: Arrays  # variables after that epoch
 
     def __str__(self) -> str:
         return f"{self.done} updates on"
@@ -58,11 +43,6 @@ class WorldModelPhase:
     """Held-out steps are played; the VQ-VAE learns alone; then the dynamics learn.
 
     Beside the dynamics the VQ-VAE goes on learning or rests.
-
-    Args:
-      players: make the agent that plays the held-out steps.
-      learner: trains the world model on the replay.
-      dreamer: of this world model, as policies see it.
     """
 
     name = "learn_world_model"
@@ -70,14 +50,10 @@ class WorldModelPhase:
     trains_policy = False
 
     def __init__(self, players: Players, learner: WorldModelLearner, dreamer: Dreamer):
-        self._players = players
-        self._learner = learner
-        self._dreamer = dreamer
+        self._players, self._learner, self._dreamer = players, learner, dreamer
 
     def perform(self, run: Run, iteration: int) -> None:
-        """See ``Phase.perform``."""
-        held_out = self.learn(run, iteration)
-        self._judge(run, iteration, held_out)
+        self._judge(run, iteration, self.learn(run, iteration))
 
     def learn(self, run: Run, iteration: int) -> Replay:
         """Trains the world model on the replay; returns the held-out steps, which are to judge."""
@@ -145,31 +121,22 @@ class WorldModelPhase:
                 vqvae, dynamics, of_group = learner.joint_steps(group, done, pair)
                 done += len(group)
                 confusion = confusion + of_group.numpy()
-                named = dict(zip(DYNAMICS_METRICS, dynamics.numpy(), strict=True))
+                named = dict(zip(learning.DYNAMICS_METRICS, dynamics.numpy(), strict=True))
                 self._log_vqvae(run, iteration, vqvae.numpy())
                 run.log("dynamics", iteration, self._num_updates, named)
                 progress.update(len(group), latent_loss=float(named["latent_loss"]))
                 if is_last:
-                    rewards = reward_precision_and_recall(confusion)
+                    rewards = learning.reward_precision_and_recall(confusion)
                     run.metrics.write("reward_prediction", iteration, self._num_updates, **rewards)
                     confusion = np.zeros([3, 3])
                 if is_last and config.dynamics.epoch_fallback:
                     found = measure()
-                    names = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
-                    measures = {name: getattr(found, name) for name in names}
+                    measures = {name: getattr(found, name) for name in learning.DYNAMICS_METRICS}
                     run.metrics.write("epoch", iteration, self._num_updates, **measures)
                     is_behind = found.code_accuracy <= found.copy_accuracy
                     best.offer(found.code_accuracy)
-                run.pause(
-                    replace(
-                        place,
-                        done=done,
-                        confusion=confusion,
-                        is_behind=is_behind,
-                        best_score=best.score,
-                        best_values=best.values,
-                    )
-                )
+                now = {"done": done, "confusion": confusion, "is_behind": is_behind}
+                run.pause(replace(place, **now, best_score=best.score, best_values=best.values))
         if is_behind:
             say("the last epoch predicts no better than copying: back to the best epoch")
             best.restore()
@@ -195,7 +162,7 @@ class WorldModelPhase:
         return int(self._learner.dynamics_updates)
 
     def _log_vqvae(self, run: Run, iteration: int, values: np.ndarray) -> None:
-        named = dict(zip(VQVAE_METRICS, values, strict=True))
+        named = dict(zip(learning.VQVAE_METRICS, values, strict=True))
         if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
             run.log("vqvae", iteration, int(self._learner.vqvae_updates), named)
 
@@ -203,11 +170,7 @@ class WorldModelPhase:
 def _groups(
     epochs: list[np.ndarray], interval: int, done: int
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """Updates in groups of ``interval``, without the first ``done`` of them.
-
-    Yields:
-      Rows of one group, and whether its epoch ends with it.
-    """
+    """Rows in groups of ``interval``, the ``done`` first left out; whether an epoch ends there."""
     for rows in epochs:
         skipped = min(done, len(rows))
         done -= skipped

@@ -46,7 +46,7 @@ def test_memory_and_files_stay_flat(opened):
             run.metrics.write("ppo", 1, number, dream_return=1.0)
 
     def play(count):
-        players = Players(run.experiment, agent.world_model.vqvae, agent.policy)
+        players = Players(run.experiment.config, agent.world_model.vqvae, agent.policy)
         frames = np.zeros([1, 96, 96, 2], np.uint8)
         for number in range(count):
             player = players.evaluated()

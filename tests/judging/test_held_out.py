@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.held_out import autoencoding, one_step, open_loop_curves
+from smallwm_tf.judging.held_out import autoencoding, one_step_measure, open_loop_curves
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
@@ -156,7 +156,7 @@ def test_one_step_measures_equal_single_steps(world):
                 latent.append(-np.take_along_axis(log_p, target[..., np.newaxis], -1).sum())
                 hits.append(np.mean(np.argmax(log_p, axis=-1) == target))
                 copies.append(np.mean(world.codes[step] == target))
-    found = one_step(world.model, world.replay, length)
+    found = one_step_measure(world.model, world.replay, length)()
     np.testing.assert_allclose(found.latent_loss, np.mean(latent), rtol=1e-4)
     np.testing.assert_allclose(found.reward_loss, np.mean(rewards), rtol=1e-4)
     np.testing.assert_allclose(found.code_accuracy, np.mean(hits), rtol=1e-4)
