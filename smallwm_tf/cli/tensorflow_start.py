@@ -48,11 +48,15 @@ def without_start_up_notices() -> Iterator[None]:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and looks for devices, which is when it talks; for commands only."""
+    """Imports TensorFlow and looks for devices, which is when it talks; for commands only.
+
+    GPUs are not taken whole: their memory grows as it is needed, so that others find room.
+    """
     with without_start_up_notices():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _is_notice(line: bytes) -> bool:
