@@ -34,7 +34,7 @@ def main() -> None:
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
         agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         temperature = 0.0 if flags.greedy else flags.temperature
-        result = score(agent, temperature=temperature, with_random_policy=not flags.norandom)
+        result = score(agent, temperature=temperature, with_null_policies=not flags.nonulls)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
         if out:
             write_json(out, result)
@@ -59,19 +59,29 @@ def table(result: dict[str, Any]) -> list[str]:
         f"{'':<16}{'mean':>11}{'std':>11}{'median':>11}{'min':>11}{'max':>11}{'human = 1':>11}",
     ]
     rows = [("agent", result["agent"])]
-    if result["random_policy"]:
-        rows.append(("random policy", result["random_policy"]))
+    rows += (result["null_policies"] or {}).items()
     for name, summary in rows:
         figures = [summary[key] for key in ("mean", "std", "median", "min", "max")]
         normalised = summary["human_normalised_mean"]
         last = "" if normalised is None else f"{normalised:.3f}"
         lines.append(f"{name:<16}" + "".join(f"{x:>11,.1f}" for x in figures) + f"{last:>11}")
+    if result["null_policies"]:
+        lines.append(_verdict(result))
     if result["paper"]:
         lines.append(
             f"{'paper':<16}{result['paper']['mean']:>11,.1f}{result['paper']['std']:>11,.1f}"
             "   (102,400 interactions; std over training runs)"
         )
     return lines
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """How far the agent is above play that looks at nothing."""
+    best, above = result["best_null_policy"], result["standard_errors_above_it"]
+    if above is None:
+        return f"best null policy: {best}; too few different returns for a standard error"
+    side = "above" if above >= 0.0 else "below"
+    return f"{abs(above):.1f} standard errors {side} the best null policy ({best})"
 
 
 def _parse(words: list[str]):
@@ -89,7 +99,7 @@ def _parse(words: list[str]):
         type=number(float, Interval(0, 100, open_low=True)),
         help="divides the logits (default: the run's)",
     )
-    parser.add_argument("--norandom", action="store_true", help="do not score the random policy")
+    parser.add_argument("--nonulls", action="store_true", help="do not score null policies")
     parser.add_argument("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
     parser.add_argument("--video", type=Path, help="film an episode into a .gif or .mp4 file")
     parser.add_argument(

@@ -29,11 +29,23 @@ class Agent(Protocol):
 
 
 class RandomAgent:
-    """Uniformly random actions; by chance a step repeats the last action of its episode."""
+    """Random actions, whatever the game shows; by chance a step repeats the last of its episode.
 
-    def __init__(self, num_actions: int, repeat_probability: float = 0.0):
+    Args:
+      num_actions: M.
+      repeat_probability: the chance that the last action is repeated.
+      probabilities: of the actions, [M]; equal ones if not given.
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        repeat_probability: float = 0.0,
+        probabilities: np.ndarray | None = None,
+    ):
         self._num_actions = num_actions
         self._repeat_probability = repeat_probability
+        self._probabilities = probabilities
 
     def begin(self, num_games: int) -> np.ndarray:
         """No last action yet: int32 [B] of −1."""
@@ -44,7 +56,10 @@ class RandomAgent:
     ) -> tuple[np.ndarray, np.ndarray]:
         """See ``Agent.act``; the state is the last actions."""
         random = np.random.default_rng([*np.asarray(seed).view(np.uint32), step])
-        fresh = random.integers(self._num_actions, size=len(state), dtype=np.int32)
+        if self._probabilities is None:
+            fresh = random.integers(self._num_actions, size=len(state), dtype=np.int32)
+        else:
+            fresh = random.choice(self._num_actions, size=len(state), p=self._probabilities)
         held = (random.random(len(state)) < self._repeat_probability) & (state >= 0)
         actions = np.where(held, state, fresh).astype(np.int32)
         return actions, actions

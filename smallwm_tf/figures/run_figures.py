@@ -76,12 +76,15 @@ def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
 
 
 def draw_scores(
-    folder: Path, name: str, entries: Sequence[Mapping[str, Any]], random_mean: float
+    folder: Path,
+    name: str,
+    entries: Sequence[Mapping[str, Any]],
+    nulls: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Entries of ``scores.json`` over interactions, and the random policy: ``scores.png``."""
+    """Entries of ``scores.json`` over interactions, and the null policies: ``scores.png``."""
     save_curve(
         folder / "scores.png",
         [(entry["num_interactions"], entry["mean"], entry["std"]) for entry in entries],
         title=name,
-        references=[("random policy", random_mean)],
+        references=[(name, summary["mean"]) for name, summary in nulls.items()],
     )

@@ -149,17 +149,18 @@ def read_scores(path: str | os.PathLike) -> list[dict[str, Any]]:
     return entries
 
 
-def read_mean(path: str | os.PathLike) -> float:
-    """The mean return out of a file that holds one summary, as `random_policy.json` does.
+def read_summaries(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Summaries by name, as `null_policies.json` holds them.
 
     Raises:
-      ScoresError: the file is damaged, too large, or has no finite mean.
+      ScoresError: the file is damaged, too large, empty, or a summary has no finite mean.
     """
-    summary = _read_json(path)
-    mean = summary.get("mean") if isinstance(summary, Mapping) else None
-    if type(mean) not in (int, float) or not math.isfinite(mean):
-        raise ScoresError(f"{os.fspath(path)}: holds no finite mean; move it away")
-    return float(mean)
+    summaries = _read_json(path)
+    found = summaries.values() if isinstance(summaries, Mapping) else ()
+    means = [each.get("mean") if isinstance(each, Mapping) else None for each in found]
+    if not means or not all(type(m) in (int, float) and math.isfinite(m) for m in means):
+        raise ScoresError(f"{os.fspath(path)}: holds no summaries with finite means; move it away")
+    return summaries
 
 
 def _read_json(path: str | os.PathLike) -> Any:

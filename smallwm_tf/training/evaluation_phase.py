@@ -7,7 +7,8 @@ import numpy as np
 
 from smallwm_tf.agents.playing import Episodes
 from smallwm_tf.figures import run_figures
-from smallwm_tf.judging.evaluation import evaluate, score_random_policy
+from smallwm_tf.judging.evaluation import evaluate
+from smallwm_tf.judging.null_policies import best_null_policy, score_null_policies
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.files import write_json
 from smallwm_tf.runs.progress import Progress, say
@@ -42,9 +43,10 @@ class EvaluationPhase:
         if iteration % config.evaluation.interval and not is_last:
             return
         name, directory = run.experiment.game.name, run.directory
-        random_policy = directory.path / "random_policy.json"
-        if not random_policy.exists():
-            write_json(random_policy, score_random_policy(run.experiment))
+        null_policies = directory.path / "null_policies.json"
+        if not null_policies.exists():
+            write_json(null_policies, score_null_policies(run.experiment))
+        nulls = scores.read_summaries(null_policies)
         episodes = self._play(run, iteration)
         entry = scores.evaluation_entry(name, iteration, run.replay.size, episodes.returns)
         entries = [e for e in scores.read_scores(directory.scores) if e["iteration"] < iteration]
@@ -53,11 +55,12 @@ class EvaluationPhase:
         measures = {"mean_return": entry["mean"], "std_return": entry["std"]}
         measures["mean_length"] = float(np.mean(episodes.lengths))
         run.metrics.write("evaluate", iteration, run.replay.size, **measures)
-        random_mean = scores.read_mean(random_policy)
-        run_figures.draw_scores(directory.figures, name, entries, random_mean)
+        run_figures.draw_scores(directory.figures, name, entries, nulls)
+        best = best_null_policy(nulls)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
-            f"{entry['num_episodes']} episodes (random policy {random_mean:.1f})"
+            f"{entry['num_episodes']} episodes "
+            f"(best null policy: {best}, {nulls[best]['mean']:.1f})"
         )
 
     def _play(self, run: Run, iteration: int) -> Episodes:

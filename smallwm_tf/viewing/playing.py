@@ -14,7 +14,13 @@ from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures import videos
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.judging.evaluation import evaluate, score_random_policy
+from smallwm_tf.judging.evaluation import evaluate
+from smallwm_tf.judging.null_policies import (
+    ActionCounter,
+    best_null_policy,
+    score_null_policies,
+    standard_errors_above,
+)
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.progress import Progress
 
@@ -22,32 +28,31 @@ _FRAMES_PER_SECOND = 15.0  # real time at four emulator frames per step
 
 
 def score(
-    agent: TrainedAgent, temperature: float | None = None, with_random_policy: bool = True
+    agent: TrainedAgent, temperature: float | None = None, with_null_policies: bool = True
 ) -> dict[str, Any]:
     """Plays ``evaluation.num_episodes`` episodes.
 
     Args:
       agent: what plays.
       temperature: of its actions, see ``TrainedAgent.agent``.
-      with_random_policy: also score the uniformly random policy, as many episodes.
+      with_null_policies: also score these, as many episodes each.
 
     Returns:
-      JSON values: summaries, returns and lengths of the agent's episodes, the random policy's
-      summary, and the paper's figure where it has one.
+      JSON values: summaries, returns and lengths of the agent's episodes, those of the null
+      policies, how far it is above the best of them, and the paper's figure where it has one.
     """
     experiment, config = agent.experiment, agent.config
     name = experiment.game.name
     with Progress(config.evaluation.num_episodes, "evaluate", "episode") as progress:
-        player = agent.agent(temperature)
+        player = ActionCounter(agent.agent(temperature), len(agent.action_meanings))
         episodes = evaluate(experiment, player, agent.iteration, progress.update)
-    random_policy = None
-    if with_random_policy:
-        random_policy = score_random_policy(experiment)
-        random_policy["human_normalised_mean"] = scores.human_normalised_score(
-            name, random_policy["mean"]
-        )
     paper = scores.paper_score(name, config.game.num_stacked_frames)
     entry = scores.evaluation_entry(name, agent.iteration, agent.num_interactions, episodes.returns)
+    nulls, best, above = None, None, None
+    if with_null_policies:
+        nulls = score_null_policies(experiment, player.blind_control())
+        best = best_null_policy(nulls)
+        above = standard_errors_above(entry, nulls[best])
     return {
         "game": name,
         "num_interactions": agent.num_interactions,
@@ -56,7 +61,9 @@ def score(
         "greedy": agent.temperature(temperature) == 0.0,
         "temperature": agent.temperature(temperature),
         "agent": entry | {"lengths": episodes.lengths},
-        "random_policy": random_policy,
+        "null_policies": nulls,
+        "best_null_policy": best,
+        "standard_errors_above_it": above,
         "paper": None if paper is None else paper._asdict(),
     }
 

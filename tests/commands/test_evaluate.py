@@ -15,7 +15,7 @@ from smallwm_tf.viewing.playing import play_episode
 def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
     out = tmp_path / "result.json"
     code, printed, err = command(
-        evaluate, f"--run_dir={run_dir}", "--json", "--norandom", f"--out={out}"
+        evaluate, f"--run_dir={run_dir}", "--json", "--nonulls", f"--out={out}"
     )
     assert code == 0, err
     result = json.loads(printed.splitlines()[-1])
@@ -23,17 +23,17 @@ def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     assert result["agent"]["returns"] == last["returns"]
     assert result["agent"]["lengths"] == last["lengths"]
-    assert result["random_policy"] is None and result["num_interactions"] == 70
+    assert result["null_policies"] is None and result["num_interactions"] == 70
 
 
 def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
-    code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--norandom")
+    code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--nonulls")
     assert code == 0
     assert json.loads(printed.splitlines()[-1])["agent"]["returns"] == last["returns"]
 
 
-def test_table_film_and_random_policy(command, run_dir, tmp_path):
+def test_table_film_and_null_policies(command, run_dir, tmp_path):
     video = tmp_path / "films" / "episode.gif"
     code, printed, err = command(
         evaluate, f"--run_dir={run_dir}", "--episodes=4", "--seed=9", "--greedy",
@@ -42,10 +42,18 @@ def test_table_film_and_random_policy(command, run_dir, tmp_path):
     assert code == 0, err
     result = json.loads((run_dir / "evaluation.json").read_text())
     assert result["greedy"] and result["seed"] == 9 and result["temperature"] == 0.0
-    assert len(result["agent"]["returns"]) == len(result["random_policy"]["returns"]) == 4
+    nulls = result["null_policies"]
+    assert {"uniform", "holding", "blind control"} <= set(nulls)
+    for summary in (result["agent"], *nulls.values()):
+        assert len(summary["returns"]) == 4
+    best = max(nulls.values(), key=lambda summary: summary["mean"])
+    assert nulls[result["best_null_policy"]]["mean"] == best["mean"]
     assert f"{result['agent']['mean']:,.1f}" in printed
     assert "4 episodes, most probable actions, seed 9" in printed
-    assert "random policy" in printed and "paper" not in printed  # it has no figure for Catch
+    assert "holding" in printed and "paper" not in printed  # it has no figure for Catch
+    assert f"best null policy ({result['best_null_policy']})" in printed or (
+        f"best null policy: {result['best_null_policy']}" in printed
+    )
     assert Image.open(video).n_frames == 6
 
 

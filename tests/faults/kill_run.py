@@ -195,7 +195,7 @@ def fingerprint(run_dir: pathlib.Path) -> dict[str, str]:
     parts["progress"] = (newest / "progress.json").read_bytes()
     for file in sorted((run_dir / "replay").iterdir()):
         parts[f"replay {file.name}"] = file.read_bytes()
-    for name in ("scores.json", "random_policy.json"):
+    for name in ("scores.json", "null_policies.json"):
         parts[name] = (run_dir / name).read_bytes()
     for number, line in enumerate((run_dir / "metrics.jsonl").read_text().splitlines()):
         content = json.loads(line)

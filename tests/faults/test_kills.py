@@ -44,11 +44,11 @@ def test_a_run_killed_six_times_equals_an_undisturbed_one(reference, tmp_path):
 def test_sigterm_saves_inside_a_phase_and_exits_with_0(reference, tmp_path):
     path = tmp_path / "stopped"
     words = kill_run.command(path, "Catch", "catch", SETTINGS | {"checkpoints.interval": 1000})
-    metrics, random_policy = path / "metrics.jsonl", path / "random_policy.json"
+    metrics, null_policies = path / "metrics.jsonl", path / "null_policies.json"
     inside = (
         (1, signal.SIGTERM, lambda: metrics.exists() and '"vqvae"' in metrics.read_text()),
         (2, signal.SIGINT, lambda: '"ppo"' in metrics.read_text()),
-        (3, signal.SIGTERM, random_policy.exists),  # the first thing that an evaluation does
+        (3, signal.SIGTERM, null_policies.exists),  # the first thing that an evaluation does
     )
     for slot, number, begun in inside:
         process = kill_run.start(path, words)

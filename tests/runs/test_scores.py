@@ -157,15 +157,15 @@ def test_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "scores.json"
     with open(path, "wb") as file:
         file.truncate(2**40)  # sparse: takes no space
-    for read in (scores.read_scores, scores.read_mean):
+    for read in (scores.read_scores, scores.read_summaries):
         with pytest.raises(scores.ScoresError, match="too large"):
             read(path)
 
 
-def test_the_mean_of_a_summary(tmp_path):
-    path = tmp_path / "random_policy.json"
-    path.write_text(json.dumps(scores.summarise([1.0, 2.0, 6.0])))
-    assert scores.read_mean(path) == 3.0
+def test_summaries_by_name(tmp_path):
+    path = tmp_path / "null_policies.json"
+    path.write_text(json.dumps({"uniform": scores.summarise([1.0, 2.0, 6.0])}))
+    assert scores.read_summaries(path)["uniform"]["mean"] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -174,16 +174,17 @@ def test_the_mean_of_a_summary(tmp_path):
         "",
         "[]",
         "{}",
-        '{"mean": "3"}',
-        '{"mean": true}',
-        '{"mean": NaN}',
-        '{"mean": 1e999}',
+        '{"uniform": {"mean": "3"}}',
+        '{"uniform": {"mean": 1.0}, "holding": {"mean": true}}',
+        '{"uniform": {"mean": NaN}}',
+        '{"uniform": {"mean": 1e999}}',
+        '{"mean": 3.0}',
         "[" * 9999,
     ],
 )
 def test_a_summary_without_a_mean_is_named(tmp_path, content):
-    path = tmp_path / "random_policy.json"
+    path = tmp_path / "null_policies.json"
     path.write_text(content)
-    with pytest.raises(scores.ScoresError, match="random_policy.json.*move it away") as caught:
-        scores.read_mean(path)
+    with pytest.raises(scores.ScoresError, match="null_policies.json.*move it away") as caught:
+        scores.read_summaries(path)
     assert "\n" not in str(caught.value)

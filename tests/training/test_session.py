@@ -240,8 +240,10 @@ def test_scores_and_figures_are_written_after_each_iteration(story):
     assert names == expected | {"scores.png"}
     for name in names:
         assert (story.path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
-    random_policy = json.loads((story.path / "random_policy.json").read_text())
-    assert set(random_policy["returns"]) <= {-1.0, 1.0}
+    nulls = json.loads((story.path / "null_policies.json").read_text())
+    assert list(nulls) == ["uniform", "holding", "best of nine"]
+    for summary in nulls.values():
+        assert set(summary["returns"]) <= {-1.0, 1.0}
 
 
 def test_only_the_newest_checkpoints_are_kept(story):

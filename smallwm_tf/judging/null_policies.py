@@ -1,0 +1,129 @@
+"""Null policies: play that looks at nothing. A score counts only beside the best of them.
+
+Uniform play; play that holds its last action; the best of nine such policies, picked by as many
+real steps as a run used to choose by; and of a trained agent its own actions, the state ignored.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from smallwm_tf.agents.agent import Agent, RandomAgent
+from smallwm_tf.agents.playing import play_episodes, play_steps
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.randomness import generator, seed_pair
+from smallwm_tf.experiment.schedule import real_steps
+from smallwm_tf.games.opening import open_game
+from smallwm_tf.judging.evaluation import games_to_evaluate
+from smallwm_tf.runs import scores
+
+UNIFORM, HOLDING, BEST_OF_NINE = "uniform", "holding", "best of nine"
+BLIND_CONTROL = "blind control"
+_HOLDING = 0.7  # chance that a step repeats the last action
+_NUM_MIXES = 6
+
+
+class ActionCounter:
+    """An agent that counts which actions it takes; gives the agent that takes them blindly.
+
+    Args:
+      agent: who acts.
+      num_actions: M.
+    """
+
+    def __init__(self, agent: Agent, num_actions: int):
+        self._agent = agent
+        self._counts = np.zeros(num_actions, int)
+
+    def begin(self, num_games: int) -> Any:
+        """See ``Agent.begin``."""
+        return self._agent.begin(num_games)
+
+    def act(
+        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, Any]:
+        """See ``Agent.act``."""
+        actions, state = self._agent.act(observations, state, seed, step)
+        self._counts += np.bincount(actions, minlength=len(self._counts))
+        return actions, state
+
+    def blind_control(self) -> RandomAgent:
+        """Draws from the mean distribution of the actions so far, whatever the game shows."""
+        return RandomAgent(len(self._counts), probabilities=self._counts / self._counts.sum())
+
+
+def nine_policies(num_actions: int) -> dict[str, RandomAgent]:
+    """By name: three that hold actions more or less long, and six fixed mixes of actions, held."""
+    uniform = {f"repeat {p:g}": RandomAgent(num_actions, p) for p in (0.0, _HOLDING, 0.9)}
+    mixes = generator(0, "null_policies").dirichlet(np.full(num_actions, 0.5), _NUM_MIXES)
+    drawn = {
+        f"mix {number}": RandomAgent(num_actions, _HOLDING, mix)
+        for number, mix in enumerate(mixes, start=1)
+    }
+    return uniform | drawn
+
+
+def pick_best_of_nine(experiment: Experiment, num_steps: int) -> str:
+    """Lets each of the nine play a ninth of the steps; the name of the one that was paid most."""
+    with contextlib.closing(open_game(experiment, "null_policies")) as game:
+        paid = {}
+        for name, agent in nine_policies(game.num_actions).items():
+            game.reset()
+            played = play_steps(game, agent, seed_pair(experiment.seed, "null_policies", name))
+            paid[name] = sum(step.reward for step in itertools.islice(played, num_steps // 9))
+    return max(paid, key=paid.__getitem__)
+
+
+def score_null_policies(
+    experiment: Experiment, blind_control: Agent | None = None
+) -> dict[str, dict[str, Any]]:
+    """Summaries and returns by name, each of as many episodes as an evaluation has.
+
+    Args:
+      experiment: game, seed, and how many real steps its policies were chosen by; without any there
+        is no best of nine.
+      blind_control: from ``ActionCounter``, if there is an agent.
+    """
+    with games_to_evaluate(experiment, "random_policy") as games:
+        num_actions = games.num_actions
+    agents: dict[str, Agent] = {
+        UNIFORM: RandomAgent(num_actions),
+        HOLDING: RandomAgent(num_actions, _HOLDING),
+    }
+    picked, num_steps = "", real_steps(experiment.config).chosen_by
+    if num_steps:
+        picked = pick_best_of_nine(experiment, num_steps)
+        agents[BEST_OF_NINE] = nine_policies(num_actions)[picked]
+    if blind_control:
+        agents[BLIND_CONTROL] = blind_control
+    found = {name: _score(experiment, agent, name) for name, agent in agents.items()}
+    if picked:
+        found[BEST_OF_NINE] |= {"picked": picked, "picked_by_steps": num_steps}
+    return found
+
+
+def best_null_policy(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the one with the highest mean return."""
+    return max(summaries, key=lambda name: summaries[name]["mean"])
+
+
+def standard_errors_above(agent: Mapping[str, Any], null: Mapping[str, Any]) -> float | None:
+    """Difference of two means over its standard error; None where that is unknown or 0."""
+    errors = [summary["standard_error"] for summary in (agent, null)]
+    if None in errors or not any(errors):
+        return None
+    return (agent["mean"] - null["mean"]) / math.hypot(*errors)
+
+
+def _score(experiment: Experiment, agent: Agent, name: str) -> dict[str, Any]:
+    purpose = ("random_policy",) if name == UNIFORM else ("null_policies", name)
+    num_episodes = experiment.config.evaluation.num_episodes
+    with games_to_evaluate(experiment, *purpose) as games:
+        returns = play_episodes(games, agent, num_episodes, (experiment.seed, *purpose)).returns
+    summary = scores.summarise(returns)
+    normalised = scores.human_normalised_score(experiment.game.name, summary["mean"])
+    return summary | {"human_normalised_mean": normalised, "returns": returns}
