@@ -42,6 +42,8 @@ class OneStep(NamedTuple):
     reward_loss: float  # nats per transition
     confusion: np.ndarray  # [3, 3] counts: true class × most probable class
     calibration: np.ndarray  # [3] predicted over true number of each class; NaN if there is none
+    reward_skill: float  # 1 − reward_loss / entropy of the rewards; NaN if all are the same
+    reward_auc: np.ndarray  # [3] of each class against the others; NaN if there are not both
 
 
 class OpenLoopCurves(NamedTuple):
@@ -132,7 +134,7 @@ def one_step_measure(
     def measure() -> OneStep:
         sums = np.zeros(3)
         reward_loss = transitions = nexts = 0.0
-        confusion, predicted = np.zeros([3, 3]), np.zeros(3)
+        confusion, all_classes, all_probabilities = np.zeros([3, 3]), [], []
         for first in range(0, len(starts), _WINDOWS_AT_ONCE):
             losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
             measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
@@ -140,14 +142,51 @@ def one_step_measure(
             reward_loss += float(losses.reward) * float(count)
             transitions, nexts = transitions + float(count), nexts + float(next_count)
             confusion += losses.reward_confusion.numpy()
-            predicted += losses.reward_probabilities.numpy() * float(count)
-        true = confusion.sum(axis=1)
+            is_real = losses.reward_classes.numpy() >= 0
+            all_classes.append(losses.reward_classes.numpy()[is_real])
+            all_probabilities.append(losses.reward_probabilities.numpy()[is_real])
+        classes, probabilities = np.concatenate(all_classes), np.concatenate(all_probabilities)
+        true, predicted = confusion.sum(axis=1), probabilities.sum(axis=0)
         calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
         latent, accuracy, copies = (float(value) for value in sums / max(nexts, 1.0))
         reward_loss /= max(transitions, 1.0)
-        return OneStep(latent, accuracy, copies, reward_loss, confusion, calibration)
+        return OneStep(
+            latent,
+            accuracy,
+            copies,
+            reward_loss,
+            confusion,
+            calibration,
+            reward_skill(reward_loss, true),
+            np.array([area_under_curve(probabilities[:, c], classes == c) for c in range(3)]),
+        )
 
     return measure
+
+
+def reward_skill(reward_loss: float, counts: np.ndarray) -> float:
+    """1 for a perfect prediction, 0 for one that knows frequencies alone, below 0 for a worse one.
+
+    The loss is in nats per transition, the counts [3] are those of the classes.
+    """
+    shares = counts[counts > 0] / counts.sum()
+    entropy = -float(np.sum(shares * np.log(shares)))
+    return 1.0 - reward_loss / entropy if entropy > 0.0 else float("nan")
+
+
+def area_under_curve(probabilities: np.ndarray, is_class: np.ndarray) -> float:
+    """The chance that one of the class [n] has a higher probability than one of the others.
+
+    The area under the receiver operating characteristic; equal probabilities count half. NaN
+    without members or others.
+    """
+    num_members, num_others = int(is_class.sum()), int((~is_class).sum())
+    if not num_members or not num_others:
+        return float("nan")
+    _, inverse, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
+    mean_ranks = counts.cumsum() - (counts - 1) / 2.0
+    rank_sum = mean_ranks[inverse][is_class].sum()
+    return float(rank_sum - num_members * (num_members + 1) / 2.0) / (num_members * num_others)
 
 
 def open_loop_curves(

@@ -70,8 +70,10 @@ def judge_world_model(
         **{name: getattr(one_step, name) for name in DYNAMICS_METRICS},
         **reward_precision_and_recall(one_step.confusion),
     }
-    for name, value in zip(("negative", "zero", "positive"), one_step.calibration, strict=True):
-        measures[f"reward_calibration_{name}"] = value
+    measures["reward_skill"] = one_step.reward_skill
+    for number, name in enumerate(("negative", "zero", "positive")):
+        measures[f"reward_calibration_{name}"] = one_step.calibration[number]
+        measures[f"reward_auc_{name}"] = one_step.reward_auc[number]
     for horizon in _LOGGED_HORIZONS:
         if horizon <= config.inspection.horizon:
             for name, curve in curves._asdict().items():

@@ -32,7 +32,8 @@ class DynamicsLosses(NamedTuple):
     code_accuracy: tf.Tensor  # share of next codes for which the most probable one is right
     copy_accuracy: tf.Tensor  # the same for predicting the present code
     reward_confusion: tf.Tensor  # [3, 3] counts: true class × most probable class
-    reward_probabilities: tf.Tensor  # [3] mean predicted probability over valid transitions
+    reward_probabilities: tf.Tensor  # [(T − 1)·B, 3]; 0 where a transition is padding
+    reward_classes: tf.Tensor  # true ones, int32 [(T − 1)·B]; −1 where it is
 
 
 def dynamics_losses(
@@ -103,7 +104,8 @@ def dynamics_losses(
         code_accuracy=_masked_mean(_agreement(next_codes.mode(), targets), has_next),
         copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
         reward_confusion=tf.math.confusion_matrix(classes, guessed, 3, is_valid, tf.float32),
-        reward_probabilities=_masked_mean(events.probabilities(), is_valid[:, tf.newaxis], axis=0),
+        reward_probabilities=events.probabilities() * is_valid[:, tf.newaxis],
+        reward_classes=tf.where(is_valid > 0.0, classes, -1),
     )
 
 

@@ -7,7 +7,13 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.held_out import autoencoding, one_step_measure, open_loop_curves
+from smallwm_tf.judging.held_out import (
+    area_under_curve,
+    autoencoding,
+    one_step_measure,
+    open_loop_curves,
+    reward_skill,
+)
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
@@ -135,7 +141,7 @@ def test_one_step_measures_equal_single_steps(world):
     # Windows of five steps share one: four transitions each, from the start of every episode on.
     starts = [0, 4, 6, 10, 14, 18, 22]
     latent, hits, copies, rewards = [], [], [], []
-    confusion, predicted = np.zeros([3, 3]), np.zeros(3)
+    confusion, predicted = np.zeros([3, 3]), []
     for start in starts:
         state = world.model.initial_state(1)
         for step in range(start, start + length - 1):
@@ -148,7 +154,7 @@ def test_one_step_measures_equal_single_steps(world):
             log_p = tf.nn.log_softmax(reward[0]).numpy()
             rewards.append(-log_p[world.classes[step]])
             confusion[world.classes[step], np.argmax(log_p)] += 1
-            predicted += np.exp(log_p)
+            predicted.append((world.classes[step], *np.exp(log_p)))
             following = step + 1
             if following < min(STEPS, start + length) and episode_of(following) == episode_of(step):
                 log_p = tf.nn.log_softmax(logits[0]).numpy()
@@ -163,7 +169,15 @@ def test_one_step_measures_equal_single_steps(world):
     np.testing.assert_allclose(found.copy_accuracy, np.mean(copies), rtol=1e-4)
     np.testing.assert_array_equal(found.confusion, confusion)
     assert confusion.sum() == STEPS and len(latent) == STEPS - 1 - len(ENDS)  # each once
-    np.testing.assert_allclose(found.calibration, predicted / confusion.sum(axis=1), rtol=1e-4)
+    classes, *probabilities = np.array(predicted).T
+    counts = confusion.sum(axis=1)
+    np.testing.assert_allclose(found.calibration, np.sum(probabilities, axis=1) / counts, rtol=1e-4)
+    shares = counts / counts.sum()
+    skill = 1.0 - np.mean(rewards) / -np.sum(shares * np.log(shares))
+    np.testing.assert_allclose(found.reward_skill, skill, rtol=1e-4)
+    for number, of_class in enumerate(probabilities):
+        area = area_under_curve(of_class, classes == number)
+        np.testing.assert_allclose(found.reward_auc[number], area, rtol=1e-4)
 
 
 def test_autoencoding_covers_every_observation_once(world):
@@ -179,3 +193,32 @@ def test_autoencoding_covers_every_observation_once(world):
     np.testing.assert_allclose(
         found.codebook_perplexity, np.exp(-np.sum(shares * np.log(shares))), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])  # many ties, some, none
+def test_the_area_is_the_share_of_pairs_in_the_right_order(levels):
+    draw = np.random.default_rng(levels)
+    probabilities = draw.integers(levels, size=60) / levels
+    is_class = draw.random(60) < 0.3
+    pairs = [
+        (mine > other) + 0.5 * (mine == other)
+        for mine in probabilities[is_class]
+        for other in probabilities[~is_class]
+    ]
+    found = area_under_curve(probabilities, is_class)
+    assert found == pytest.approx(np.mean(pairs))
+    assert area_under_curve(1.0 - probabilities, is_class) == pytest.approx(1.0 - found)
+
+
+def test_without_members_or_others_there_is_no_area():
+    for is_class in (np.zeros(3, bool), np.ones(3, bool)):
+        assert np.isnan(area_under_curve(np.arange(3.0), is_class))
+
+
+def test_skill_by_hand():
+    counts = np.array([1, 6, 1])  # entropy: 2 × 1/8 ln 8 + 3/4 ln 4/3
+    entropy = 2 / 8 * np.log(8) + 0.75 * np.log(4 / 3)
+    assert reward_skill(0.0, counts) == 1.0
+    assert reward_skill(entropy, counts) == pytest.approx(0.0)
+    assert reward_skill(1.5 * entropy, counts) == pytest.approx(-0.5)
+    assert np.isnan(reward_skill(0.1, np.array([0, 5, 0])))

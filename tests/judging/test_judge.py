@@ -120,6 +120,8 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
     shares = np.bincount(codes.ravel()) / codes.size
     shares = shares[shares > 0]
     density = logits * pixels - np.log(np.expm1(logits) / logits)
+    reward_shares = np.array([count for count in counts if count]) / STEPS
+    entropy = -np.sum(reward_shares * np.log(reward_shares))
     is_foreground = np.abs(frames - np.median(frames, axis=0)) > 15
     errors = np.abs(shown - frames)
     expected = {
@@ -142,6 +144,11 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
         "reward_calibration_negative": STEPS / 3 / counts[0],
         "reward_calibration_zero": STEPS / 3 / counts[1],
         "reward_calibration_positive": STEPS / 3 / counts[2] if counts[2] else None,
+        "reward_skill": 1.0 - np.log(3) / entropy,
+        # All probabilities are equal.
+        "reward_auc_negative": 0.5,
+        "reward_auc_zero": 0.5,
+        "reward_auc_positive": 0.5 if counts[2] else None,
     }
     for h in (1, 5, 10, 25):
         for name in ("code_accuracy", "sampled_accuracy", "copy_accuracy"):
