@@ -20,7 +20,9 @@ FIRST, MID, LAST = (int(t) for t in (StepType.FIRST, StepType.MID, StepType.LAST
 def test_every_argument_of_the_agent_is_the_configured_one(shared_parts, monkeypatch):
     config = build_config({})
     seen = {}
-    monkeypatch.setattr(ppo.ppo_networks, "SharedTrunkAgent", lambda **arguments: seen.update(arguments))
+    monkeypatch.setattr(
+        ppo.ppo_networks, "SharedTrunkAgent", lambda **arguments: seen.update(arguments)
+    )
     shared_parts.learner(**{"ppo.minibatch_size": 6})
     assert seen["importance_ratio_clipping"] == config.ppo.ratio_clip == 0.1
     assert seen["value_clipping"] == config.ppo.value_clip == 0.1

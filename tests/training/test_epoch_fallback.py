@@ -36,7 +36,10 @@ def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
             number = sum(line["event"] == "epoch" for line in run.metrics.read())
             if number + 2 == stop_in_epoch:
                 run.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
-            return OneStep(1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), np.zeros(3))
+            unknown = np.zeros(3)
+            return OneStep(
+                1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), unknown, 0.0, unknown
+            )
 
         place = "smallwm_tf.training.world_model_phase.one_step_measure"
         monkeypatch.setattr(place, lambda *_: measure)
