@@ -132,8 +132,8 @@ def test_the_first_phases_changed_what_they_should(story):
 def test_a_second_session_continues_from_the_last_finished_phase(story):
     assert_same(story.reopened, story.stopped)
     assert_same(story.reopened_at_the_end, story.finished)
-    # The optimisers have moved by then, so that comparing their moments means something; the policy's
-    # only where another policy than that from before the phase is kept.
+    # The optimisers have moved by then, so that comparing their moments means something; the
+    # policy's only where another policy than that from before the phase is kept.
     pairs = zip(story.finished.moments, story.fresh.moments, strict=True)
     assert np.mean([np.any(a != b) for a, b in pairs]) > 0.7
 
