@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.agents.policy_agent import PolicyAgent
-from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.deployment.saved_agent import saved_code_policy
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo import PolicyLearner, make_agent
+from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
@@ -80,8 +80,7 @@ class OurWorkloads:
         optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
         optimizer.build(self.policy.trainable_variables)
         embeddings = self.world_model.vqvae.quantizer.embeddings
-        agent = make_agent(dream, self.policy, embeddings, optimizer, config)
-        self.ppo = PolicyLearner(dream, agent, optimizer, config)
+        self.ppo = DreamPolicyLearner(dream, self.policy, embeddings, optimizer, config)
         self.agent = PolicyAgent(self.world_model.vqvae, self.policy)
 
     def all(self) -> list[Work]:
@@ -156,5 +155,5 @@ class OurWorkloads:
         """Encoder and policy as whoever has an export loads them."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "agent")
-            SavedAgent(self.world_model.vqvae, self.policy, temperature=1.0).save(path)
+            saved_code_policy(self.world_model.vqvae, self.policy, temperature=1.0).save(path)
             return tf.saved_model.load(str(path))

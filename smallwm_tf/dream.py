@@ -32,15 +32,12 @@ def main() -> None:
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.opening import open_agent
+        from smallwm_tf.deployment.trained_agent import require_world_model
         from smallwm_tf.figures import run_figures as pictures
         from smallwm_tf.viewing import dreams as dream_viewing
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
-        if agent.world_model is None:
-            refuse(
-                f"export={flags.export}: has no world_model/; export again with --world_model",
-                _COMMAND,
-            )
+        require_world_model(agent)
         agent = agent.with_settings(flags.seed)
         out = flags.out or (flags.run_dir / "dreams" if flags.run_dir else Path("dreams"))
         replay = dream_viewing.play_real_game(agent, flags.steps)

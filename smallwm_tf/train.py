@@ -27,10 +27,12 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     """
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.training.estimate import describe
+    from smallwm_tf.training.model_free_agent import ModelFreeAgent
     from smallwm_tf.training.precision import with_precision
     from smallwm_tf.training.run import Run
     from smallwm_tf.training.world_model_agent import WorldModelAgent
 
+    algorithm = {"world_model": WorldModelAgent, "ppo": ModelFreeAgent}[experiment.config.algorithm]
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
@@ -40,9 +42,10 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
             say(line)
         for change in directory.changes:
             say(f"note: {change}")
-        with contextlib.closing(Run(experiment, directory, WorldModelAgent, stop)) as run:
+        with contextlib.closing(Run(experiment, directory, algorithm, stop)) as run:
             for iteration in range(1, experiment.config.collection.num_iterations + 1):
-                # Collect, learn the world model, learn the policy in its dreams, evaluate.
+                # Collect, learn the world model, learn the policy in its dreams, evaluate;
+                # model-free: learn the policy in the real game, evaluate.
                 for phase in run.algorithm.phases:
                     if run.begin(phase, iteration):
                         phase.perform(run, iteration)

@@ -38,6 +38,19 @@ SETTINGS = {
 }
 
 
+#: Further ones of a model-free run.
+MODEL_FREE = {
+    "algorithm": "ppo",
+    "precision": "float32",
+    "collection.first_iteration_steps": 60,
+    "collection.steps_per_iteration": 24,
+    "ppo.num_actors": 2,
+    "ppo.steps_per_rollout": 12,
+    "ppo.check_interval": 0,
+    "ppo.final_learning_rate_share": 0.0,
+}
+
+
 def experiment_for(path, differences=None):
     settings = SETTINGS | (differences or {})
     words = [f"--config.{key}={value}" for key, value in settings.items()]
@@ -103,7 +116,7 @@ def look_over_the_shoulder(run: Run, monkeypatch) -> SimpleNamespace:
         write(event, *experiment, **values)
 
     def noting_warmup_steps(rows):
-        seen.rates.append((run.replay.size, float(learner.vqvae_optimizer.learning_rate)))
+        seen.rates.append((run.algorithm.replay.size, float(learner.vqvae_optimizer.learning_rate)))
         return warmup_steps(rows)
 
     monkeypatch.setattr(Players, "evaluated", noting_evaluated)

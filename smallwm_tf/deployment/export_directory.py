@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.deployment.saved_agent import saved_code_policy, saved_frame_policy
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
-from smallwm_tf.deployment.trained_agent import TrainedAgent
+from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import describe_file, read_json, what_differs, write_json
 from smallwm_tf.runs.run_directory import describe_versions
@@ -44,17 +44,22 @@ def write_export(
       half_precision: store weights as float16.
 
     Raises:
-      RunError: there is something at ``path``.
+      RunError: there is something at ``path``, or a dream is asked for where there is none.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"out={path}: is not empty; name a new directory")
-    world_model, policy = agent.networks.world_model, agent.networks.policy
-    temperature = agent.temperature(None)
+    if with_world_model:
+        require_world_model(agent)
+    world_model, policy = agent.world_model, agent.networks.policy
+    how = agent.temperature(None), half_precision
     made = [parent for parent in path.parents if not parent.exists()]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.mkdir(parents=True)
-        saved = SavedAgent(world_model.vqvae, policy, temperature, half_precision)
+        if world_model is None:
+            saved = saved_frame_policy(policy, *how)
+        else:
+            saved = saved_code_policy(world_model.vqvae, policy, *how)
         saved.save(temporary / AGENT)
         if with_world_model:
             SavedWorldModel(world_model, half_precision).save(temporary / WORLD_MODEL)

@@ -9,7 +9,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
-from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.deployment.saved_agent import SavedPolicy
 from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.settings import FRAME_SIZE
 
@@ -17,7 +17,7 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 class FramesPolicy(tf_policy.TFPolicy):
     """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy."""
 
-    def __init__(self, saved: SavedAgent, agent: TrainedAgent):
+    def __init__(self, saved: SavedPolicy, agent: TrainedAgent):
         frames = [FRAME_SIZE, FRAME_SIZE, agent.config.game.num_stacked_frames]
         observation = tensor_spec.BoundedTensorSpec(frames, tf.uint8, 0, 255, "observation")
         last_action = len(agent.action_meanings) - 1
@@ -32,7 +32,7 @@ class FramesPolicy(tf_policy.TFPolicy):
         return policy_step.PolicyStep(drawn, policy_state)
 
 
-def save_tf_agents_policy(saved: SavedAgent, agent: TrainedAgent, path: Path) -> None:
+def save_tf_agents_policy(saved: SavedPolicy, agent: TrainedAgent, path: Path) -> None:
     """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
     step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)
     saver = policy_saver.PolicySaver(FramesPolicy(saved, agent), batch_size=None, train_step=step)

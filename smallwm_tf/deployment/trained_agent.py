@@ -12,25 +12,29 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent
+from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
 from smallwm_tf.agents.policy_agent import PolicyAgent, draw_actions
 from smallwm_tf.experiment.config import validate
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.runs import RunError
 
 
 class PolicyOutput(NamedTuple):
-    """What a policy and its critic say of codes."""
+    """What a policy and its critic say of codes, or of observations."""
 
     logits: np.ndarray  # float32 [B, M]
     values: np.ndarray  # float32 [B], discounted clipped rewards that the critic expects
+    codes: np.ndarray | None = None  # int32 [B, 6, 6], where observations were encoded
 
 
 class Networks(Protocol):
-    """What encodes and acts, and what dreams."""
+    """What encodes and acts, and what dreams; without a world model only the last two methods."""
 
-    world_model: DreamableModel | None  # None where only encoder and policy were exported
+    world_model: DreamableModel | None  # None if it was not exported, or there never was one
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
@@ -38,6 +42,10 @@ class Networks(Protocol):
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         """Action logits and values of codes int32 [B, 6, 6]."""
+        ...
+
+    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+        """Action logits and values of uint8 [B, 96, 96, F], and the codes in between."""
         ...
 
     def agent(self, temperature: float) -> Agent:
@@ -62,15 +70,34 @@ class TrainedNetworks:
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
 
+    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+        codes = self.encode(observations)
+        return self.policy_of(codes)._replace(codes=codes)
+
     def agent(self, temperature: float) -> PolicyAgent:
         return PolicyAgent(self.world_model.vqvae, self.policy, temperature)
+
+
+class TrainedFramePolicy:
+    """The network of a model-free run, as ``Networks``; nothing is encoded or dreamed."""
+
+    world_model = None
+
+    def __init__(self, policy: FramePolicy):
+        self.policy = policy
+
+    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+        return PolicyOutput(*(output.numpy() for output in self.policy(observations)))
+
+    def agent(self, temperature: float) -> FramePolicyAgent:
+        return FramePolicyAgent(self.policy, temperature)
 
 
 class ExportedNetworks:
     """The SavedModels of an export, as ``Networks``.
 
     Args:
-      saved: a loaded ``SavedAgent``.
+      saved: a loaded ``SavedPolicy``.
       world_model: around a loaded ``SavedWorldModel``, or None.
     """
 
@@ -83,6 +110,10 @@ class ExportedNetworks:
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         outputs = self._saved.act_on_codes(tf.constant(codes, tf.int32))
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
+
+    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+        outputs = {k: v.numpy() for k, v in self._saved.serve(tf.constant(observations)).items()}
+        return PolicyOutput(outputs["logits"], outputs["value"], outputs.get("codes"))
 
     def agent(self, temperature: float) -> "ExportedAgent":
         return ExportedAgent(self._saved, temperature)
@@ -134,6 +165,10 @@ class TrainedAgent:
         """See ``Networks``."""
         return self.networks.policy_of(codes)
 
+    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+        """See ``Networks``."""
+        return self.networks.policy_on(observations)
+
     def agent(self, temperature: float | None = None) -> Agent:
         """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""
         return self.networks.agent(self.temperature(temperature))
@@ -157,3 +192,22 @@ class TrainedAgent:
         seed = self.experiment.seed if seed is None else seed
         frozen = ml_collections.FrozenConfigDict(config)
         return replace(self, experiment=replace(self.experiment, config=frozen, seed=seed))
+
+
+def require_world_model(agent: TrainedAgent) -> None:
+    """Refuses an agent that cannot dream.
+
+    Raises:
+      RunError: one line that says why it cannot.
+    """
+    where = agent.experiment.run_dir
+    if agent.config.algorithm == "ppo":
+        raise RunError(
+            f"{where}: learned without a world model (algorithm=ppo), so nothing can be dreamed; "
+            "name a run of another preset"
+        )
+    if agent.world_model is None:
+        raise RunError(
+            f"export={where}: holds no world model, so nothing can be dreamed; export again with "
+            "--world_model"
+        )

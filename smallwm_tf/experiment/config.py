@@ -179,6 +179,10 @@ def _check_together(config: Config) -> None:
             "epochs are those of different codes"
         )
         raise ConfigError("dynamics.epoch_fallback", True, remedy)
+    model_free = config.algorithm == "ppo"
+    if model_free:
+        _check_model_free(config)
+    num_actors, num_steps = ppo.num_actors, ppo.steps_per_rollout
     first = collection.first_iteration_steps
     limits = (  # key, value, most, where the limit comes from
         ("dynamics.context_steps", dynamics.context_steps, dynamics.window_length - 1,
@@ -190,6 +194,9 @@ def _check_together(config: Config) -> None:
          f"{dynamics.window_length} in collection.first_iteration_steps={first}"),
         ("vqvae.batch_size", config.vqvae.batch_size, first,
          f"at most collection.first_iteration_steps={first}"),
+        ("ppo.minibatch_size", ppo.minibatch_size, num_actors * num_steps,
+         f"at most ppo.num_actors * ppo.steps_per_rollout = {num_actors} * {num_steps}")
+        if model_free else
         ("ppo.minibatch_size", ppo.minibatch_size, dream.num_dreams * dream.horizon,
          f"at most dream.num_dreams * dream.horizon = {dream.num_dreams} * {dream.horizon}"),
         ("dream.horizon", dream.horizon, config.game.max_episode_steps,
@@ -198,3 +205,14 @@ def _check_together(config: Config) -> None:
     for key, value, most, remedy in limits:
         if value > most:
             raise ConfigError(key, value, f"must be {remedy}")
+
+
+def _check_model_free(config: Config) -> None:
+    """What ``algorithm="ppo"`` cannot do."""
+    if config.precision == "bfloat16":
+        remedy = "must be auto or float32: algorithm=ppo has no other"
+        raise ConfigError("precision", config.precision, remedy)
+    for name in ("first_iteration_steps", "steps_per_iteration"):
+        if config.collection[name] % config.ppo.num_actors:
+            remedy = f"must be a multiple of ppo.num_actors={config.ppo.num_actors}"
+            raise ConfigError(f"collection.{name}", config.collection[name], remedy)

@@ -51,8 +51,22 @@ def total_steps(config: Config, num_iterations: int | None = None) -> int:
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 
+def num_games(config: Config) -> int:
+    """Games that a run learns from side by side."""
+    return config.ppo.num_actors if config.algorithm == "ppo" else 1
+
+
+def rollout_lengths(config: Config, iteration: int) -> list[int]:
+    """Steps per game of each rollout of ``algorithm="ppo"``; an iteration's last may be shorter."""
+    steps = collection_steps(config, iteration) // config.ppo.num_actors
+    most = config.ppo.steps_per_rollout
+    return [min(most, steps - begun) for begun in range(0, steps, most)]
+
+
 def real_steps(config: Config) -> RealSteps:
     """Counts the real steps of a whole run."""
+    if config.algorithm == "ppo":
+        return RealSteps(learned_from=total_steps(config), chosen_by=0, only_judged=0)
     inspection, interval = config.inspection, config.ppo.check_interval
     num_iterations = config.collection.num_iterations
     held_out = num_iterations * inspection.held_out_steps
@@ -74,6 +88,10 @@ def expected_work(config: Config) -> Work:
     """Amounts of work; dynamics updates at least, as each episode ends with a part of a window."""
     iterations = range(1, config.collection.num_iterations + 1)
     size = vqvae_steps = dynamics_steps = 0
+    ppo_updates = sum(config.ppo.num_updates[: config.collection.num_iterations])
+    if config.algorithm == "ppo":
+        ppo_updates = sum(len(rollout_lengths(config, iteration)) for iteration in iterations)
+        iterations = range(0)
     for iteration in iterations:
         size += collection_steps(config, iteration)
         windows = size // (config.dynamics.window_length - 1)
@@ -87,19 +105,19 @@ def expected_work(config: Config) -> Work:
         real_steps=real_steps(config),
         vqvae_steps=vqvae_steps,
         dynamics_steps=dynamics_steps,
-        ppo_updates=sum(config.ppo.num_updates[: config.collection.num_iterations]),
+        ppo_updates=ppo_updates,
         evaluation_episodes=config.evaluation.num_episodes
         * -(-config.collection.num_iterations // config.evaluation.interval),
     )
 
 
 def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:
-    """Learning rate of one policy update: falls in a line, starts anew with every iteration.
+    """Learning rate of one policy update: it falls in a line.
 
     Args:
       config: the run's configuration; reads ``ppo``.
-      number: of the update within the iteration, counted from 0.
-      num_updates: of the iteration.
+      number: of the update, counted from 0: within the iteration, or the run if it is model-free.
+      num_updates: of the iteration, or the run.
     """
     final = config.ppo.final_learning_rate_share
     share = 1.0 - (1.0 - final) * number / max(1, num_updates - 1)

@@ -5,7 +5,8 @@ line and `--help` are built from it. To add a setting, add one line to `FIELDS`.
 (`configs/*.py`) hold differences from these defaults only.
 
 Sources: "paper"; "tables": forced by the parameter counts of the paper's Tables 2 and 3;
-"authors": the authors' released code, where the paper is silent; "ours": decided here.
+"authors": the authors' released code, where the paper is silent; "baselines": OpenAI Baselines'
+ppo2 on Atari, which model-free PPO follows; "ours": decided here.
 """
 
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ _UPDATES = (1000,) * 7 + (2000,) + (1000,) * 3 + (2000,) + (1000,) * 2 + (3000,)
 
 # fmt: off
 FIELDS = (
+    Field("algorithm", "world_model", ("world_model", "ppo"), "", "paper",
+          "what learns: a policy in the dreams of a world model, or one in the real game (ppo)",
+          fixed=True),
     Field("game.num_stacked_frames", 4, Interval(1, 16), "frames", "paper",
           "last frames that make one observation (the paper also has 1)", fixed=True),
     Field("game.frame_skip", 4, Interval(1, 100), "emulator frames", "paper",
@@ -160,6 +164,10 @@ FIELDS = (
     Field("ppo.check_interval", 0, Interval(0, 1_000_000), "updates", "ours",
           "policy updates between two looks at what the real game pays; the best policy of an "
           "iteration is kept; 0: no looks, the last one is kept"),
+    Field("ppo.num_actors", 8, Interval(1, 1024), "games", "baselines",
+          "games side by side that algorithm=ppo learns from", fixed=True),
+    Field("ppo.steps_per_rollout", 128, Interval(1, 1_000_000), "steps", "baselines",
+          "steps of each of these games from one policy update to the next"),
     Field("ppo.num_epochs", 4, Interval(1, 1000), "epochs", "authors",
           "passes over the dreams of one update"),
     Field("ppo.minibatch_size", 256, Interval(1, 10_000_000), "steps", "authors",

@@ -26,7 +26,7 @@ class PlayedStep(NamedTuple):
     """One step of an episode as the agent sees it."""
 
     frame: np.ndarray  # uint8 [96, 96]
-    codes: np.ndarray  # int [6, 6]
+    codes: np.ndarray | None  # int [6, 6]; None of a policy that sees frames
     probabilities: np.ndarray  # [M]
     action: int
     value: float
@@ -44,8 +44,9 @@ def draw_played_step(step: PlayedStep, number: int, action_meanings: Sequence[st
     font = ImageFont.load_default(12)
     canvas.paste(_enlarged(step.frame, _FRAME), (_MARGIN, _MARGIN))
     left, top = _FRAME + 2 * _MARGIN, _MARGIN
-    canvas.paste(_enlarged(colours_of_codes(step.codes), _CODES), (left, top))
-    top += _CODES + _MARGIN
+    if step.codes is not None:
+        canvas.paste(_enlarged(colours_of_codes(step.codes), _CODES), (left, top))
+        top += _CODES + _MARGIN
     reward = f" ({step.reward:+g})" if step.reward else ""
     draw.text((left, top), f"step {number}   return {step.episode_return:g}{reward}", _INK, font)
     draw.text((left, top + _LINE), f"value {step.value:.2f}", _INK, font)

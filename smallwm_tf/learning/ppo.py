@@ -1,14 +1,13 @@
-"""PPO in the dream, with TF-Agents' clipped agent (section 3.4).
+"""PPO's update with TF-Agents' clipped agent: for dreams (section 3.4) and for the real game.
 
 Time alignment of one rollout of H steps; one column per transition, which is what PPO trains on:
 
-    observation        z_0      ẑ_1      …   ẑ_{H-1}   ẑ_H
+    observation        o_0      o_1      …   o_{H-1}   o_H
     action             a_0      a_1      …   a_{H-1}   (none: the extra column TF-Agents wants)
-    reward             r̂_0      r̂_1      …   r̂_{H-1}
-    next discount      1        1        …   0
-    value              V(z_0)   V(ẑ_1)   …   V(ẑ_{H-1})   V(ẑ_H)
+    reward             r_0      r_1      …   r_{H-1}
+    value              V(o_0)   V(o_1)   …   V(o_{H-1})   V(o_H)
 
-Shapes: N dreams, H horizon, M actions.
+Shapes: N rollouts side by side, H steps, M actions.
 """
 
 import tensorflow as tf
@@ -17,11 +16,9 @@ from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf.learning import ppo_networks
 from smallwm_tf.learning.adam import BiasCorrectedAdam
-from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.models.policy import PolicyAndValue
 
+#: What ``PolicyLearner.improve`` measures.
 METRICS = (
-    "dream_return",  # mean sum of simulated rewards of a dream
     "policy_loss",
     "value_loss",
     "entropy",  # nats, mean over the rollout, before the update
@@ -31,9 +28,9 @@ METRICS = (
 
 
 def make_agent(
-    environment: DreamEnvironment,
-    policy: PolicyAndValue,
-    embeddings: tf.Variable,
+    trunk: ppo_networks.SharedTrunk,
+    time_step_spec: ts.TimeStep,
+    action_spec,
     optimizer: BiasCorrectedAdam,
     config,
 ) -> ppo_networks.SharedTrunkAgent:
@@ -43,20 +40,18 @@ def make_agent(
     (paper_details, section 7).
 
     Args:
-      environment: gives the specs.
-      policy: the network to train.
-      embeddings: the codebook [K, D], which the policy reads.
-      optimizer: of the policy's variables.
+      trunk: around the network to train.
+      time_step_spec, action_spec: of the environment.
+      optimizer: of the network's variables.
       config: the run's; reads ``ppo``.
     """
-    trunk = ppo_networks.SharedTrunk(policy, embeddings)
-    spec = environment.observation_spec()
+    observation_spec = time_step_spec.observation
     return ppo_networks.SharedTrunkAgent(
-        time_step_spec=environment.time_step_spec(),
-        action_spec=environment.action_spec(),
+        time_step_spec=time_step_spec,
+        action_spec=action_spec,
         optimizer=optimizer,
-        actor_net=ppo_networks.ActorNetwork(spec, environment.action_spec(), trunk),
-        value_net=ppo_networks.ValueNetwork(spec, trunk),
+        actor_net=ppo_networks.ActorNetwork(observation_spec, action_spec, trunk),
+        value_net=ppo_networks.ValueNetwork(observation_spec, trunk),
         greedy_eval=False,
         importance_ratio_clipping=config.ppo.ratio_clip,
         lambda_value=config.ppo.gae_lambda,
@@ -87,77 +82,37 @@ def make_agent(
 
 
 class PolicyLearner(tf.Module):
-    """Rolls the policy out in the dream and improves it; one compiled call per update.
+    """Improves a policy on rollouts; whoever makes these inherits from it.
 
     Args:
-      environment: the dream.
       agent: from ``make_agent``.
       optimizer: the agent's.
-      config: the run's; reads ``ppo`` and ``dream.horizon``.
+      config: the run's; reads ``ppo``.
 
     Attributes:
       num_updates: variable that counts updates since the run began.
     """
 
-    def __init__(
-        self,
-        environment: DreamEnvironment,
-        agent: ppo_networks.SharedTrunkAgent,
-        optimizer: BiasCorrectedAdam,
-        config,
-    ):
+    def __init__(self, agent: ppo_networks.SharedTrunkAgent, optimizer: BiasCorrectedAdam, config):
         super().__init__(name="policy_learner")
-        self._environment = environment
         self.agent = agent
         self.optimizer = optimizer
         self.num_updates = tf.Variable(0, trainable=False, dtype=tf.int64, name="num_updates")
         self._config = config.ppo
-        self._horizon = config.dream.horizon
 
-    def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
-        """All dreams of the environment from reset to horizon, for a seed int32 [2]: [N, H + 1].
-
-        The last column is the end of the dream, on which nothing is trained.
-        """
-        environment, policy = self._environment, self.agent.collect_policy
-        horizon = self._horizon
-        environment.seed(tf.random.experimental.stateless_fold_in(seed, 0))
-        action_seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        time_step = environment.reset()
-        arrays = tf.nest.map_structure(
-            lambda spec: tf.TensorArray(
-                spec.dtype, horizon + 1, element_shape=[environment.batch_size, *spec.shape]
-            ),
-            self.agent.collect_data_spec,
-        )
-
-        def act(time_step: ts.TimeStep, t: tf.Tensor):
-            with self.agent.trunk.once():
-                step = policy.distribution(time_step)
-            pair = tf.random.experimental.stateless_fold_in(action_seed, t)
-            return step.replace(action=step.action.sample(seed=pair))
-
-        def write(arrays, t: tf.Tensor, values: trajectory.Trajectory):
-            return tf.nest.map_structure(lambda a, v: a.write(t, v), arrays, values)
-
-        def body(t, time_step, arrays):
-            action = act(time_step, t)
-            following = environment.step(action.action)
-            transition = trajectory.from_transition(time_step, action, following)
-            return t + 1, following, write(arrays, t, transition)
-
-        with self.agent.trunk.prepared():
-            _, last, arrays = tf.while_loop(
-                lambda t, *_: t < horizon, body, (0, time_step, arrays), parallel_iterations=1
-            )
-            ending = trajectory.from_transition(last, act(last, horizon), last)
-        arrays = write(arrays, horizon, ending)
-
-        def batch_major(array: tf.TensorArray) -> tf.Tensor:
-            stacked = array.stack()
-            return tf.transpose(stacked, [1, 0, *range(2, stacked.shape.rank)])
-
-        return tf.nest.map_structure(batch_major, arrays)
+    def improve(
+        self, rollout: trajectory.Trajectory, seed: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tf.Tensor:
+        """One PPO update on a rollout [N, H + 1]; returns scalars in the order of ``METRICS``."""
+        self.optimizer.learning_rate.assign(learning_rate)
+        self.num_updates.assign_add(1)
+        experience = self.with_advantages(rollout)
+        info = experience.policy_info
+        log_p = tf.nn.log_softmax(info["dist_params"]["logits"])
+        entropy = -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, axis=-1))
+        value_error = tf.reduce_mean(tf.abs(info["value_prediction"] - info["return"]))
+        policy_loss, value_loss, clip_fraction = self.train_on(experience, seed)
+        return tf.stack([policy_loss, value_loss, entropy, clip_fraction, value_error])
 
     def with_advantages(self, experience: trajectory.Trajectory) -> trajectory.Trajectory:
         """Adds GAE advantages and λ-returns, [N, H + 1] → [N, H]."""
@@ -199,36 +154,3 @@ class PolicyLearner(tf.Module):
             lambda step, _: step < num_steps, body, (0, tf.zeros([3])), parallel_iterations=1
         )
         return tf.unstack(sums / tf.cast(num_steps, tf.float32))
-
-    # Without AutoGraph: nothing here needs it, and it would rewrite all of TF-Agents.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([2], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([], tf.float32),
-        ],
-        autograph=False,
-    )
-    def update(self, seed: tf.Tensor, number: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
-        """One PPO update, rollout included; returns scalars in the order of ``METRICS``.
-
-        Args:
-          seed: of the phase, int32 [2].
-          number: of the update within the phase; it is folded into the seed.
-          learning_rate: of its gradient steps.
-        """
-        self.optimizer.learning_rate.assign(learning_rate)
-        self.num_updates.assign_add(1)
-        pair = tf.random.experimental.stateless_fold_in(seed, number)
-        rollout = self.rollout(pair)
-        experience = self.with_advantages(rollout)
-        info = experience.policy_info
-        log_p = tf.nn.log_softmax(info["dist_params"]["logits"])
-        entropy = -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, axis=-1))
-        value_error = tf.reduce_mean(tf.abs(info["value_prediction"] - info["return"]))
-        shuffle = tf.random.experimental.stateless_fold_in(pair, 2)
-        policy_loss, value_loss, clip_fraction = self.train_on(experience, shuffle)
-        dream_return = tf.reduce_mean(tf.reduce_sum(rollout.reward[:, :-1], axis=1))
-        return tf.stack(
-            [dream_return, policy_loss, value_loss, entropy, clip_fraction, value_error]
-        )

@@ -1,6 +1,7 @@
 """Policy and value as the two networks that TF-Agents' PPO wants, on one evaluation.
 
-Both take codes; their embedding vectors come out of the codebook, which is not theirs to train.
+Both take codes, whose embedding vectors come out of the codebook, which is not theirs to train; or
+frames.
 
 Shapes: B batch, D size of an embedding vector, K of them, M actions.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+import tf_keras
 from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.networks import network
 
@@ -20,16 +22,54 @@ class SharedTrunk:
     """Evaluates policy and value together, and once where both are asked for.
 
     Args:
-      model: the network.
-      embeddings: the codebook [K, D].
+      model: the network; a call gives logits [B, M] and values [B].
+      observation_rank: number of dimensions of one observation.
+      compiled: whether XLA should compile the network.
     """
 
-    def __init__(self, model: PolicyAndValue, embeddings: tf.Variable):
+    def __init__(self, model: tf_keras.Model, observation_rank: int, compiled: bool = False):
         self.model = model
-        self._embeddings = embeddings
-        self._evaluate = tf.function(model.__call__, jit_compile=model.compiled, autograph=False)
-        self._kernels: PreparedKernels | None = None
+        self._rank = observation_rank
+        self._evaluate = tf.function(model.__call__, jit_compile=compiled, autograph=False)
         self._answers: list[tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]] | None = None
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """Inside this context each tensor is evaluated once; weights must not change."""
+        self._answers = []
+        try:
+            yield
+        finally:
+            self._answers = None
+
+    def __call__(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Observations [..., *] → logits [..., M] and values [...]."""
+        for asked, answer in self._answers or ():
+            if asked is observations:
+                return answer
+        shape = tf.shape(observations)
+        outer_shape, static_shape = shape[: -self._rank], observations.shape[: -self._rank]
+        flat = tf.reshape(observations, tf.concat([[-1], shape[-self._rank :]], axis=0))
+        logits, values = self._evaluate_flat(flat)
+        num_actions = self.model.num_actions
+        logits = tf.reshape(logits, tf.concat([outer_shape, [num_actions]], axis=0))
+        logits = tf.ensure_shape(logits, [*static_shape, num_actions])
+        values = tf.ensure_shape(tf.reshape(values, outer_shape), static_shape)
+        if self._answers is not None:
+            self._answers.append((observations, (logits, values)))
+        return logits, values
+
+    def _evaluate_flat(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._evaluate(observations)
+
+
+class CodeTrunk(SharedTrunk):
+    """The same for codes [..., 6, 6], whose embedding vectors come out of a codebook [K, D]."""
+
+    def __init__(self, model: PolicyAndValue, embeddings: tf.Variable):
+        super().__init__(model, observation_rank=2, compiled=model.compiled)
+        self._embeddings = embeddings
+        self._kernels: PreparedKernels | None = None
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
@@ -40,34 +80,12 @@ class SharedTrunk:
         finally:
             self._kernels = None
 
-    @contextlib.contextmanager
-    def once(self) -> Iterator[None]:
-        """Inside this context each tensor of codes is evaluated once; weights must not change."""
-        self._answers = []
-        try:
-            yield
-        finally:
-            self._answers = None
-
-    def __call__(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Codes [..., 6, 6] → logits [..., M] and values [...]."""
-        for asked, answer in self._answers or ():
-            if asked is codes:
-                return answer
-        outer_shape = tf.shape(codes)[:-2]
-        flat = tf.reshape(codes, tf.concat([[-1], tf.shape(codes)[-2:]], axis=0))
-        embeddings = tf.convert_to_tensor(self._embeddings)
-        logits, values = self._evaluate(flat, embeddings, self._kernels)
-        logits = tf.reshape(logits, tf.concat([outer_shape, [self.model.num_actions]], axis=0))
-        logits = tf.ensure_shape(logits, [*codes.shape[:-2], self.model.num_actions])
-        values = tf.ensure_shape(tf.reshape(values, outer_shape), codes.shape[:-2])
-        if self._answers is not None:
-            self._answers.append((codes, (logits, values)))
-        return logits, values
+    def _evaluate_flat(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._evaluate(codes, tf.convert_to_tensor(self._embeddings), self._kernels)
 
 
 class ActorNetwork(network.Network):
-    """p(a | z): codes → ``Categorical`` (Eq. 7)."""
+    """p(a | z): codes, or frames → ``Categorical`` (Eq. 7)."""
 
     def __init__(self, observation_spec, action_spec, trunk: SharedTrunk):
         super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="actor")
@@ -82,7 +100,7 @@ class ActorNetwork(network.Network):
 
 
 class ValueNetwork(network.Network):
-    """V(z): codes → values."""
+    """V(z): codes, or frames → values."""
 
     def __init__(self, observation_spec, trunk: SharedTrunk):
         super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="value")

@@ -3,10 +3,19 @@
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.execution import execution_of
+from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.initializers import build_seeded
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 from smallwm_tf.models.world_model import WorldModel
+
+
+def build_frame_policy(config: Config, num_actions: int, seed: int = 0) -> FramePolicy:
+    """The policy of model-free PPO with fresh weights; arguments as of ``build_models``."""
+    num_frames = config.game.num_stacked_frames
+    return build_seeded(
+        FramePolicy, seed, num_actions=num_actions, num_stacked_frames=num_frames, name="policy"
+    )
 
 
 def build_models(

@@ -1,7 +1,9 @@
 """How many parameters each part has (Tables 2 and 3 of the paper)."""
 
 import numpy as np
+import tensorflow as tf
 
+from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.world_model import WorldModel
 
@@ -12,14 +14,10 @@ def parameter_counts(world_model: WorldModel, policy: PolicyAndValue) -> dict[st
     Batch norm's moving statistics and the codebook's moving averages are not parameters. Encoder
     and decoder both need the codebook, so their counts add up to more than the VQ-VAE's.
     """
-
-    def count(part) -> int:
-        return int(sum(np.prod(variable.shape) for variable in part.trainable_variables))
-
     vqvae = world_model.vqvae
     codebook = int(np.prod(vqvae.quantizer.embeddings.shape))
-    encoder, decoder = count(vqvae.encoder) + codebook, count(vqvae.decoder) + codebook
-    dynamics, policy_count = count(world_model.dynamics), count(policy)
+    encoder, decoder = (_count(part) + codebook for part in (vqvae.encoder, vqvae.decoder))
+    dynamics, policy_count = _count(world_model.dynamics), _count(policy)
     vqvae_count = encoder + decoder - codebook
     return {
         "encoder": encoder,
@@ -31,3 +29,12 @@ def parameter_counts(world_model: WorldModel, policy: PolicyAndValue) -> dict[st
         "training_total": vqvae_count + dynamics + policy_count,
         "inference_total": encoder + policy_count,
     }
+
+
+def frame_policy_counts(policy: FramePolicy) -> dict[str, int]:
+    """The same for model-free PPO, which has nothing else."""
+    return dict.fromkeys(("policy", "training_total", "inference_total"), _count(policy))
+
+
+def _count(part: tf.Module) -> int:
+    return int(sum(np.prod(variable.shape) for variable in part.trainable_variables))

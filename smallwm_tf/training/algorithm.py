@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from smallwm_tf.learning.replay import Replay
+
 if TYPE_CHECKING:
     from smallwm_tf.training.run import Run
 
@@ -32,7 +34,9 @@ class Algorithm(Protocol):
     Attributes:
       components: name to model, optimiser or ``tf.Variable``: all that a checkpoint must hold.
       phases: of an iteration, in the order in which they are performed.
+      replay: of the real steps that are kept; None if they are not.
     """
 
     components: Mapping[str, Any]
     phases: Sequence[Phase]
+    replay: Replay | None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from smallwm_tf.experiment.schedule import collection_steps
+from smallwm_tf.experiment.schedule import collection_steps, total_steps
 from smallwm_tf.runs.progress import Progress
 from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
@@ -37,4 +37,6 @@ class CollectPhase:
             "percent_steps_positive": 100.0 * float(np.mean(collected.rewards > 0)),
             "percent_steps_negative": 100.0 * float(np.mean(collected.rewards < 0)),
         }
-        run.metrics.write("collect", iteration, run.replay.size, **measures)
+        run.metrics.write(
+            "collect", iteration, total_steps(run.experiment.config, iteration), **measures
+        )

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.schedule import Work, expected_work
+from smallwm_tf.experiment.schedule import Work, expected_work, total_steps
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.build import build_models
+from smallwm_tf.models.build import build_frame_policy, build_models
 from smallwm_tf.models.execution import resolve_convolution
-from smallwm_tf.models.parameter_counts import parameter_counts
-from smallwm_tf.training.rates import measure_rates
+from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
+from smallwm_tf.training.rates import estimate_seconds
 
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
 BASE_BYTES = 1.6e9
@@ -25,7 +25,7 @@ class Report(NamedTuple):
     preset: str
     num_actions: int
     num_stacked_frames: int
-    convolution: str
+    convolution: str | None  # on the grid of codes; None without a world model
     precision: str
     parameters: dict[str, int]
     work: Work
@@ -47,15 +47,21 @@ class Report(NamedTuple):
         }
         work = self.work
         steps = work.real_steps
+        world_model = (
+            f"{work.vqvae_steps:,} VQ-VAE updates, at least {work.dynamics_steps:,} dynamics "
+            "updates, "
+            if self.convolution
+            else ""
+        )
+        convolution = f"{self.convolution} convolutions in " if self.convolution else ""
         return [
             f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
-            f"frame(s), preset {self.preset}, {self.convolution} convolutions in {self.precision}",
-            "parameters (the paper's Table 3):",
-            *(f"  {label:<32}{counts[key]:>12,}" for key, label in names.items()),
+            f"frame(s), preset {self.preset}, {convolution}{self.precision}",
+            "parameters (the paper's Table 3):" if self.convolution else "parameters:",
+            *(f"  {names[key]:<32}{count:>12,}" for key, count in counts.items()),
             f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
             f"{steps.only_judged:,} to judge only",
-            f"work: {work.vqvae_steps:,} VQ-VAE updates, "
-            f"at least {work.dynamics_steps:,} dynamics updates, {work.ppo_updates:,} PPO updates, "
+            f"work: {world_model}{work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
             *(
@@ -94,22 +100,25 @@ def describe(experiment: Experiment, timed: bool = False) -> Report:
     game = RealGame(experiment.game, config.game.num_stacked_frames, seed=0)
     num_actions = game.num_actions
     game.close()
-    parameters = parameter_counts(*build_models(config, num_actions))
-    work = expected_work(config)
+    if model_free := config.algorithm == "ppo":
+        parameters = frame_policy_counts(build_frame_policy(config, num_actions))
+    else:
+        parameters = parameter_counts(*build_models(config, num_actions))
+    work, kept_steps = expected_work(config), 0 if model_free else total_steps(config)
     return Report(
         game=experiment.game.name,
         preset=experiment.preset,
         num_actions=num_actions,
         num_stacked_frames=config.game.num_stacked_frames,
-        convolution=resolve_convolution(config.dynamics.convolution),
+        convolution=None if model_free else resolve_convolution(config.dynamics.convolution),
         precision=config.precision,
         parameters=parameters,
         work=work,
         # Weights, their gradients and two moments; transformed kernels are counted in the base.
         memory_bytes=BASE_BYTES
         + 16.0 * parameters["training_total"]
-        + float(work.real_steps.learned_from) * FRAME_SIZE**2,
-        seconds=measure_rates(experiment).seconds(experiment, work) if timed else None,
+        + float(kept_steps) * FRAME_SIZE**2,
+        seconds=estimate_seconds(experiment, work) if timed else None,
     )
 
 

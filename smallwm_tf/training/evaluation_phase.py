@@ -1,18 +1,20 @@
 """Evaluation: whole episodes of the real game."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.playing import Episodes
+from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.evaluation import evaluate
 from smallwm_tf.judging.null_policies import best_null_policy, score_null_policies
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.files import write_json
 from smallwm_tf.runs.progress import Progress, say
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 
 
@@ -34,8 +36,8 @@ class EvaluationPhase:
     place_type = EvaluationPlace
     trains_policy = False
 
-    def __init__(self, players: Players):
-        self._players = players
+    def __init__(self, evaluated: Callable[[], Agent]):
+        self._evaluated = evaluated  # the policy as it is scored
 
     def perform(self, run: Run, iteration: int) -> None:
         config = run.experiment.config
@@ -47,14 +49,14 @@ class EvaluationPhase:
         if not null_policies.exists():
             write_json(null_policies, score_null_policies(run.experiment))
         nulls = scores.read_summaries(null_policies)
-        episodes = self._play(run, iteration)
-        entry = scores.evaluation_entry(name, iteration, run.replay.size, episodes.returns)
+        episodes, num_steps = self._play(run, iteration), total_steps(config, iteration)
+        entry = scores.evaluation_entry(name, iteration, num_steps, episodes.returns)
         entries = [e for e in scores.read_scores(directory.scores) if e["iteration"] < iteration]
         entries.append(entry | {"lengths": episodes.lengths})
         scores.write_scores(directory.scores, entries)
         measures = {"mean_return": entry["mean"], "std_return": entry["std"]}
         measures["mean_length"] = float(np.mean(episodes.lengths))
-        run.metrics.write("evaluate", iteration, run.replay.size, **measures)
+        run.metrics.write("evaluate", iteration, num_steps, **measures)
         run_figures.draw_scores(directory.figures, name, entries, nulls)
         best = best_null_policy(nulls)
         say(
@@ -77,5 +79,5 @@ class EvaluationPhase:
                 if run.is_to_pause():
                     run.pause(EvaluationPlace(np.array(taken), played_with))
 
-            agent = self._players.evaluated()
+            agent = self._evaluated()
             return evaluate(run.experiment, agent, iteration, update_and_pause, taken)

@@ -10,7 +10,7 @@ from smallwm_tf.experiment.schedule import policy_learning_rate
 from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.judge import RealityCheck
 from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
-from smallwm_tf.learning.ppo import METRICS, PolicyLearner
+from smallwm_tf.learning.dream_policy_learner import METRICS, DreamPolicyLearner
 from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.runs.progress import Progress
@@ -45,7 +45,11 @@ class PolicyPhase:
     trains_policy = True
 
     def __init__(
-        self, players: Players, learner: PolicyLearner, policy: PolicyAndValue, dreamer: Dreamer
+        self,
+        players: Players,
+        learner: DreamPolicyLearner,
+        policy: PolicyAndValue,
+        dreamer: Dreamer,
     ):
         self._players, self._learner = players, learner
         self._policy, self._dreamer = policy, dreamer

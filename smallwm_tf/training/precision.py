@@ -21,7 +21,8 @@ def with_precision(experiment: Experiment) -> Experiment:
     if experiment.config.precision != "auto":
         return experiment
     config = ml_collections.ConfigDict(experiment.config.as_configdict())
-    config.precision = _recorded(experiment.run_dir / "config.json") or resolve_precision("auto")
+    fastest = "float32" if config.algorithm == "ppo" else resolve_precision("auto")
+    config.precision = _recorded(experiment.run_dir / "config.json") or fastest
     return dataclasses.replace(experiment, config=ml_collections.FrozenConfigDict(config))
 
 

@@ -10,13 +10,16 @@ import tensorflow as tf
 
 from smallwm_tf.agents.agent import RandomAgent
 from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.judge import judge_world_model
+from smallwm_tf.learning.game_policy_learner import Rollout, play_rollout
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import batches
+from smallwm_tf.training.model_free_agent import ModelFreeAgent
 from smallwm_tf.training.world_model_agent import WorldModelAgent
 
 _STEPS = 1000  # of the game, uniformly random
@@ -131,6 +134,46 @@ def measure_rates(experiment: Experiment) -> Rates:
         updates_per_step=len(starts) / _STEPS / size,
         episode_steps=_STEPS / max(1, len(played.episode_returns)),
     )
+
+
+def estimate_seconds(experiment: Experiment, work: Work) -> float:
+    """What a whole run takes, if its episodes are as long as random ones; measures for a minute."""
+    if experiment.config.algorithm == "ppo":
+        return _model_free_seconds(experiment, work)
+    return measure_rates(experiment).seconds(experiment, work)
+
+
+def _model_free_seconds(experiment: Experiment, work: Work) -> float:
+    config, pair = experiment.config, np.array([0, 1], np.int32)
+    with contextlib.ExitStack() as opened:
+        games = [
+            opened.enter_context(contextlib.closing(open_game(experiment, "rates", number)))
+            for number in range(config.ppo.num_actors)
+        ]
+        for game in games:
+            game.reset()
+        algorithm = ModelFreeAgent(experiment, games[0].num_actions)
+        num_steps, rate = min(_STEPS, config.ppo.steps_per_rollout), config.ppo.learning_rate
+        rollouts: list[Rollout] = []
+
+        def play_and_learn() -> None:
+            rollouts.append(play_rollout(algorithm.learner, games, num_steps, pair))
+            algorithm.learner.update(rollouts[-1], pair, rate)
+
+        update, start = _time(play_and_learn)
+        observations = rollouts[-1].frames[:, :_GAMES].reshape([-1, *rollouts[-1].frames.shape[2:]])
+        agent = FramePolicyAgent(algorithm.policy)
+        act_together, _ = _time(lambda: agent.act(observations[:_GAMES], (), pair, 0))
+        begun = time.perf_counter()
+        played = Collector(games[0]).collect(
+            RandomAgent(games[0].num_actions), _STEPS, (0, "rates")
+        )
+        random_step = (time.perf_counter() - begun) / _STEPS
+    episode_steps = _STEPS / max(1, len(played.episode_returns))
+    evaluated_steps = episode_steps * work.evaluation_episodes
+    updates = work.real_steps.learned_from / (config.ppo.num_actors * num_steps)
+    acted_step = random_step + act_together / _GAMES
+    return _OTHER_SECONDS + start + update * updates + acted_step * evaluated_steps
 
 
 def _time(call: Callable[[], object], repetitions: int = 3) -> tuple[float, float]:

@@ -15,9 +15,8 @@ import tensorflow as tf
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
-from smallwm_tf.experiment.schedule import total_steps
+from smallwm_tf.experiment.schedule import num_games
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.progress import say
@@ -27,7 +26,7 @@ from smallwm_tf.runs.stop_request import StopRequest
 from smallwm_tf.training.algorithm import Algorithm, Phase
 from smallwm_tf.training.places import pack, unpack
 
-_GAME, _PLACE = "game__", "place__"  # prefixes of a checkpoint's arrays
+_PLACE = "place__"  # prefix of a place's arrays in a checkpoint
 
 
 class Run:
@@ -36,10 +35,11 @@ class Run:
     Args:
       experiment: what is asked for.
       directory: the open run directory.
-      make_algorithm: builds what learns, from experiment, number of actions, and replay.
+      make_algorithm: builds what learns, from experiment and number of actions.
       stop: says when to stop; never, if not given.
 
     Attributes:
+      games: the real ones that are learned from, in the middle of their episodes.
       phases_done: number of finished phases over all iterations.
       policies_trained: how often a policy was trained.
       place: where inside the phase that comes next the checkpoint was written; None at its start.
@@ -49,7 +49,7 @@ class Run:
         self,
         experiment: Experiment,
         directory: RunDirectory,
-        make_algorithm: Callable[[Experiment, int, Replay], Algorithm],
+        make_algorithm: Callable[[Experiment, int], Algorithm],
         stop: StopRequest | None = None,
     ):
         self.experiment = experiment
@@ -60,10 +60,12 @@ class Run:
             # Random ops then need a seed. TF-Agents builds networks on random inputs, which no
             # weight depends on; all other numbers are functions of seed, purpose and counters.
             tf.random.set_seed(experiment.seed)
-        self.game = open_game(experiment, "collect")
-        self.collector = Collector(self.game)
-        self.replay = Replay(total_steps(experiment.config))
-        self.algorithm = make_algorithm(experiment, self.game.num_actions, self.replay)
+        self.games = [
+            open_game(experiment, "collect", *([number] if number else []))
+            for number in range(num_games(experiment.config))
+        ]
+        self.collector = Collector(self.games[0])
+        self.algorithm = make_algorithm(experiment, self.games[0].num_actions)
         self.metrics = Metrics(directory)
         self.phases_done = self.policies_trained = 0
         self.place: Any = None
@@ -118,7 +120,7 @@ class Run:
 
     def keep_steps(self, name: str, steps: Mapping[str, np.ndarray]) -> None:
         """Adds real steps to the replay, and to its files under a name."""
-        self.replay.append(**steps)
+        self.algorithm.replay.append(**steps)
         self._replay_files.append(write_chunk(self.directory.replay / name, **steps))
 
     def log(self, event: str, iteration: int, step: int, named: Mapping[str, float]) -> None:
@@ -151,15 +153,18 @@ class Run:
             "place": values,
             "seconds": 0.0 if self.place is None else self._phase_seconds(),
         }
-        state = {_GAME + key.replace("/", "__"): v for key, v in self.game.get_state().items()}
-        state |= {_PLACE + name: array for name, array in arrays.items()}
+        state = {_PLACE + name: array for name, array in arrays.items()}
+        for number, game in enumerate(self.games):
+            prefix = _game_prefix(number)
+            state |= {prefix + k.replace("/", "__"): v for k, v in game.get_state().items()}
         self._checkpoints.save(progress, state, [*self._replay_files, *files])
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
         """Closes files and games; harmless when repeated."""
         self.metrics.close()
-        self.game.close()
+        for game in self.games:
+            game.close()
 
     def _position(self, phase: Phase, iteration: int) -> int:
         phases = self.algorithm.phases
@@ -187,7 +192,8 @@ class Run:
         restored = self._checkpoints.restore_latest()
         if restored is None:
             self.metrics.rewind(0)
-            self.game.reset()
+            for game in self.games:
+                game.reset()
             return
         try:
             self._take_over(restored)
@@ -210,15 +216,21 @@ class Run:
         self.collector.episode_return = float(progress["episode_return"])
         self._replay_files = [restored.chunks[name] for name in progress["replay"]]
         for chunk in self._replay_files:
-            self.replay.append(**read_steps(self.directory.replay, chunk))
+            self.algorithm.replay.append(**read_steps(self.directory.replay, chunk))
         if progress["place"] is not None:
             phase = self.algorithm.phases[self.phases_done % len(self.algorithm.phases)]
             arrays = _under(_PLACE, restored.arrays)
             self.place = unpack(phase.place_type, progress["place"], arrays, restored.chunks)
         self._phase_start = time.monotonic() - float(progress["seconds"])
-        state = _under(_GAME, restored.arrays)
-        self.game.set_state({key.replace("__", "/"): value for key, value in state.items()})
+        for number, game in enumerate(self.games):
+            state = _under(_game_prefix(number), restored.arrays)
+            game.set_state({key.replace("__", "/"): value for key, value in state.items()})
         self.metrics.rewind(int(progress["metric_lines"]))
+
+
+def _game_prefix(number: int) -> str:
+    """Of a game's arrays in a checkpoint."""
+    return f"game{number or ''}__"
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

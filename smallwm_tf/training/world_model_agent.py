@@ -1,9 +1,10 @@
 """The paper's agent: a policy that learns in the dreams of a world model (section 3)."""
 
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo import PolicyLearner, make_agent
+from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
@@ -16,10 +17,17 @@ from smallwm_tf.training.world_model_phase import WorldModelPhase
 
 
 class WorldModelAgent:
-    """World model, policy, and what trains them on the replay and in dreams; an ``Algorithm``."""
+    """World model, policy, and what trains them on the replay and in dreams; an ``Algorithm``.
 
-    def __init__(self, experiment: Experiment, num_actions: int, replay: Replay):
+    Args:
+      experiment: what is asked for.
+      num_actions: M of the game.
+      replay: of all steps that are to come; one as large as the run needs if not given.
+    """
+
+    def __init__(self, experiment: Experiment, num_actions: int, replay: Replay | None = None):
         config = experiment.config
+        self.replay = replay = Replay(total_steps(config)) if replay is None else replay
         self.world_model, self.policy = build_models(config, num_actions, experiment.seed)
         self.world_model_learner = WorldModelLearner(self.world_model, replay, config)
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
@@ -33,8 +41,9 @@ class WorldModelAgent:
         optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
         optimizer.build(self.policy.trainable_variables)
         embeddings = self.world_model.vqvae.quantizer.embeddings
-        agent = make_agent(self.dream, self.policy, embeddings, optimizer, config)
-        self.policy_learner = PolicyLearner(self.dream, agent, optimizer, config)
+        self.policy_learner = DreamPolicyLearner(
+            self.dream, self.policy, embeddings, optimizer, config
+        )
         self.components = {
             "vqvae": self.world_model.vqvae,
             "dynamics": self.world_model.dynamics,
@@ -52,5 +61,5 @@ class WorldModelAgent:
             CollectPhase(players),
             WorldModelPhase(players, self.world_model_learner, dreamer),
             PolicyPhase(players, self.policy_learner, self.policy, dreamer),
-            EvaluationPhase(players),
+            EvaluationPhase(players.evaluated),
         )

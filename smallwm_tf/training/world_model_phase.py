@@ -85,7 +85,7 @@ class WorldModelPhase:
         config, first = run.experiment.config, iteration == 1
         order = generator(run.experiment.seed, "warm_up", iteration)
         epochs = [
-            batches(run.replay.frame_order(order), config.vqvae.batch_size)
+            batches(run.algorithm.replay.frame_order(order), config.vqvae.batch_size)
             for _ in range(config.vqvae.warmup_epochs if first else config.vqvae.later_epochs)
         ]
         total, done = sum(map(len, epochs)), place.done
@@ -109,7 +109,7 @@ class WorldModelPhase:
         length, size = config.dynamics.window_length, config.dynamics.windows_per_batch
         order, pair = (make(seed, "world_model", iteration) for make in (generator, seed_pair))
         epochs = [
-            batches(run.replay.window_starts(order, length), size)
+            batches(run.algorithm.replay.window_starts(order, length), size)
             for _ in range(config.dynamics.epochs[iteration - 1])
         ]
         measure = one_step_measure(learner.world_model, held_out, length)
@@ -155,7 +155,9 @@ class WorldModelPhase:
             )
         title = f"Open-loop predictions on held-out steps, iteration {iteration}"
         run_figures.draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
-        run_figures.draw_world_model(figures, self._dreamer, run.replay, experiment, iteration)
+        run_figures.draw_world_model(
+            figures, self._dreamer, run.algorithm.replay, experiment, iteration
+        )
 
     @property
     def _num_updates(self) -> int:

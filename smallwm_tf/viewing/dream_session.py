@@ -24,7 +24,7 @@ import tensorflow as tf
 from PIL import Image
 
 from smallwm_tf.agents.policy_agent import draw_actions
-from smallwm_tf.deployment.trained_agent import TrainedAgent
+from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures.code_colours import colours_of_codes
 from smallwm_tf.games.opening import open_game
@@ -32,7 +32,6 @@ from smallwm_tf.judging.open_loop import pictures_of
 from smallwm_tf.judging.promise import find_starts
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamStep
-from smallwm_tf.runs import RunError
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
 
 MODES = ("dream", "beside")
@@ -59,11 +58,7 @@ class DreamSession:
         num_starts: int = 16,
         interval: int = 25,
     ):
-        if agent.world_model is None:
-            raise RunError(
-                f"export={agent.experiment.run_dir}: holds no world model, so nothing can be "
-                "dreamed; export again with --world_model"
-            )
+        require_world_model(agent)
         experiment, config = agent.experiment, agent.config
         self._agent, self._seed = agent, experiment.seed
         self._policy_temperature = config.evaluation.temperature

@@ -85,15 +85,14 @@ def play_episode(
         game.reset()
         steps = play_steps(game, agent.agent(temperature), pair)
         for step in itertools.islice(steps, most_steps):
-            codes = agent.encode(step.observation[np.newaxis])
-            logits, values = agent.policy_of(codes)
+            seen = agent.policy_on(step.observation[np.newaxis])
             episode_return += step.reward
             yield videos.PlayedStep(
                 frame=step.frame,
-                codes=codes[0],
-                probabilities=tf.nn.softmax(logits[0] / divisor).numpy(),
+                codes=None if seen.codes is None else seen.codes[0],
+                probabilities=tf.nn.softmax(seen.logits[0] / divisor).numpy(),
                 action=step.action,
-                value=float(values[0]),
+                value=float(seen.values[0]),
                 reward=step.reward,
                 episode_return=episode_return,
             )

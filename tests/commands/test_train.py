@@ -14,6 +14,7 @@ from smallwm_tf.games.frame_source import GameFaultError
 from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import ScoresError
+from smallwm_tf.training import estimate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -57,13 +58,17 @@ def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_dry_run_as_text(tmp_path):
-    run = command("--game=SmallWM/Catch-v0", "--config=smoke", "--dry_run", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
+def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(estimate, "estimate_seconds", lambda *_: 123.0)  # measured above
+    words = ["--game=SmallWM/Catch-v0", "--config=smoke", "--dry_run"]
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+    monkeypatch.chdir(tmp_path)
+    train.main()
+    printed = capsys.readouterr().out
     # Moments at 0, 20, 40 and 60 steps; held-out steps; fifty steps from each moment; twice.
     steps = f"600 to learn from, 0 to choose by, {2 * (61 + 100 + 4 * 50)} to judge only"
-    assert "world model" in run.stdout and f"real steps: {steps}\n" in run.stdout
-    assert run.stdout.splitlines()[-1].startswith("time: about ")
+    assert "world model" in printed and f"real steps: {steps}\n" in printed
+    assert printed.splitlines()[-1].startswith("time: about 2 minutes")
     assert not list(tmp_path.iterdir())
 
 
@@ -96,4 +101,5 @@ def test_every_setting_is_read_by_a_run(run_dir, keys_read):
     assert (run_dir / "scores.json").exists()
     assert "adam" in keys_read  # handed over whole, as keyword arguments that Adam must know
     keys = {field.key for field in FIELDS if not field.key.startswith("adam.")}
-    assert keys - keys_read == set()
+    model_free = {"ppo.num_actors", "ppo.steps_per_rollout"}  # test_model_free_agent.py
+    assert keys - keys_read == model_free

@@ -68,7 +68,7 @@ def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
     assert held_out["reward_recall_positive"] is None  # there is none to recall
     assert held_out["latent_loss"] == 0.0  # no step has a next one
     # A stack never reaches across an episode's end, so it holds one frame several times.
-    stacks = run.replay.observations(tf.range(30), num_frames).numpy()
+    stacks = run.algorithm.replay.observations(tf.range(30), num_frames).numpy()
     assert (stacks == stacks[..., :1]).all()
     assert len(np.unique(stacks[..., 0].reshape(30, -1), axis=0)) == 30
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.ppo import PolicyLearner, make_agent
+from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
@@ -42,7 +42,7 @@ class PolicyParts:
         )
         self.initial = [variable.numpy() for variable in self.policy.variables]
 
-    def learner(self, optimizer=None, **differences) -> PolicyLearner:
+    def learner(self, optimizer=None, **differences) -> DreamPolicyLearner:
         config = build_config(PPO_DIFFERENCES | differences)
         environment = DreamEnvironment(
             Dreamer(self.world_model, DreamSettings.of(config)),
@@ -55,8 +55,7 @@ class PolicyParts:
             optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
             optimizer.build(self.policy.trainable_variables)
         embeddings = self.world_model.vqvae.quantizer.embeddings
-        agent = make_agent(environment, self.policy, embeddings, optimizer, config)
-        return PolicyLearner(environment, agent, optimizer, config)
+        return DreamPolicyLearner(environment, self.policy, embeddings, optimizer, config)
 
     def be_constant(self, logits: list[float], value: float) -> None:
         """Lets the policy answer every observation alike."""

@@ -15,7 +15,7 @@ FIRST, MID, LAST = (int(t) for t in (StepType.FIRST, StepType.MID, StepType.LAST
 
 
 def rollout_of(rewards, values, last_discount: float) -> trajectory.Trajectory:
-    """A trajectory [2, 4] as ``PolicyLearner.rollout`` returns it."""
+    """A trajectory [2, 4] as ``DreamPolicyLearner.rollout`` returns it."""
     return trajectory.Trajectory(
         step_type=tf.constant([[FIRST, MID, MID, LAST]] * 2),
         next_step_type=tf.constant([[MID, MID, LAST, LAST]] * 2),

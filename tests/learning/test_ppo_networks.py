@@ -7,7 +7,7 @@ import tf_keras
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import StepType, trajectory
 
-from smallwm_tf.learning.ppo_networks import ActorNetwork, SharedTrunk, ValueNetwork
+from smallwm_tf.learning.ppo_networks import ActorNetwork, CodeTrunk, ValueNetwork
 
 B, M = 2, 3  # M as in conftest.py
 
@@ -22,7 +22,7 @@ def networks(parts, embeddings):
     """Trunk, actor and value network."""
     spec = tensor_spec.BoundedTensorSpec([6, 6], tf.int32, 0, 15)
     action_spec = tensor_spec.BoundedTensorSpec([], tf.int32, 0, M - 1)
-    trunk = SharedTrunk(parts.policy, embeddings)
+    trunk = CodeTrunk(parts.policy, embeddings)
     return trunk, ActorNetwork(spec, action_spec, trunk), ValueNetwork(spec, trunk)
 
 

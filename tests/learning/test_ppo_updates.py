@@ -10,7 +10,7 @@ from tf_agents.trajectories import StepType
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning import ppo
 from smallwm_tf.learning.adam import BiasCorrectedAdam
-from smallwm_tf.learning.ppo import METRICS, PolicyLearner
+from smallwm_tf.learning.dream_policy_learner import METRICS
 from smallwm_tf.models.event_heads import RewardDistribution
 
 N, H, M = 2, 3, 3  # as in conftest.py
@@ -71,7 +71,7 @@ def test_minibatches_show_every_transition_once_per_epoch():
         return SimpleNamespace(extra=Extra(count, 2.0, 0.5))
 
     config = build_config({})
-    learner = PolicyLearner(None, SimpleNamespace(train=train), None, config)
+    learner = ppo.PolicyLearner(SimpleNamespace(train=train), None, config)
     experience = {"number": tf.reshape(tf.range(800), [16, 50])}
     means = learner.train_on(experience, tf.constant([1, 2]))
     assert sizes == [256, 256, 256, 32] * 4

@@ -45,11 +45,11 @@ def departures(tmp_path_factory):
         seen = look_over_the_shoulder(run, monkeypatch)
         agent = run.algorithm
         perform(run, "collect", "learn_world_model")
-        observations = run.replay.observations(tf.range(run.replay.size), 2)
+        observations = run.algorithm.replay.observations(tf.range(run.algorithm.replay.size), 2)
         seen.codes = agent.world_model.encode(observations).numpy()
-        seen.codes_held = agent.world_model_learner._codes.numpy()[: run.replay.size]
-        seen.actions = run.replay.actions.numpy()[: run.replay.size]
-        seen.frames = run.replay.frames.numpy()[: run.replay.size]
+        seen.codes_held = agent.world_model_learner._codes.numpy()[: run.algorithm.replay.size]
+        seen.actions = run.algorithm.replay.actions.numpy()[: run.algorithm.replay.size]
+        seen.frames = run.algorithm.replay.frames.numpy()[: run.algorithm.replay.size]
         seen.background = agent.world_model_learner._background.numpy()
         seen.vqvae_updates = int(agent.world_model_learner.vqvae_updates)
         seen.dynamics_updates = int(agent.world_model_learner.dynamics_updates)

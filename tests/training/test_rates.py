@@ -3,8 +3,8 @@
 import pytest
 
 from smallwm_tf.experiment.schedule import expected_work
-from smallwm_tf.training.rates import Rates, measure_rates
-from tests.tiny_runs import experiment_for
+from smallwm_tf.training.rates import Rates, estimate_seconds, measure_rates
+from tests.tiny_runs import MODEL_FREE, experiment_for
 
 NOTHING = Rates(*[0.0] * len(Rates._fields))
 OTHER = 12.0  # seconds that no rate tells
@@ -53,8 +53,18 @@ def test_episodes_are_as_long_as_random_ones(tmp_path):
     assert rates.seconds(experiment, work) - without == 100.0 * 2 * 2
 
 
-def test_everything_is_measured(tmp_path):
+def test_everything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
     rates = measure_rates(experiment_for(tmp_path))
     assert all(value > 0.0 for value in rates)
     assert 5.0 < rates.episode_steps < 20.0  # a ball of Catch
     assert rates.updates_per_step > 1.0 / 3.0 / 8.0  # windows of four steps, eight at once
+
+
+def test_a_model_free_run_is_measured_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
+    experiment = experiment_for(tmp_path, MODEL_FREE)
+    work = expected_work(experiment.config)
+    seconds = estimate_seconds(experiment, work)
+    more = work._replace(real_steps=work.real_steps._replace(learned_from=10**9))
+    assert 0.0 < seconds - OTHER < estimate_seconds(experiment, more) - OTHER > 1e5

@@ -39,8 +39,12 @@ def snapshot(run: Run) -> SimpleNamespace:
         weights=[v.numpy() for module in modules for v in module.variables],
         moments=[v.numpy() for optimizer in optimizers for v in optimizer.variables],
         # Behind the steps held there is room, whose content means nothing.
-        replay=[v.numpy()[: run.replay.size] for v in run.replay.variables if v.shape.rank],
-        replay_size=run.replay.size,
+        replay=[
+            v.numpy()[: run.algorithm.replay.size]
+            for v in run.algorithm.replay.variables
+            if v.shape.rank
+        ],
+        replay_size=run.algorithm.replay.size,
         vqvae_updates=int(learner.vqvae_updates),
         dynamics_updates=int(learner.dynamics_updates),
         policy_updates=int(agent.policy_learner.num_updates),

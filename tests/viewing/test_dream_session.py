@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
-from smallwm_tf.deployment.saved_agent import SavedAgent
+from smallwm_tf.deployment.saved_agent import saved_code_policy
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
 from smallwm_tf.deployment.trained_agent import ExportedNetworks
 from smallwm_tf.experiment.config import build_config, flatten
@@ -275,7 +275,7 @@ def test_an_exported_world_model_dreams_the_same(session, agent):
     session.set_mode("beside")
     views = play(session)
     world_model, policy = agent.world_model, agent.networks.policy
-    saved = SavedAgent(world_model.vqvae, policy, 1.0, False)
+    saved = saved_code_policy(world_model.vqvae, policy, 1.0, False)
     exported = ExportedWorldModel(saved, SavedWorldModel(world_model), 2)
     other = dataclasses.replace(agent, networks=ExportedNetworks(saved, exported))
     with contextlib.closing(DreamSession(other, num_starts=3, interval=5)) as copy:
