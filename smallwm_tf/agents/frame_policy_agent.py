@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.policy_agent import draw_actions
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.frame_policy import FramePolicy
+from smallwm_tf.models.policy import draw_actions
 
 
 class FramePolicyAgent:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.execution import DIRECT, FAST, Execution
-from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.policy import PolicyAndValue, draw_actions
 from smallwm_tf.models.private_tensorflow import single_threaded_executor
 from smallwm_tf.models.vector_quantizer import nearest
 from smallwm_tf.models.vqvae import VQVAE
@@ -103,16 +102,3 @@ class PolicyAgent:
             function = tf.function(act, input_signature=signature, autograph=False)
             self._graphs[execution] = function.get_concrete_function()
         return self._graphs[execution]
-
-
-def draw_actions(
-    logits: tf.Tensor, temperature: float, seed: tf.Tensor, step: tf.Tensor | int
-) -> tf.Tensor:
-    """Actions int32 [B] of logits [B, M]; a temperature of 0 takes the most probable ones.
-
-    The step is folded into the seed, an int32 pair.
-    """
-    if temperature == 0.0:
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
-    pair = tf.random.experimental.stateless_fold_in(seed, step)
-    return tfp.distributions.Categorical(logits / temperature).sample(seed=pair)

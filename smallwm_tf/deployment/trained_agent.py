@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
-from smallwm_tf.agents.policy_agent import PolicyAgent, draw_actions
+from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.config import validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
-from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.policy import PolicyAndValue, draw_actions
 from smallwm_tf.models.world_model import WorldModel
 from smallwm_tf.runs import RunError
 

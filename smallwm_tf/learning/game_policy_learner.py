@@ -15,13 +15,13 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import StepType, trajectory
 from tf_agents.trajectories import time_step as ts
 
-from smallwm_tf.agents.policy_agent import draw_actions
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning import ppo
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.ppo_networks import SharedTrunk
 from smallwm_tf.models.frame_policy import FramePolicy
+from smallwm_tf.models.policy import draw_actions
 
 
 class Rollout(NamedTuple):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 
 from smallwm_tf.models import initializers
@@ -90,3 +91,16 @@ class PolicyAndValue(tf_keras.Model):
         summed = tf.cast(products, tf.float32) + self.hidden.bias
         hidden = tf.nn.leaky_relu(summed, alpha=LEAKY_RELU_SLOPE)
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
+
+
+def draw_actions(
+    logits: tf.Tensor, temperature: float, seed: tf.Tensor, step: tf.Tensor | int
+) -> tf.Tensor:
+    """Actions int32 [B] of logits [B, M]; a temperature of 0 takes the most probable ones.
+
+    The step is folded into the seed, an int32 pair.
+    """
+    if temperature == 0.0:
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+    pair = tf.random.experimental.stateless_fold_in(seed, step)
+    return tfp.distributions.Categorical(logits / temperature).sample(seed=pair)

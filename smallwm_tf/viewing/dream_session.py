@@ -23,7 +23,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from smallwm_tf.agents.policy_agent import draw_actions
 from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures.code_colours import colours_of_codes
@@ -32,6 +31,7 @@ from smallwm_tf.judging.open_loop import pictures_of
 from smallwm_tf.judging.promise import find_starts
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamStep
+from smallwm_tf.models.policy import draw_actions
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
 
 MODES = ("dream", "beside")
