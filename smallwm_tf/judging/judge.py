@@ -17,6 +17,7 @@ from smallwm_tf.experiment.schedule import STEPS_BETWEEN_STARTS
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging import held_out
+from smallwm_tf.judging.dream_rewards import rewards_along_dreams
 from smallwm_tf.judging.promise import Promise, dreamed_rewards, find_starts, real_rewards
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import DYNAMICS_METRICS, reward_precision_and_recall
@@ -27,6 +28,7 @@ from smallwm_tf.models.world_model import WorldModel
 _PURPOSE = "held_out"
 _GAMES_AT_ONCE = 16
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
+_DREAM_STEPS = (1, 2, 4, 8)
 
 
 def play_held_out(
@@ -58,8 +60,9 @@ def judge_world_model(
     num_starts = min(config.inspection.num_starts, replay.size)
     starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
     one_step = held_out.one_step_measure(world_model, replay, config.dynamics.window_length)()
+    dreamer = Dreamer(world_model, DreamSettings.of(config))
     curves = held_out.open_loop_curves(
-        Dreamer(world_model, DreamSettings.of(config)),
+        dreamer,
         replay,
         starts,
         config.inspection.horizon,
@@ -74,6 +77,19 @@ def judge_world_model(
     for number, name in enumerate(("negative", "zero", "positive")):
         measures[f"reward_calibration_{name}"] = one_step.calibration[number]
         measures[f"reward_auc_{name}"] = one_step.reward_auc[number]
+    along = rewards_along_dreams(
+        dreamer,
+        replay,
+        min(max(_DREAM_STEPS), config.inspection.horizon),
+        seed_pair(seed, _PURPOSE, "rewards", iteration),
+    )
+    for step in _DREAM_STEPS:
+        if step <= len(along.skill):
+            measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]
+            for number, name in enumerate(("negative", "zero", "positive")):
+                measures[f"dream_reward_auc_{name}_{step}"] = along.auc[step - 1, number]
+    measures["dreamed_reward_rate"] = along.dreamed_rate
+    measures["real_reward_rate"] = along.real_rate
     for horizon in _LOGGED_HORIZONS:
         if horizon <= config.inspection.horizon:
             for name, curve in curves._asdict().items():

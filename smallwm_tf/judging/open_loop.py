@@ -18,6 +18,7 @@ class Unrolled(NamedTuple):
 
     codes: np.ndarray  # ẑ_1 … ẑ_H, int32 [S, H, 6, 6]
     rewards: np.ndarray  # r̂_0 … r̂_{H-1}, float32 [S, H]
+    reward_probabilities: np.ndarray  # of −1, 0 and 1, float32 [S, H, 3]
 
 
 class Reconstructions(NamedTuple):
@@ -53,13 +54,13 @@ def unroll(
     Codes and rewards are drawn from the seed, an int32 pair; None takes the most probable ones.
     """
     step = tf.function(dreamer.step, autograph=False)
-    all_codes, all_rewards = [], []
+    found = []
     for t in range(actions.shape[1]):
         pair = None if seed is None else tf.random.experimental.stateless_fold_in(seed, t)
         dreamed, state = step(state, actions[:, t], pair)
-        all_codes.append(dreamed.codes.numpy())
-        all_rewards.append(dreamed.rewards.numpy())
-    return Unrolled(np.stack(all_codes, axis=1), np.stack(all_rewards, axis=1))
+        probabilities = dreamed.reward_distribution.probabilities()
+        found.append((dreamed.codes.numpy(), dreamed.rewards.numpy(), probabilities.numpy()))
+    return Unrolled(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))
 
 
 def reconstruct(world_model: DreamableModel, replay: Replay, steps: np.ndarray) -> Reconstructions:

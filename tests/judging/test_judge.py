@@ -150,6 +150,20 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
         "reward_auc_zero": 0.5,
         "reward_auc_positive": 0.5 if counts[2] else None,
     }
+    expected["dreamed_reward_rate"] = 2 / 3
+    steps_ahead = [
+        [rewards[s + t] for s in range(STEPS - t) if episodes[s] == episodes[s + t]]
+        for t in range(8)
+    ]
+    expected["real_reward_rate"] = np.mean(np.concatenate(steps_ahead) != 0)
+    for n in (1, 2, 4, 8):
+        ahead_of = steps_ahead[n - 1]
+        shares_ahead = np.unique(ahead_of, return_counts=True)[1] / len(ahead_of)
+        entropy_ahead = -np.sum(shares_ahead * np.log(shares_ahead))
+        expected[f"dream_reward_skill_{n}"] = 1.0 - np.log(3) / entropy_ahead
+        for value, name in ((-1, "negative"), (0, "zero"), (1, "positive")):
+            is_there = 0 < np.sum(np.array(ahead_of) == value) < len(ahead_of)
+            expected[f"dream_reward_auc_{name}_{n}"] = 0.5 if is_there else None
     for h in (1, 5, 10, 25):
         for name in ("code_accuracy", "sampled_accuracy", "copy_accuracy"):
             expected[f"open_loop_{name}_{h}"] = ahead(h, stay)

@@ -1,0 +1,60 @@
+"""Whether dreams pay where the real game does: rewards along dreams from held-out moments.
+
+    dream step        1         2        …   H
+    code, action     z_0, a_0  ẑ_1, a_1  …  ẑ_{H-1}, a_{H-1}      the actions really taken
+    predicted        p(r_0)    p(r_1)    …  p(r_{H-1})
+    compared with    r_0       r_1       …  r_{H-1}
+
+Shapes: S starts, H steps of a dream.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.judging.held_out import area_under_curve, reward_skill
+from smallwm_tf.judging.open_loop import start_at, unroll
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.event_heads import reward_classes
+from smallwm_tf.models.imagination import Dreamer
+
+_MOST_STARTS = 800
+
+
+class RewardsAlongDreams(NamedTuple):
+    """By step of the dream; NaN where nothing can be said."""
+
+    skill: np.ndarray  # [H], as ``held_out.reward_skill``
+    auc: np.ndarray  # [H, 3] of each class against the others
+    dreamed_rate: float  # predicted number of rewards that are not 0, per step
+    real_rate: float  # how many there really were
+
+
+def rewards_along_dreams(
+    dreamer: Dreamer, replay: Replay, horizon: int, seed: np.ndarray
+) -> RewardsAlongDreams:
+    """Dreams from up to 800 steps all over the replay; codes are drawn from an int32 pair.
+
+    Steps behind the end of a start's episode do not count.
+    """
+    starts = np.unique(np.linspace(0, replay.size - 1, _MOST_STARTS).astype(np.int32))
+    steps, valid = replay.window_steps(tf.constant(starts), horizon)
+    state = start_at(dreamer, replay, starts)
+    dreams = unroll(dreamer, state, tf.gather(replay.actions, steps), seed)
+    classes = reward_classes(tf.gather(replay.rewards, steps)).numpy()
+    valid, skill, auc = valid.numpy(), np.full(horizon, np.nan), np.full([horizon, 3], np.nan)
+    for t in range(horizon):
+        true = classes[valid[:, t], t]
+        if not len(true):
+            break
+        predicted = dreams.reward_probabilities[valid[:, t], t].astype(float)
+        loss = -np.log(np.maximum(predicted[np.arange(len(true)), true], 1e-30)).mean()
+        skill[t] = reward_skill(float(loss), np.bincount(true, minlength=3))
+        auc[t] = [area_under_curve(predicted[:, c], true == c) for c in range(3)]
+    return RewardsAlongDreams(
+        skill,
+        auc,
+        dreamed_rate=float(1.0 - dreams.reward_probabilities[..., 1][valid].mean()),
+        real_rate=float((classes != 1)[valid].mean()),
+    )
