@@ -84,10 +84,10 @@ def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
     elbo, largest_logit, all_codes = 0.0, 0.0, []
     for first in range(0, replay.size, _FRAMES_AT_ONCE):
         steps = np.arange(first, min(first + _FRAMES_AT_ONCE, replay.size), dtype=np.int32)
-        losses, codes = evaluate(steps)
+        losses, quantized = evaluate(steps)
         elbo += float(losses.elbo) * len(steps) / replay.size
         largest_logit = max(largest_logit, float(losses.largest_logit))
-        all_codes.append(codes.numpy())
+        all_codes.append(quantized.encoding_indices.numpy())
     codes = np.concatenate(all_codes)
     used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
     every = max(1, replay.size // _FRAMES_OF_ERRORS)

@@ -19,6 +19,7 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.judging import held_out
 from smallwm_tf.judging.dream_rewards import rewards_along_dreams
 from smallwm_tf.judging.promise import Promise, dreamed_rewards, find_starts, real_rewards
+from smallwm_tf.judging.recognition import recognise
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import DYNAMICS_METRICS, reward_precision_and_recall
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
@@ -83,6 +84,11 @@ def judge_world_model(
         min(max(_DREAM_STEPS), config.inspection.horizon),
         seed_pair(seed, _PURPOSE, "rewards", iteration),
     )
+    if world_model.recognition_head:
+        recognition = recognise(world_model, replay)
+        measures["recognition_skill"] = recognition.skill
+        for number, name in enumerate(("negative", "zero", "positive")):
+            measures[f"recognition_auc_{name}"] = recognition.auc[number]
     for step in _DREAM_STEPS:
         if step <= len(along.skill):
             measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]

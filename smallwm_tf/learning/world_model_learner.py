@@ -13,6 +13,7 @@ from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
+from smallwm_tf.learning.event_recognition import EventRecognition
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.grid_convolution import GRID_SIZE
@@ -37,15 +38,17 @@ FOREGROUND_ABOVE = 15  # grey levels of 255 by which a pixel differs from the ba
 class WorldModelLearner(tf.Module):
     """Optimisers and compiled training steps of the world model.
 
-    ``vqvae_updates`` and ``dynamics_updates`` count updates since the run began.
+    ``vqvae_updates`` and ``dynamics_updates`` count updates since the run began; ``recognition`` is
+    None without an event loss.
 
     Args:
       world_model: what is trained.
       replay: where observations and windows come from.
       config: the run's; reads ``vqvae``, ``dynamics`` and ``adam``.
+      seed: of the run.
     """
 
-    def __init__(self, world_model: WorldModel, replay: Replay, config: Config):
+    def __init__(self, world_model: WorldModel, replay: Replay, config: Config, seed: int = 0):
         super().__init__(name="world_model_learner")
         self.world_model = world_model
         self._replay = replay
@@ -78,6 +81,10 @@ class WorldModelLearner(tf.Module):
         self.reward_optimizer = adam(
             config.dynamics.reward_head_learning_rate, self._reward_variables
         )
+        self.recognition, self.vqvae_metrics = None, VQVAE_METRICS
+        if head := world_model.recognition_head:
+            self.recognition = EventRecognition(head, replay, config, seed)
+            self.vqvae_metrics = (*VQVAE_METRICS, "event_loss")
         self.vqvae_updates = tf.Variable(0, False, name="vqvae_updates", dtype=tf.int64)
         self.dynamics_updates = tf.Variable(0, False, name="dynamics_updates", dtype=tf.int64)
 
@@ -101,16 +108,29 @@ class WorldModelLearner(tf.Module):
     # ---- single steps, for use inside a graph -------------------------------------------------
 
     def vqvae_step(self, steps: tf.Tensor) -> list[tf.Tensor]:
-        """One gradient step on the observations at ``steps`` [B]; returns ``VQVAE_METRICS``."""
-        vqvae = self.world_model.vqvae
+        """One gradient step on the observations at ``steps`` [B]; returns ``vqvae_metrics``.
+
+        With an event loss on those of transitions instead, see ``EventRecognition``.
+        """
+        vqvae, recognition, further = self.world_model.vqvae, self.recognition, []
+        transitions = recognition.draw(steps, self.vqvae_updates) if recognition else None
+        steps = transitions.steps if recognition else steps
         observations = scale_pixels(self._replay.observations(steps, vqvae.num_stacked_frames))
         with tf.GradientTape() as tape:
-            losses, indices = vqvae.losses_of(observations, True, self._weights(observations))
+            losses, vectors = vqvae.losses_of(observations, True, self._weights(observations))
             loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
-        gradients = tape.gradient(loss, self._vqvae_variables)
+            if recognition:
+                event = recognition.loss(vectors.quantized, transitions, self.vqvae_updates)
+                loss += self._vqvae_config.event_loss_weight * event
+                further = [event]
+        of_head = recognition.head.trainable_variables if recognition else []
+        gradients, head_gradients = tape.gradient(loss, [self._vqvae_variables, of_head])
         self.vqvae_optimizer.apply_gradients(zip(gradients, self._vqvae_variables, strict=True))
+        if recognition:  # Adam does not mind the weight of the loss
+            recognition.optimizer.apply_gradients(zip(head_gradients, of_head, strict=True))
         self.vqvae_updates.assign_add(1)
-        return [*losses, perplexity(indices, vqvae.quantizer.num_embeddings)]
+        used = perplexity(vectors.encoding_indices, vqvae.quantizer.num_embeddings)
+        return [*losses, used, *further]
 
     def _weights(self, observations: tf.Tensor) -> tf.Tensor | float:
         """Of the pixels of observations in [0, 1]."""
@@ -120,8 +140,13 @@ class WorldModelLearner(tf.Module):
         difference = tf.abs(observations - self._background[..., tf.newaxis])
         return 1.0 + extra * tf.cast(difference > FOREGROUND_ABOVE / 255.0, tf.float32)
 
-    def find_background(self) -> None:
-        """Takes the median of frames of the whole replay as what is not foreground."""
+    def look_through_replay(self) -> None:
+        """Before a training: what is background, and which transitions have a reward.
+
+        Background is the median of frames of the whole replay.
+        """
+        if self.recognition:
+            self.recognition.find_events()
         if self._vqvae_config.foreground_weight:
             steps = np.linspace(0, self._replay.size - 1, _FRAMES_FOR_BACKGROUND).astype(np.int32)
             median = np.median(tf.gather(self._replay.frames, np.unique(steps)).numpy(), axis=0)
@@ -181,8 +206,8 @@ class WorldModelLearner(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def warmup_steps(self, frame_batches: tf.Tensor) -> tf.Tensor:
-        """VQ-VAE steps, one per row [n, B]; returns the mean of ``VQVAE_METRICS``."""
-        sums = tf.zeros([len(VQVAE_METRICS)])
+        """VQ-VAE steps, one per row [n, B]; returns the mean of ``vqvae_metrics``."""
+        sums = tf.zeros([len(self.vqvae_metrics)])
         for i in tf.range(tf.shape(frame_batches)[0]):
             sums += tf.stack(self.vqvae_step(frame_batches[i]))
         return sums / tf.cast(tf.shape(frame_batches)[0], tf.float32)
@@ -208,10 +233,10 @@ class WorldModelLearner(tf.Module):
           seed: of the phase; the step's number is folded in.
 
         Returns:
-          Means of ``VQVAE_METRICS`` (0 without a VQ-VAE step) and of ``DYNAMICS_METRICS``, and
+          Means of ``vqvae_metrics`` (0 without a VQ-VAE step) and of ``DYNAMICS_METRICS``, and
           the summed reward confusion matrix [3, 3].
         """
-        vqvae_sums = tf.zeros([len(VQVAE_METRICS)])
+        vqvae_sums = tf.zeros([len(self.vqvae_metrics)])
         num_vqvae_steps = tf.zeros([])
         dynamics_sums = tf.zeros([len(DYNAMICS_METRICS)])
         confusion = tf.zeros([3, 3])

@@ -2,6 +2,7 @@
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.dynamics import Dynamics
+from smallwm_tf.models.event_heads import RecognitionHead
 from smallwm_tf.models.execution import execution_of
 from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.initializers import build_seeded
@@ -65,4 +66,13 @@ def build_models(
         execution=execution,
         name="policy",
     )
-    return WorldModel(vqvae, dynamics), policy
+    recognition_head = None
+    if config.vqvae.event_loss_weight:
+        recognition_head = build_seeded(
+            RecognitionHead,
+            seed,
+            num_actions=num_actions,
+            embedding_dim=config.vqvae.embedding_dim,
+            name="recognition_head",
+        )
+    return WorldModel(vqvae, dynamics, recognition_head), policy

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels of the cells, M actions.
 """
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -16,6 +17,8 @@ from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE, GridLayerNorm
 NUM_REWARD_CLASSES = 3  # rewards −1, 0, 1
 _CHANNELS = 32
 _UNITS = 512
+_RECOGNITION_UNITS = 256
+_DROPOUT = 0.3
 
 
 def reward_classes(rewards: tf.Tensor) -> tf.Tensor:
@@ -65,6 +68,44 @@ class RewardDistribution(NamedTuple):
 
     def _distribution(self) -> tfp.distributions.Categorical:
         return tfp.distributions.Categorical(logits=self.logits)
+
+
+class RecognitionHead(tf_keras.layers.Layer):
+    """p(r_t | z_t, a_t, z_{t+1}): two dense layers on the embedding vectors of a real transition.
+
+    A reward is an event of a transition; trained with this head's loss the encoder keeps it.
+
+    Args:
+      num_actions: M.
+      embedding_dim: D.
+    """
+
+    def __init__(self, num_actions: int, embedding_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_actions = num_actions
+        flat_size = 2 * NUM_CELLS * embedding_dim + num_actions
+        self.hidden = initializers.dense(_RECOGNITION_UNITS, flat_size)
+        self.logits = initializers.dense(NUM_REWARD_CLASSES, _RECOGNITION_UNITS)
+        self.hidden.build([None, flat_size])
+        self.logits.build([None, _RECOGNITION_UNITS])
+        self.built = True
+
+    def distribution(
+        self,
+        vectors: tf.Tensor,
+        next_vectors: tf.Tensor,
+        actions: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> RewardDistribution:
+        """Of embedding vectors [B, 6, 6, D] twice and actions int [B]; a seed drops units."""
+        flat = [
+            tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in (vectors, next_vectors)
+        ]
+        features = tf.concat([*flat, tf.one_hot(actions, self.num_actions)], axis=-1)
+        hidden = tf.nn.leaky_relu(self.hidden(features), alpha=LEAKY_RELU_SLOPE)
+        if dropout_seed is not None:
+            hidden = tf.nn.experimental.stateless_dropout(hidden, _DROPOUT, dropout_seed)
+        return RewardDistribution(self.logits(hidden))
 
 
 class RewardHead(tf_keras.layers.Layer):

@@ -15,7 +15,7 @@ from smallwm_tf.models.autoencoder import Decoder, Encoder
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.execution import DIRECT, Execution
 from smallwm_tf.models.grid_convolution import NUM_CELLS
-from smallwm_tf.models.vector_quantizer import VectorQuantizer
+from smallwm_tf.models.vector_quantizer import Quantized, VectorQuantizer
 
 
 class VQVAELosses(NamedTuple):
@@ -88,8 +88,8 @@ class VQVAE(tf_keras.Model):
 
     def losses_of(
         self, observations: tf.Tensor, training: bool, weights: tf.Tensor | float = 1.0
-    ) -> tuple[VQVAELosses, tf.Tensor]:
-        """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their codes.
+    ) -> tuple[VQVAELosses, Quantized]:
+        """Terms of the loss for observations in [0, 1], [B, 96, 96, F], and their vectors.
 
         In training batch norm and codebook learn. The weights are of the pixels, of the
         observations' shape; 1 gives the likelihood.
@@ -104,7 +104,7 @@ class VQVAE(tf_keras.Model):
             elbo=-reconstruction - self.kl_divergence,
             largest_logit=tf.reduce_max(tf.abs(logits)),
         )
-        return losses, quantized.encoding_indices
+        return losses, quantized
 
 
 def pixel_distribution(logits: tf.Tensor) -> tfp.distributions.Distribution:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
-from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, Transition
 from smallwm_tf.models.grid_convolution import to_grid_major, to_images
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vector_quantizer import embed
@@ -28,12 +28,22 @@ class Prediction(NamedTuple):
 class WorldModel(tf.Module):
     """Both parts of the world model, and what they do together.
 
+    Args:
+      recognition_head: tells real transitions' rewards from codes, if the VQ-VAE learns with it.
+
     Attributes:
       compiled: whether XLA should compile ``predict`` and ``events``.
     """
 
-    def __init__(self, vqvae: VQVAE, dynamics: Dynamics, name: str = "world_model"):
+    def __init__(
+        self,
+        vqvae: VQVAE,
+        dynamics: Dynamics,
+        recognition_head: RecognitionHead | None = None,
+        name: str = "world_model",
+    ):
         super().__init__(name=name)
+        self.recognition_head = recognition_head
         self.vqvae = vqvae
         self.dynamics = dynamics
         self.num_stacked_frames = vqvae.num_stacked_frames

@@ -29,7 +29,9 @@ class WorldModelAgent:
         config = experiment.config
         self.replay = replay = Replay(total_steps(config)) if replay is None else replay
         self.world_model, self.policy = build_models(config, num_actions, experiment.seed)
-        self.world_model_learner = WorldModelLearner(self.world_model, replay, config)
+        self.world_model_learner = WorldModelLearner(
+            self.world_model, replay, config, experiment.seed
+        )
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
         self.dream = DreamEnvironment(
             dreamer,
@@ -56,6 +58,9 @@ class WorldModelAgent:
             "dynamics_updates": self.world_model_learner.dynamics_updates,
             "policy_updates": self.policy_learner.num_updates,
         }
+        if recognition := self.world_model_learner.recognition:
+            self.components["recognition_head"] = recognition.head
+            self.components["recognition_optimizer"] = recognition.optimizer
         players = Players(config, self.world_model.vqvae, self.policy)
         self.phases = (
             CollectPhase(players),

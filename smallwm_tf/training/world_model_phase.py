@@ -61,7 +61,7 @@ class WorldModelPhase:
         steps = read_steps(run.directory.replay, place.held_out)
         held_out = Replay(len(steps["frames"]))
         held_out.append(**steps)
-        self._learner.find_background()
+        self._learner.look_through_replay()
         if place.part == "vqvae":
             self._learner.use_learning_rates(warmup=iteration == 1)
             self._learn_vqvae_alone(run, iteration, place)
@@ -164,7 +164,7 @@ class WorldModelPhase:
         return int(self._learner.dynamics_updates)
 
     def _log_vqvae(self, run: Run, iteration: int, values: np.ndarray) -> None:
-        named = dict(zip(learning.VQVAE_METRICS, values, strict=True))
+        named = dict(zip(self._learner.vqvae_metrics, values, strict=True))
         if named["codebook_perplexity"] > 0:  # a group of few steps may hold no VQ-VAE step
             run.log("vqvae", iteration, int(self._learner.vqvae_updates), named)
 

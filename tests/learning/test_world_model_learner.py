@@ -131,7 +131,7 @@ def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner
     observations = scale_pixels(learner._replay.observations(steps, 1))
     state = values_of(vqvae.variables)
     with tf.GradientTape() as tape:
-        losses, indices = vqvae.losses_of(observations, training=True)
+        losses, quantized = vqvae.losses_of(observations, training=True)
         loss = losses.reconstruction + 0.25 * losses.commitment
     gradients = tape.gradient(loss, vqvae.trainable_variables)
     for variable, value in zip(vqvae.variables, state, strict=True):
@@ -143,7 +143,9 @@ def test_one_vqvae_step_minimises_reconstruction_and_weighted_commitment(learner
     np.testing.assert_allclose(commitment, losses.commitment, rtol=1e-5)
     np.testing.assert_allclose(logit, losses.largest_logit, rtol=1e-5)
     np.testing.assert_allclose(elbo, -reconstruction - 36 * np.log(128), rtol=1e-6)
-    shares = np.unique(indices, return_counts=True)[1] / np.size(indices)
+    shares = np.unique(quantized.encoding_indices, return_counts=True)[1] / np.size(
+        quantized.encoding_indices
+    )
     np.testing.assert_allclose(used, np.exp(-np.sum(shares * np.log(shares))), rtol=1e-4)
     for variable, gradient, value in zip(vqvae.trainable_variables, gradients, before, strict=True):
         g = gradient.numpy().astype(np.float64)
@@ -312,7 +314,7 @@ FOREGROUND = {"vqvae.foreground_weight": EXTRA, "game.num_stacked_frames": 2}
 
 def test_foreground_is_what_differs_from_the_median_frame():
     learner = learner_of(build_config(DIFFERENCES | FOREGROUND))
-    learner.find_background()
+    learner.look_through_replay()
     frames = learner._replay.frames.numpy().astype(np.float64)
     median = np.sort(frames, axis=0)[STEPS // 2 - 1 : STEPS // 2 + 1].mean(axis=0)
     np.testing.assert_allclose(learner._background, median / 255, atol=1e-6)
@@ -334,13 +336,13 @@ def test_the_background_is_of_the_whole_replay(monkeypatch):
     grey = np.arange(STEPS, dtype=np.uint8)  # the frame of a step is as grey as its number
     learner._replay.frames.assign(np.tile(grey[:, np.newaxis, np.newaxis], [1, 96, 96]))
     learner._replay.size_variable.assign(21)
-    learner.find_background()
+    learner.look_through_replay()
     np.testing.assert_allclose(learner._background, np.full([96, 96], 10 / 255), atol=1e-6)
 
 
 def test_a_vqvae_step_minimises_the_weighted_reconstruction():
     learner = learner_of(build_config(DIFFERENCES | FOREGROUND))
-    learner.find_background()
+    learner.look_through_replay()
     vqvae = learner.world_model.vqvae
     steps = tf.constant([3, 9, 30])
     observations = scale_pixels(learner._replay.observations(steps, 2))
@@ -361,7 +363,7 @@ def test_a_vqvae_step_minimises_the_weighted_reconstruction():
 
 def test_by_default_every_pixel_weighs_one(learner, config):
     assert config.vqvae.foreground_weight == 0.0
-    learner.find_background()
+    learner.look_through_replay()
     np.testing.assert_array_equal(learner._background, np.zeros([96, 96]))
     observations = scale_pixels(learner._replay.observations(tf.constant([0, 1]), 1))
     assert np.all(learner._weights(observations) == 1.0)

@@ -130,7 +130,8 @@ def test_an_even_image_has_mean_one_half_and_log_density_zero():
 
 def test_losses_are_summed_over_pixels_and_averaged_over_the_batch(vqvae, frames):
     observations = frames / 255.0
-    losses, indices = vqvae.losses_of(tf.constant(observations, tf.float32), training=False)
+    losses, quantized = vqvae.losses_of(tf.constant(observations, tf.float32), training=False)
+    indices = quantized.encoding_indices
     vectors = vqvae.encoder(tf.constant(observations, tf.float32)).numpy()
     nearest = vqvae.quantizer.embeddings.numpy()[indices.numpy()]
     logits = reference_decoder(vqvae.decoder, nearest)
@@ -211,15 +212,15 @@ def test_without_a_margin_pixels_and_means_are_the_papers(vqvae, frames):
 def test_weights_multiply_the_log_density_of_pixels_and_nothing_else(squeezing, frames):
     weights = np.random.default_rng(4).uniform(0.0, 10.0, size=frames.shape)
     observations = tf.constant(frames / 255.0, tf.float32)
-    plain, indices = squeezing.losses_of(observations, training=False)
-    losses, weighted_indices = squeezing.losses_of(
+    plain, quantized = squeezing.losses_of(observations, training=False)
+    losses, weighted = squeezing.losses_of(
         observations, training=False, weights=tf.constant(weights, tf.float32)
     )
     squeezed = MARGIN + (1 - 2 * MARGIN) * frames / 255.0
     expected = losses_by_hand(squeezing, frames / 255.0, squeezed, weights)
     np.testing.assert_allclose(losses.reconstruction, expected, rtol=1e-4)
     np.testing.assert_array_equal(losses.commitment, plain.commitment)
-    np.testing.assert_array_equal(weighted_indices, indices)
+    np.testing.assert_array_equal(weighted.encoding_indices, quantized.encoding_indices)
 
 
 def test_the_kl_term_of_the_paper_is_174_67_nats():

@@ -1,0 +1,44 @@
+"""Whether the codes of a real transition still tell what it paid."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from smallwm_tf.judging.held_out import area_under_curve, reward_skill
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.event_heads import reward_classes
+from smallwm_tf.models.world_model import WorldModel
+
+_TRANSITIONS_AT_ONCE = 100
+
+
+class Recognition(NamedTuple):
+    """Of the recognition head, over transitions inside episodes; NaN without two classes."""
+
+    skill: float  # as ``held_out.reward_skill``
+    auc: np.ndarray  # [3] of each class against the others
+
+
+def recognise(world_model: WorldModel, replay: Replay) -> Recognition:
+    """Lets the world model's recognition head look at both observations of every transition."""
+    vqvae, head = world_model.vqvae, world_model.recognition_head
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+    def probabilities(steps):
+        vectors = [
+            vqvae.quantizer.lookup(vqvae.encode(replay.observations(s, vqvae.num_stacked_frames)))
+            for s in (steps, steps + 1)
+        ]
+        return head.distribution(*vectors, tf.gather(replay.actions, steps)).probabilities()
+
+    is_last = replay.terminated.numpy() | replay.truncated.numpy()
+    steps = np.flatnonzero(~is_last[: replay.size - 1]).astype(np.int32)
+    parts = np.split(steps, range(_TRANSITIONS_AT_ONCE, len(steps), _TRANSITIONS_AT_ONCE))
+    told = np.concatenate([probabilities(part).numpy() for part in parts]).astype(float)
+    classes = reward_classes(tf.gather(replay.rewards, steps)).numpy()
+    loss = -np.log(np.maximum(told[np.arange(len(steps)), classes], 1e-30)).mean()
+    skill = reward_skill(float(loss), np.bincount(classes, minlength=3))
+    return Recognition(
+        skill, np.array([area_under_curve(told[:, c], classes == c) for c in range(3)])
+    )
