@@ -1,5 +1,6 @@
 """Tiny runs of Catch for tests of whole sessions."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.judging import judge
 from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.runs.stop_request import Stopped, StopRequest
+from smallwm_tf.train import train
 from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 from smallwm_tf.training.world_model_agent import WorldModelAgent
@@ -57,6 +60,40 @@ def experiment_for(path, differences=None):
     return read_train_flags(
         ["train", "--game=Catch", "--config=catch", "--seed=3", f"--run_dir={path}", *words]
     ).experiment
+
+
+class StopAfter(StopRequest):
+    """Asks a run to stop at the n-th time that it looks."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self._left = count
+
+    @property
+    def signal_name(self):
+        self._left -= 1
+        return "SIGTERM" if self._left < 0 else None
+
+    @signal_name.setter
+    def signal_name(self, value):
+        pass
+
+
+def train_in_pieces(experiment) -> int:
+    """Trains, stopped again and again, a little later each time; returns how often."""
+    for stops in range(100):
+        try:
+            train(experiment, StopAfter(3 ** (stops + 1)))
+        except Stopped:
+            continue
+        return stops
+    raise AssertionError("it comes to no end")
+
+
+def logged(path) -> list[dict]:
+    """The lines of metrics.jsonl without the times of day."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "time")} for line in lines]
 
 
 def open_run(experiment) -> RunDirectory:

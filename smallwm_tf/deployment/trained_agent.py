@@ -14,7 +14,7 @@ import tensorflow as tf
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
 from smallwm_tf.agents.policy_agent import PolicyAgent
-from smallwm_tf.experiment.config import validate
+from smallwm_tf.experiment.config import Config, validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
@@ -148,7 +148,7 @@ class TrainedAgent:
     scores: dict[str, Any] | None  # newest entry of `scores.json`; None if never evaluated
 
     @property
-    def config(self):
+    def config(self) -> Config:
         """The run's settings."""
         return self.experiment.config
 

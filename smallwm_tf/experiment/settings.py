@@ -97,7 +97,7 @@ FIELDS = (
           "decay of the codebook's moving averages"),
     Field("vqvae.ema_epsilon", 1e-5, Interval(0, 1, open_low=True), "", "authors",
           "Laplace smoothing of the codebook's counts"),
-    Field("vqvae.restart_below", 0.0, Interval(0, 1000), "vectors per update", "ours",
+    Field("vqvae.restart_below", 0.0, Interval(0, 1, open_high=True), "vectors per update", "ours",
           "codes whose moving count of uses falls below this are put on the worst represented "
           "vectors of the batch; 0: unused codes shrink towards the origin"),
     Field("vqvae.commitment_cost", 0.25, Interval(0, 1000), "", "authors",

@@ -33,7 +33,7 @@ def build_seeded(network: Callable[..., _Network], seed: int, **arguments: Any) 
 
     with tf.variable_creator_scope(remember):
         built = network(**arguments)
-    for path, variable in _weights_by_path(built).items():
+    for path, variable in weights_by_path(built).items():
         # Keras passes functools.partial(initializer, shape, dtype=...).
         initializer = initial_values[variable.ref()].func
         settings = initializer.get_config()
@@ -43,7 +43,7 @@ def build_seeded(network: Callable[..., _Network], seed: int, **arguments: Any) 
     return built
 
 
-def _weights_by_path(network: tf_keras.layers.Layer) -> dict[tuple[str, ...], tf.Variable]:
+def weights_by_path(network: tf_keras.layers.Layer) -> dict[tuple[str, ...], tf.Variable]:
     """Weights by the shortest path of attributes that leads to each."""
     weights, seen, found = {}, set(), [((network.name,), network)]
     for path, node in found:  # grows while it is walked

@@ -17,6 +17,7 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import num_games
 from smallwm_tf.games.opening import open_game
+from smallwm_tf.models.initializers import weights_by_path
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.progress import say
@@ -178,7 +179,7 @@ class Run:
             for variable in getattr(component, "variables", [component]):
                 is_float = variable.dtype.is_floating
                 if is_float and not bool(tf.reduce_all(tf.math.is_finite(variable))):
-                    raise self._not_finite(f"{name}: {variable.name}")
+                    raise self._not_finite(f"{name}: {_path_of(variable, component)}")
 
     def _not_finite(self, what: str, when: str = "") -> FloatingPointError:
         return FloatingPointError(
@@ -226,6 +227,12 @@ class Run:
             state = _under(_game_prefix(number), restored.arrays)
             game.set_state({key.replace("__", "/"): value for key, value in state.items()})
         self.metrics.rewind(int(progress["metric_lines"]))
+
+
+def _path_of(variable: tf.Variable, component: Any) -> str:
+    """The names that lead to a variable: "encoder/projection/kernel"; an optimiser has its own."""
+    paths = weights_by_path(component) if isinstance(component, tf.Module) else {}
+    return next(("/".join(p[1:]) for p, known in paths.items() if known is variable), variable.name)
 
 
 def _game_prefix(number: int) -> str:

@@ -5,13 +5,16 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.runs import scores
+from smallwm_tf.train import train
 from tests.tiny_runs import (
     experiment_for,
+    logged,
     look_over_the_shoulder,
     open_run,
     perform,
     policy_of,
     start_run,
+    train_in_pieces,
 )
 
 DEPARTURES = {
@@ -130,3 +133,23 @@ def test_a_policy_that_earned_less_in_the_end_is_not_the_one_kept(departures):
     assert promise["real"] == pytest.approx(right) and promise["step"] == 3
     # Sums of −1, 0, 1 over twelve starts are whole; those of expectations are not.
     assert abs(12 * promise["dreamed"] - round(12 * promise["dreamed"])) > 1e-3
+
+
+def test_codes_that_keep_what_pays_are_learned_the_same_in_pieces(tmp_path):
+    differences = {
+        "vqvae.event_loss_weight": 300.0,
+        "vqvae.batch_size": 8,
+        "vqvae.update_interval": 0,
+        "ppo.num_updates": "(1,0)",
+        "ppo.check_interval": 0,
+        "evaluation.interval": 2,
+        "precision": "float32",
+    }
+    whole = experiment_for(tmp_path / "whole", differences)
+    train(whole)
+    pieces = experiment_for(tmp_path / "pieces", differences)
+    assert train_in_pieces(pieces) >= 3
+    lines = logged(whole.run_dir)
+    assert lines == logged(pieces.run_dir)
+    assert all("event_loss" in line for line in lines if line["event"] == "vqvae")
+    assert all("recognition_skill" in line for line in lines if line["event"] == "held_out")

@@ -1,7 +1,5 @@
 """Model-free runs: stopped and continued, opened and exported."""
 
-import contextlib
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,26 +14,8 @@ from smallwm_tf.experiment.config import ConfigError, build_config, validate
 from smallwm_tf.experiment.schedule import expected_work, rollout_lengths
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import read_scores
-from smallwm_tf.runs.stop_request import Stopped, StopRequest
 from smallwm_tf.train import train
-from tests.tiny_runs import MODEL_FREE, experiment_for
-
-
-class StopAfter(StopRequest):
-    """Asks a run to stop at its n-th question."""
-
-    def __init__(self, count: int):
-        super().__init__()
-        self._left = count
-
-    @property
-    def signal_name(self):
-        self._left -= 1
-        return "SIGTERM" if self._left < 0 else ""
-
-    @signal_name.setter
-    def signal_name(self, value):
-        pass
+from tests.tiny_runs import MODEL_FREE, experiment_for, logged, train_in_pieces
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +24,9 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model_free")
     whole = experiment_for(folder / "whole", MODEL_FREE)
     train(whole)
-    pieces, stops = experiment_for(folder / "pieces", MODEL_FREE), 0
-    for attempt in range(30):
-        try:
-            train(pieces, StopAfter(2 + 3 * attempt))
-        except Stopped:
-            stops += 1
-        else:
-            break
+    pieces = experiment_for(folder / "pieces", MODEL_FREE)
+    stops = train_in_pieces(pieces)
     return SimpleNamespace(whole=whole.run_dir, pieces=pieces.run_dir, stops=stops)
-
-
-def metrics(path):
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "time")} for line in lines]
 
 
 def test_stopped_and_continued_it_comes_to_the_same(runs):
@@ -68,12 +37,12 @@ def test_stopped_and_continued_it_comes_to_the_same(runs):
     ):
         np.testing.assert_array_equal(a, b)
     assert read_scores(runs.whole / "scores.json") == read_scores(runs.pieces / "scores.json")
-    assert metrics(runs.whole) == metrics(runs.pieces)
+    assert logged(runs.whole) == logged(runs.pieces)
 
 
 def test_scores_and_metrics_count_the_steps_that_were_played(runs):
     assert [e["num_interactions"] for e in read_scores(runs.whole / "scores.json")] == [60, 84]
-    lines = metrics(runs.whole)
+    lines = logged(runs.whole)
     collected = [line for line in lines if line["event"] == "collect"]
     # An episode of Catch takes 10 to 14 steps, whoever plays.
     assert [2 <= line["episodes"] <= 8 for line in collected] == [True, True]
@@ -141,5 +110,4 @@ def test_an_export_acts_as_the_run_does(runs, tmp_path):
     with pytest.raises(RunError, match="without a world model"):
         write_export(agent, tmp_path / "dream", with_world_model=True)
     assert not (tmp_path / "dream").exists()
-    with contextlib.suppress(FileNotFoundError):
-        assert not list(tmp_path.glob(".dream*"))
+    assert not list(tmp_path.glob(".dream*"))
