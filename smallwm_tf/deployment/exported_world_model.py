@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.event_heads import RewardDistribution, Transition
 from smallwm_tf.models.world_model import Prediction
 
@@ -53,7 +53,8 @@ class ExportedWorldModel:
     ) -> Prediction:
         """See ``WorldModel.predict``; ``y`` holds the logits of the reward."""
         outputs = self._world_model.predict(codes, actions, *state)
-        next_codes = IndependentCodes(outputs["latent_logits"])
+        logits = outputs["latent_logits"]
+        next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)
         return Prediction(outputs["reward_logits"], next_codes, _state_of(outputs))
 
     def events(self, transition: Transition) -> RewardDistribution:

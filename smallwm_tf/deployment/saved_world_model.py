@@ -23,8 +23,8 @@ class SavedWorldModel(tf.Module):
     ``initial_state``
         batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [B, 6, 6, C].
     ``predict``
-        codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], reward_logits [B, 3]
-        (rewards −1, 0, 1) and the next state.
+        codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], with the code head
+        "given_reward" [B, 3, 6, 6, K]; reward_logits [B, 3] (rewards −1, 0, 1); the next state.
     ``dream_step``
         the same inputs, temperature float32 [] and seed int32 [2] → drawn codes, drawn reward
         float32 [B], reward_probabilities [B, 3], entropy [B, 6, 6] of the next code in nats, and
@@ -51,8 +51,7 @@ class SavedWorldModel(tf.Module):
         def predict(codes, action, *flat_state):
             state = world_model.state_from_images(flat_state)
             found = world_model.predict(codes, action, state, world_model.prepare())
-            # The event head of this format looks at y alone, so the next codes may be any.
-            events = world_model.events(Transition(found.y, codes, action, codes))
+            events = world_model.events(Transition(found.y, codes, action))
             following = world_model.state_to_images(found.state)
             return found.next_codes.logits, events.logits, *following
 

@@ -8,7 +8,8 @@ Time alignment, T = 6 steps, context of 2; one column per transition t → t + 1
     latent target    z_1   z_2   z_3   z_4   z_5          code of the next observation
     reward target    r_0   r_1   r_2   r_3   r_4          earned by a_t
 
-where ẑ_{t+1} is drawn from the prediction at t, without a gradient. If the episode ends with
+where ẑ_{t+1} is drawn from the prediction at t (given r_t, if the code head looks at it), without a
+gradient. If the episode ends with
 step t, r_t counts, z_{t+1} does not exist, and all later columns are padding.
 
 Shapes: B batch, T window length, K embeddings.
@@ -69,7 +70,7 @@ def dynamics_losses(
     all_y, predicted = [], []
     for t in range(length - 1):
         y, state = world_model.advance(inputs[t], actions[:, t], state, kernels, recorder)
-        predicted.append(dynamics.code_head.distribution(y, inputs[t]))
+        predicted.append(dynamics.code_head.distribution(y, inputs[t]).given(rewards[:, t]))
         all_y.append(y)
         if t + 1 < context_steps:
             inputs.append(codes[:, t + 1])
@@ -94,7 +95,6 @@ def dynamics_losses(
         y=tf.concat(all_y, axis=1),
         codes=tf.concat(inputs[:-1], axis=0),
         actions=time_major(actions[:, :-1]),
-        next_codes=targets,
     )
     events = world_model.events(transitions)
     guessed = reward_classes(events.mode())

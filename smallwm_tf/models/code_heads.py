@@ -1,5 +1,7 @@
 """Code heads: p(z_{t+1} | y_t), the distribution of the next 36 codes (Eq. 5).
 
+A head's ``distribution`` has one method, ``given``: what it is once the reward is known.
+
 Shapes: B batch, C channels of the cells, M actions, K embeddings.
 """
 
@@ -10,6 +12,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from smallwm_tf.models import initializers
+from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES, reward_classes
 from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
 
 
@@ -21,6 +24,10 @@ class IndependentCodes(NamedTuple):
     """
 
     logits: tf.Tensor  # [B, 6, 6, K]
+
+    def given(self, rewards: tf.Tensor) -> "IndependentCodes":
+        """p(z_{t+1} | y_t, r_t): the same, whatever the transition pays."""
+        return self
 
     def _distribution(self, temperature: float = 1.0) -> tfp.distributions.Distribution:
         return tfp.distributions.Independent(
@@ -45,6 +52,16 @@ class IndependentCodes(NamedTuple):
     def entropy(self, temperature: float = 1.0) -> tf.Tensor:
         """Nats of each cell, [B, 6, 6]."""
         return self._distribution(temperature).distribution.entropy()
+
+
+class CodesGivenReward(NamedTuple):
+    """Independent categoricals for each of the rewards −1, 0 and 1 (not in the paper)."""
+
+    logits: tf.Tensor  # [B, 3, 6, 6, K]
+
+    def given(self, rewards: tf.Tensor) -> IndependentCodes:
+        """p(z_{t+1} | y_t, r_t) of rewards [B], which are clipped and rounded."""
+        return IndependentCodes(tf.gather(self.logits, reward_classes(rewards), batch_dims=1))
 
 
 class IndependentCodeHead(tf_keras.layers.Layer):
@@ -74,4 +91,29 @@ class IndependentCodeHead(tf_keras.layers.Layer):
         return IndependentCodes(logits)
 
 
-CODE_HEADS = {"independent": IndependentCodeHead}
+class GivenRewardCodeHead(tf_keras.layers.Layer):
+    """One 1×1 convolution for each reward: what a transition paid shows in its next codes.
+
+    In a dream the reward is drawn first and the codes given it: a pill that is eaten is gone.
+    Arguments as of ``IndependentCodeHead``.
+    """
+
+    def __init__(self, num_embeddings: int, num_channels: int, present_code_logit: float, **kwargs):
+        super().__init__(**kwargs)
+        self.num_embeddings = num_embeddings
+        self.present_code_logit = present_code_logit
+        self.convolution = initializers.dense(NUM_REWARD_CLASSES * num_embeddings, num_channels)
+        self.convolution.build([NUM_CELLS, None, num_channels])
+        self.built = True
+
+    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> CodesGivenReward:
+        """See ``IndependentCodeHead.distribution``."""
+        shape = [GRID_SIZE, GRID_SIZE, -1, NUM_REWARD_CLASSES, self.num_embeddings]
+        logits = tf.transpose(tf.reshape(self.convolution(y), shape), [2, 3, 0, 1, 4])
+        if self.present_code_logit:
+            stays = tf.one_hot(present_codes, self.num_embeddings)
+            logits += self.present_code_logit * stays[:, tf.newaxis]
+        return CodesGivenReward(logits)
+
+
+CODE_HEADS = {"independent": IndependentCodeHead, "given_reward": GivenRewardCodeHead}

@@ -32,12 +32,11 @@ def class_rewards(classes: tf.Tensor) -> tf.Tensor:
 
 
 class Transition(NamedTuple):
-    """What an event head may look at."""
+    """What an event head may look at; the next codes are drawn afterwards, given the event."""
 
     y: tf.Tensor  # y_t, [36, B, C + M]
     codes: tf.Tensor  # z_t, int32 [B, 6, 6]
     actions: tf.Tensor  # a_t, int32 [B]
-    next_codes: tf.Tensor  # z_{t+1}, int32 [B, 6, 6]
 
 
 class RewardDistribution(NamedTuple):

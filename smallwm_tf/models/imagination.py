@@ -115,20 +115,21 @@ class Dreamer:
         The seed is an int32 pair of this step; None takes the most probable codes and rewards.
         """
         prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
-        temperature = self.settings.temperature
-        if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
-            codes = prediction.next_codes.mode()
-        else:
-            pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
-            codes = prediction.next_codes.sample(pair, temperature)
-        events = self._events(Transition(prediction.y, state.codes, actions, codes))
+        events = self._events(Transition(prediction.y, state.codes, actions))
         if seed is None:
             rewards = events.mode()
-        elif self.settings.rewards == "expected":
-            rewards = events.mean()
         else:
             rewards = events.sample(tf.random.experimental.stateless_fold_in(seed, _REWARD))
-        step = DreamStep(codes, rewards, prediction.next_codes, events)
+        next_codes = prediction.next_codes.given(rewards)
+        temperature = self.settings.temperature
+        if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
+            codes = next_codes.mode()
+        else:
+            pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
+            codes = next_codes.sample(pair, temperature)
+        if self.settings.rewards == "expected" and seed is not None:
+            rewards = events.mean()
+        step = DreamStep(codes, rewards, next_codes, events)
         return step, DreamState(codes, prediction.state, state.kernels)
 
     def _warm_state(self, past: Past, kernels: Kernels) -> State:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, Transition
@@ -21,7 +21,7 @@ class Prediction(NamedTuple):
     """One step ahead."""
 
     y: tf.Tensor  # y_t, for ``WorldModel.events``
-    next_codes: IndependentCodes  # p(z_{t+1} | y_t)
+    next_codes: IndependentCodes | CodesGivenReward  # p(z_{t+1} | y_t, r_t)
     state: State  # h_t
 
 

@@ -73,7 +73,7 @@ def test_dynamics_and_policy_are_equal_over_three_steps(pair):
         for actions in ([0, 1, 5], [2, 2, 2], [4, 3, 0]):
             ours = world_model.predict(codes, tf.constant(actions), state)
             state = ours.state
-            events = world_model.events(Transition(ours.y, codes, actions, codes))
+            events = world_model.events(Transition(ours.y, codes, actions))
             embedded = peer.vqvae.lookup(theirs)
             peer_latent, peer_reward, peer_state = peer.dynamics(
                 embedded, torch.tensor(actions), peer_state

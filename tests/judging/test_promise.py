@@ -256,7 +256,7 @@ def test_dreams_equal_a_recomputation_step_by_step(models, has_context):
         logits, _ = policy(codes, world_model.vqvae.quantizer.embeddings)
         actions = np.argmax(logits, axis=-1).astype(np.int32)
         y, next_codes, state = world_model.predict(codes, actions, state)
-        reward = world_model.events(Transition(y, codes, codes, codes)).logits
+        reward = world_model.events(Transition(y, codes, codes)).logits
         codes = tf.argmax(next_codes.logits, axis=-1, output_type=tf.int32)
         odds = np.exp(reward.numpy().astype(np.float64))
         odds /= odds.sum(axis=1, keepdims=True)

@@ -68,7 +68,7 @@ def unroll(world_model, windows, temperature=1.0) -> tuple[list, list, list]:
         latent_logits = next_codes.logits
         latent.append(latent_logits.numpy())
         # The paper's head looks at y alone.
-        reward.append(world_model.events(Transition(y, codes, codes, codes)).logits.numpy())
+        reward.append(world_model.events(Transition(y, codes, codes)).logits.numpy())
         if t + 1 < CONTEXT:
             codes = tf.constant(windows["codes"][:, t + 1])
         else:
@@ -161,7 +161,7 @@ def test_no_gradient_passes_through_the_samples(world_model, windows):
             y, next_codes, state = world_model.predict(inputs[t], windows["actions"][:, t], state)
             latent_logits = next_codes.logits
             nothing = inputs[t]  # the paper's head looks at y alone
-            reward_logits = world_model.events(Transition(y, nothing, nothing, nothing)).logits
+            reward_logits = world_model.events(Transition(y, nothing, nothing)).logits
             for b in range(B):
                 if valid[b, t] and valid[b, t + 1]:
                     log_p = tf.nn.log_softmax(latent_logits[b])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.code_heads import GivenRewardCodeHead, IndependentCodes
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import (
     RewardDistribution,
@@ -40,7 +40,7 @@ def leaky_relu(features: np.ndarray) -> np.ndarray:
 
 def reward_logits(dynamics: Dynamics, y) -> tf.Tensor:
     nothing = tf.zeros([B, 6, 6], tf.int32)  # the paper's head looks at y alone
-    transition = Transition(tf.constant(y), nothing, tf.zeros([B], tf.int32), nothing)
+    transition = Transition(tf.constant(y), nothing, tf.zeros([B], tf.int32))
     return dynamics.event_head.distribution(transition).logits
 
 
@@ -180,6 +180,23 @@ def test_the_distribution_of_rewards_against_numpy():
     drawn = many.sample(tf.constant([1, 2])).numpy()
     shares = [np.mean(drawn == reward) for reward in (-1.0, 0.0, 1.0)]
     np.testing.assert_allclose(shares, np.exp(log_p[0]), atol=0.03)
+
+
+def test_codes_given_a_reward_come_from_the_kernel_of_that_reward():
+    head = GivenRewardCodeHead(K, C + M, present_code_logit=2.0)
+    draw = np.random.default_rng(3)
+    y = draw.normal(size=[36, B, C + M]).astype(np.float32)
+    codes = draw.integers(K, size=[B, 6, 6])
+    rewards = np.array([-5.0, 0.0, 3.0, 1.0])[np.arange(B) % 4]
+    found = head.distribution(tf.constant(y), tf.constant(codes)).given(tf.constant(rewards))
+    kernel, bias = head.convolution.get_weights()
+    for b in range(B):
+        part = slice((int(np.sign(rewards[b])) + 1) * K, (int(np.sign(rewards[b])) + 2) * K)
+        for cell in range(36):
+            place = divmod(cell, 6)
+            expected = y[cell, b] @ kernel[:, part] + bias[part]
+            expected[codes[b][place]] += 2.0
+            np.testing.assert_allclose(found.logits[b][place], expected, atol=1e-4)
 
 
 def test_codes_drawn_from_nothing_finite_are_codes_all_the_same():

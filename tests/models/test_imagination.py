@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import IndependentCodes
+from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.event_heads import RewardDistribution
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, Past
 from smallwm_tf.models.world_model import Prediction
@@ -44,8 +44,9 @@ class HandMadeModel:
         return Prediction(seen + 0.0 * kernels, IndependentCodes(logits), seen)
 
     def events(self, transition):
-        """Pays +1 where the next code of the first cell is 0, else −1."""
-        paid = tf.where(transition.next_codes[:, 0, 0] == 0, 2, 0)
+        """Pays +1 where the likeliest next code of the first cell is 0, else −1."""
+        following = (transition.codes[:, 0, 0] + transition.actions) % K
+        paid = tf.where(following == 0, 2, 0)
         return RewardDistribution(self.certainty * tf.one_hot(paid, 3))
 
 
@@ -83,6 +84,38 @@ def test_likeliest_codes_are_fed_back(how):
         assert np.all(step.codes == step.codes[:, :1, :1])
     np.testing.assert_array_equal(state.codes, steps[-1].codes)
     np.testing.assert_array_equal(state.recurrent, [36 * (1 + 2 + 3), 36 * (2 + 0 + 2)])
+
+
+class PayingModel(HandMadeModel):
+    """Pays at random; the next codes show what was paid: 0, 1 or 2 everywhere."""
+
+    def predict(self, codes, actions, state, kernels):
+        shown = tf.one_hot(tf.range(3), K)[tf.newaxis, :, tf.newaxis, tf.newaxis]
+        logits = tf.broadcast_to(50.0 * shown, [B, 3, 6, 6, K])
+        return Prediction(state, CodesGivenReward(logits), state)
+
+    def events(self, transition):
+        return RewardDistribution(tf.zeros([B, 3]))
+
+
+def test_codes_are_drawn_given_the_reward_that_was_drawn():
+    seen = set()
+    for paid in ("sampled", "expected"):
+        dreamer = Dreamer(PayingModel(0.0), DreamSettings(rewards=paid))
+        state = dreamer.start(frames_of([1, 2]), NO_PAST)
+        for number in range(20):
+            step, _ = dreamer.step(state, tf.constant([1, 2]), tf.constant([number, 5]))
+            codes = step.codes.numpy()
+            assert (codes == codes[:, :1, :1]).all()
+            seen |= set(codes[:, 0, 0].tolist())
+            expected = codes[:, 0, 0] - 1.0 if paid == "sampled" else [0.0, 0.0]
+            np.testing.assert_array_equal(step.rewards, expected)
+            np.testing.assert_allclose(
+                step.code_distribution.logits[:, 0, 0].numpy().argmax(-1), codes[:, 0, 0]
+            )
+    assert seen == {0, 1, 2}
+    step, _ = dreamer.step(state, tf.constant([1, 2]), None)  # the first of three equal rewards
+    assert (step.codes.numpy() == 0).all()
 
 
 def test_rewards_belong_to_the_codes_that_were_drawn():
