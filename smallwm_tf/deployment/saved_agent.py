@@ -60,12 +60,13 @@ class SavedPolicy(tf.Module):
         self.reset, self.act = _graph(reset, frame_spec), _graph(act, frame_spec)
         for name, function in further.items():
             setattr(self, name, function)
-        self._signatures = {"serving_default": self.serve, "reset": self.reset, "act": self.act}
-        self._signatures |= further
+        self._names = ("reset", "act", *further)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel into a new directory."""
-        tf.saved_model.save(self, str(path), signatures=dict(self._signatures))
+        signatures = {name: getattr(self, name) for name in self._names}
+        signatures["serving_default"] = self.serve
+        tf.saved_model.save(self, str(path), signatures=signatures)
 
 
 def saved_code_policy(

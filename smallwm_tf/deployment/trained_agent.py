@@ -28,7 +28,6 @@ class PolicyOutput(NamedTuple):
 
     logits: np.ndarray  # float32 [B, M]
     values: np.ndarray  # float32 [B], discounted clipped rewards that the critic expects
-    codes: np.ndarray | None = None  # int32 [B, 6, 6], where observations were encoded
 
 
 class Networks(Protocol):
@@ -44,8 +43,8 @@ class Networks(Protocol):
         """Action logits and values of codes int32 [B, 6, 6]."""
         ...
 
-    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
-        """Action logits and values of uint8 [B, 96, 96, F], and the codes in between."""
+    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
+        """Logits and values of uint8 [B, 96, 96, F], and the codes in between if there are any."""
         ...
 
     def agent(self, temperature: float) -> Agent:
@@ -70,9 +69,9 @@ class TrainedNetworks:
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
 
-    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
         codes = self.encode(observations)
-        return self.policy_of(codes)._replace(codes=codes)
+        return self.policy_of(codes), codes
 
     def agent(self, temperature: float) -> PolicyAgent:
         return PolicyAgent(self.world_model.vqvae, self.policy, temperature)
@@ -86,8 +85,8 @@ class TrainedFramePolicy:
     def __init__(self, policy: FramePolicy):
         self.policy = policy
 
-    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
-        return PolicyOutput(*(output.numpy() for output in self.policy(observations)))
+    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
+        return PolicyOutput(*(output.numpy() for output in self.policy(observations))), None
 
     def agent(self, temperature: float) -> FramePolicyAgent:
         return FramePolicyAgent(self.policy, temperature)
@@ -111,9 +110,9 @@ class ExportedNetworks:
         outputs = self._saved.act_on_codes(tf.constant(codes, tf.int32))
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
 
-    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
         outputs = {k: v.numpy() for k, v in self._saved.serve(tf.constant(observations)).items()}
-        return PolicyOutput(outputs["logits"], outputs["value"], outputs.get("codes"))
+        return PolicyOutput(outputs["logits"], outputs["value"]), outputs.get("codes")
 
     def agent(self, temperature: float) -> "ExportedAgent":
         return ExportedAgent(self._saved, temperature)
@@ -165,7 +164,7 @@ class TrainedAgent:
         """See ``Networks``."""
         return self.networks.policy_of(codes)
 
-    def policy_on(self, observations: np.ndarray) -> PolicyOutput:
+    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
         """See ``Networks``."""
         return self.networks.policy_on(observations)
 

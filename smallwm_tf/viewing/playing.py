@@ -85,14 +85,14 @@ def play_episode(
         game.reset()
         steps = play_steps(game, agent.agent(temperature), pair)
         for step in itertools.islice(steps, most_steps):
-            seen = agent.policy_on(step.observation[np.newaxis])
+            (logits, values), codes = agent.policy_on(step.observation[np.newaxis])
             episode_return += step.reward
             yield videos.PlayedStep(
                 frame=step.frame,
-                codes=None if seen.codes is None else seen.codes[0],
-                probabilities=tf.nn.softmax(seen.logits[0] / divisor).numpy(),
+                codes=None if codes is None else codes[0],
+                probabilities=tf.nn.softmax(logits[0] / divisor).numpy(),
                 action=step.action,
-                value=float(seen.values[0]),
+                value=float(values[0]),
                 reward=step.reward,
                 episode_return=episode_return,
             )
