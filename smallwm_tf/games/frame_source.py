@@ -151,10 +151,8 @@ class GymnasiumSource:
         played = self._call("step", self._first_action + action)
         observation, reward, terminated, truncated, _ = played
         if not math.isfinite(reward):
-            raise self._fault(
-                f"reward={float(reward)} after step {len(self._actions)} of the episode must be "
-                "finite"
-            )
+            place = f"after step {len(self._actions)} of the episode"
+            raise self._fault(f"reward={float(reward)} {place} must be finite")
         self._frame = self._to_frame(observation)
         return Step(self._frame, float(reward), bool(terminated), bool(truncated), lost_life=False)
 

@@ -32,15 +32,14 @@ class GameBatch:
 
     Frames, rewards and ends are those of `RealGame`. One difference: an Atari episode starts
     with 0 to `noop_max` - 1 idle frames here (ale-py's vector environment), with 1 to `noop_max`
-    there (Gymnasium's wrapper). A game whose episode is over is frozen
-    until the next `reset`: it keeps its last observation, earns 0 and ignores its actions.
-    Everything follows from `seed` and the actions since opening: open a new batch to repeat it.
+    there (Gymnasium's wrapper). A game whose episode is over is frozen until the next `reset`: it
+    keeps its last observation, earns 0 and ignores its actions. Everything follows from `seed`
+    and the actions since opening: open a new batch to repeat it.
 
     Attributes:
         game: The game that is played.
         num_games: N.
-        num_actions: Number of actions of the game.
-        action_meanings: Their names.
+        num_actions: Number of its actions; `action_meanings` are their names.
         episode_over: bool [N], which games are over (or were left out of `active`).
     """
 
