@@ -29,16 +29,11 @@ class LockedError(RunError):
 class Lock(contextlib.AbstractContextManager):
     """An exclusive lock, held from construction until `release` or the end of the process.
 
-    Attributes:
-        stale_holder: Who left a lock behind without releasing it ("process 7 on host a since
-            ..."), or None.
+    Its `stale_holder` names who left a lock behind without releasing it; None if nobody did.
     """
 
     def __init__(self, path: Path) -> None:
-        """Takes the lock.
-
-        Args:
-            path: The lock file; its directory exists.
+        """Takes the lock at a path whose directory exists.
 
         Raises:
             LockedError: Another living process holds it.

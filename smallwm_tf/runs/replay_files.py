@@ -51,7 +51,7 @@ class Chunk(NamedTuple):
     sha256: str  # in hexadecimal
 
 
-def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
+def write_chunk(path: Path, **arrays: np.ndarray) -> Chunk:
     """Writes arrays of numbers, truth values or strings as a compressed .npz, or nothing at all.
 
     An existing file is replaced in one step.
@@ -60,7 +60,6 @@ def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
         ValueError: An array of Python objects, or a name that is no identifier.
         OSError: The disk is full or read-only.
     """
-    path = Path(path)
     plain_arrays = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain_arrays.items():
         if not name.isidentifier() or not name.isascii():
@@ -82,7 +81,7 @@ def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
 
 
 def read_chunk(
-    path: Path | str,
+    path: Path,
     *,
     sha256: str | None = None,
     expected: Expected | None = None,
@@ -99,7 +98,6 @@ def read_chunk(
     Raises:
         ChunkError: Missing, damaged, pickled, oddly named, too large, or not as expected.
     """
-    path = Path(path)
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ChunkError(f"{path}: its SHA-256 is not {sha256[:12]}...; the file is damaged")

@@ -200,9 +200,8 @@ def _commit() -> str | None:
         return None
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return done.stdout.strip()
+        command, silent = ["git", "-C", str(root), *words], subprocess.DEVNULL
+        return subprocess.check_output(command, stderr=silent, text=True, timeout=20).strip()
 
     try:
         commit = git("rev-parse", "HEAD")
