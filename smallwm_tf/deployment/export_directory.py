@@ -9,6 +9,7 @@ Only SavedModels that match the SHA-256 in the metadata are loaded: parts of dif
 refused.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -49,12 +50,11 @@ def write_export(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"out={path}: is not empty; name a new directory")
     world_model, policy = agent.networks.world_model, agent.networks.policy
-    temperature = agent.temperature(None)
     made = [parent for parent in path.parents if not parent.exists()]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.mkdir(parents=True)
-        saved = SavedAgent(world_model.vqvae, policy, temperature, half_precision)
+        saved = SavedAgent(world_model.vqvae, policy, agent.temperature(None), half_precision)
         saved.save(temporary / AGENT)
         if with_world_model:
             SavedWorldModel(world_model, half_precision).save(temporary / WORLD_MODEL)
@@ -64,22 +64,18 @@ def write_export(
             save_tf_agents_policy(saved, agent, temporary / TF_AGENTS_POLICY)
         metadata = _describe(agent, temporary, half_precision)
         write_json(temporary / METADATA, metadata)
-        if path.exists():
-            path.rmdir()
-        os.replace(temporary, path)
+        os.replace(temporary, path)  # which may be there, if it is empty
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:
-            try:
-                parent.rmdir()
-            except OSError:
-                break
+        with contextlib.suppress(OSError):
+            for parent in made:
+                parent.rmdir()  # only what is empty goes
         raise
     return metadata
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What is known of an export; its parts are as they were written.
+    """What is known of an export, of which every part is as it was written.
 
     Raises:
       RunError: there is no export, or it is damaged; one line.
@@ -91,7 +87,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     metadata = read_json(path / METADATA)
     if metadata.get("format") != _FORMAT:
         raise RunError(f"{path / METADATA}: its format is not {_FORMAT}; use another version")
-    _check_parts(path, metadata)
+    _check_parts(path, metadata.get("files"))
     return metadata
 
 
@@ -133,17 +129,13 @@ def _files(folder: Path, root: Path) -> list[str]:
     return [str(file.relative_to(root)) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
-def _check_parts(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Every file of every part is in the metadata, and as it was written."""
-    described = metadata.get("files")
+def _check_parts(path: Path, described: Any) -> None:
+    """Every file of every part is described, and as it was written."""
     if not isinstance(described, Mapping):
         raise RunError(f"{path / METADATA}: lists no files")
-    present = {*_files(path / AGENT, path), *_files(path / WORLD_MODEL, path)}
-    needed = {name for name in described if name.split("/")[0] == AGENT} | present
-    for name in sorted(needed):
-        entry = described.get(name)
-        file = path / name
-        if not isinstance(entry, Mapping):
-            raise RunError(f"{file}: belongs to another export; export again")
-        if problem := what_differs(file, entry):
-            raise RunError(f"{file}: {problem}; parts of different exports do not fit")
+    needed = {name for name in described if name.split("/")[0] == AGENT}
+    for name in sorted(needed.union(_files(path / AGENT, path), _files(path / WORLD_MODEL, path))):
+        if not isinstance(entry := described.get(name), Mapping):
+            raise RunError(f"{path / name}: belongs to another export; export again")
+        if problem := what_differs(path / name, entry):
+            raise RunError(f"{path / name}: {problem}; parts of different exports do not fit")

@@ -48,7 +48,7 @@ def load_run(
     """The agent of a run directory, from its newest checkpoint that verifies.
 
     Args:
-      path: of it.
+      path: of the run.
       unfinished: take a run that has not come to its end, once it has trained a policy.
       convolution: replaces the run's ``dynamics.convolution``; weights fit both.
 
@@ -56,11 +56,12 @@ def load_run(
       RunError: there is no run, it is damaged, or it is not finished; one line.
     """
     path = Path(path)
+    record = path / "config.json"
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
-    if not (path / "config.json").is_file():
+    if not record.is_file():
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
-    experiment = _read_experiment(path, path / "config.json", read_json(path / "config.json"))
+    experiment = _read_experiment(path, record, read_json(record))
     config = experiment.config
     with contextlib.closing(open_game(experiment, "actions")) as game:
         action_meanings = tuple(game.action_meanings)
@@ -69,12 +70,8 @@ def load_run(
     if convolution:
         built_for.dynamics.convolution = convolution
     world_model, policy = build_models(built_for, len(action_meanings), experiment.seed)
-    checkpoints = Checkpoints(
-        path / "checkpoints",
-        {"vqvae": world_model.vqvae, "dynamics": world_model.dynamics, "policy": policy},
-        read_only=True,
-    )
-    restored = checkpoints.restore_latest()
+    parts = {"vqvae": world_model.vqvae, "dynamics": world_model.dynamics, "policy": policy}
+    restored = Checkpoints(path / "checkpoints", parts, read_only=True).restore_latest()
     progress = restored.progress if restored else {}
     trained, done = progress.get("policies_trained", 0), progress.get("phases_done", 0)
     total = config.collection.num_iterations * progress.get("phases_per_iteration", 1)

@@ -34,19 +34,16 @@ class Networks(Protocol):
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
-        ...
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         """Action logits and values of codes int32 [B, 6, 6]."""
-        ...
 
     def agent(self, temperature: float) -> Agent:
         """What acts in the real game, at a temperature; 0 is greedy."""
-        ...
 
 
 class TrainedNetworks:
-    """The networks of a run, with its weights, as ``Networks``."""
+    """The ``Networks`` of a run."""
 
     def __init__(self, world_model: WorldModel, policy: PolicyAndValue):
         self.world_model, self.policy = world_model, policy
