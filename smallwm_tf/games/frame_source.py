@@ -215,19 +215,16 @@ class GymnasiumSource:
         return found.copy()
 
 
-FrameSource = AtariSource | GymnasiumSource
-
-
-def open_frame_source(game: Game, seed: int, settings: GameSettings) -> FrameSource:
+def open_frame_source(
+    game: Game, seed: int, settings: GameSettings
+) -> AtariSource | GymnasiumSource:
     """Opens a game.
 
     Raises:
         MissingGameError: The environment or a package it needs cannot be loaded.
         UnsuitableGameError: No pixels, or no discrete actions.
     """
-    if game.is_atari:
-        return AtariSource(game, seed, settings)
-    return GymnasiumSource(game, seed)
+    return AtariSource(game, seed, settings) if game.is_atari else GymnasiumSource(game, seed)
 
 
 def _make(game: Game, **settings: Any) -> gymnasium.Env:
@@ -258,9 +255,9 @@ def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
 
 
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
-    meanings = getattr(env.unwrapped, "get_action_meanings", tuple)()
+    meanings = tuple(getattr(env.unwrapped, "get_action_meanings", tuple)())
     if len(meanings) == num_actions:
-        return tuple(meanings)
+        return meanings
     return tuple(f"ACTION_{number}" for number in range(num_actions))
 
 
