@@ -6,8 +6,10 @@ standard library. The check looks at package metadata only and never loads Tenso
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import operator
 import os
 import pathlib
 import re
@@ -33,16 +35,14 @@ _EVERY_PYTHON = (
     ("gin-config>=0.5", "gin"),
     ("cloudpickle>=1.3", "cloudpickle"),
 )
-_PYTHON_3_11 = (
-    ("tensorflow-probability==0.23.0", "tensorflow_probability"),
-    ("tf-agents==0.19.0", "tf_agents"),
-)
-# From Python 3.12 on TF-Agents' pins (pygame, typing-extensions, TFP 0.23) do not resolve.
+_TF_AGENTS = ("tf-agents==0.19.0", "tf_agents")
+_PYTHON_3_11 = (("tensorflow-probability==0.23.0", "tensorflow_probability"), _TF_AGENTS)
+# From Python 3.12 on TF-Agents' pins (pygame, typing-extensions, TFP 0.23) do not resolve; it is
+# installed by a second step, without its dependencies.
 _PYTHON_3_12 = (
     ("tensorflow-probability==0.25.0", "tensorflow_probability"),
     ("setuptools>=70", "setuptools"),  # provides distutils, which TF-Agents and TFP import
 )
-_TF_AGENTS_WITHOUT_DEPENDENCIES = ("tf-agents==0.19.0", "tf_agents")
 
 _KERAS_2 = "TF_USE_LEGACY_KERAS"
 
@@ -66,23 +66,19 @@ def check() -> None:
     Raises:
       RequirementsError: one line that names what is wrong and the command that mends it.
     """
-    needs_second_step = sys.version_info >= (3, 12)
-    needed = _EVERY_PYTHON + (_PYTHON_3_12 if needs_second_step else _PYTHON_3_11)
-    problems, to_install, second_step = [], [], []
-    for requirement, module in needed:
-        problem = _problem(requirement, module)
-        if problem:
-            problems.append(problem)
-            to_install.append(requirement)
-    if needs_second_step:
-        problem = _problem(*_TF_AGENTS_WITHOUT_DEPENDENCIES)
-        if problem:
-            problems.append(problem)
-            second_step.append(_TF_AGENTS_WITHOUT_DEPENDENCIES[0])
+    steps = [("", _EVERY_PYTHON + _PYTHON_3_11)]
+    if sys.version_info >= (3, 12):
+        steps = [("", _EVERY_PYTHON + _PYTHON_3_12), (" --no-deps", (_TF_AGENTS,))]
+    pip = f"{shlex.quote(sys.executable or 'python')} -m pip install"
+    problems, commands = [], []
+    for option, needed in steps:
+        found = {requirement: _problem(requirement, module) for requirement, module in needed}
+        missing = [requirement for requirement, problem in found.items() if problem]
+        problems += filter(None, found.values())
+        if missing:
+            commands.append(f"{pip}{option} {shlex.join(missing)}")
     if problems:
-        raise RequirementsError(
-            f"{', '.join(problems)}. Mend it with: {_pip_commands(to_install, second_step)}"
-        )
+        raise RequirementsError(f"{', '.join(problems)}. Mend it with: {' && '.join(commands)}")
     _check_keras_generation()
 
 
@@ -92,11 +88,10 @@ def choose_keras_2() -> None:
     # 3: TensorFlow logs optimisations that it did not find as errors; real ones are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    try:
+    with contextlib.suppress(ImportError):
         from gym_notices import notices
-    except ImportError:
-        return
-    notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
+
+        notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
 
 
 def is_importable(module: str) -> bool:
@@ -119,12 +114,9 @@ def started_as_command() -> str | None:
 
 
 def _check_keras_generation() -> None:
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None:
-        return
     # TensorFlow fixes the Keras behind tf.keras when it loads and puts it on its own search path.
-    search_path = getattr(tensorflow, "__path__", ())
-    if not any("tf_keras" in pathlib.PurePath(part).parts for part in search_path):
+    path = getattr(sys.modules.get("tensorflow"), "__path__", ())
+    if path and not any("tf_keras" in pathlib.PurePath(part).parts for part in path):
         raise RequirementsError(
             "TensorFlow was imported before smallwm_tf and has loaded Keras 3, but TF-Agents needs "
             "Keras 2. Restart Python and import smallwm_tf first, or set it for every program: "
@@ -147,27 +139,14 @@ def _problem(requirement: str, module: str) -> str | None:
 
 
 def _satisfies(version: str, bounds: str) -> bool:
-    for operator, bound in re.findall(r"(==|>=|<)([\d.]+)", bounds):
-        present, limit = _release(version), _release(bound)
-        holds = {"==": present == limit, ">=": present >= limit, "<": present < limit}
-        if not holds[operator]:
-            return False
-    return True
+    compare = {"==": operator.eq, ">=": operator.ge, "<": operator.lt}
+    return all(
+        compare[sign](_release(version), _release(bound))
+        for sign, bound in re.findall(r"(==|>=|<)([\d.]+)", bounds)
+    )
 
 
 def _release(version: str) -> tuple[int, ...]:
     """The numbers of a version without trailing zeros: "2.21.0rc1" -> (2, 21)."""
-    numbers = [int(part) for part in re.match(r"\d+(?:\.\d+)*", version).group().split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
-
-
-def _pip_commands(to_install: list[str], second_step: list[str]) -> str:
-    pip = f"{shlex.quote(sys.executable or 'python')} -m pip install"
-    commands = []
-    if to_install:
-        commands.append(f"{pip} {shlex.join(to_install)}")
-    if second_step:
-        commands.append(f"{pip} --no-deps {shlex.join(second_step)}")
-    return " && ".join(commands)
+    numbers = re.match(r"\d+(\.\d+)*", version).group()
+    return tuple(int(part) for part in re.sub(r"(\.0+)+$", "", numbers).split("."))

@@ -36,22 +36,17 @@ class Finding(NamedTuple):
 
 
 def examine(game: str, folder: Path) -> Iterator[Finding]:
-    """Looks at one thing after the other.
-
-    Args:
-      game: whose emulator and ROM to try.
-      folder: where runs are to be written.
-    """
-    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("python", _examine_python),
-        ("packages", _examine_packages),
-        ("extras", _examine_extras),
-        ("tensorflow", _examine_tensorflow),
-        ("memory", _examine_memory),
-        ("game", lambda: _examine_game(game)),
-        ("disk", lambda: _examine_folder(folder)),
-    )
-    for topic, check in checks:
+    """Tries one thing after the other, a game and a folder for runs among them."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "python": _examine_python,
+        "packages": _examine_packages,
+        "extras": _examine_extras,
+        "tensorflow": _examine_tensorflow,
+        "memory": _examine_memory,
+        "game": lambda: _examine_game(game),
+        "disk": lambda: _examine_folder(folder),
+    }
+    for topic, check in checks.items():
         try:
             yield from check()
         except Exception as error:  # one broken part must not hide the others
@@ -59,20 +54,21 @@ def examine(game: str, folder: Path) -> Iterator[Finding]:
             yield Finding(WRONG, topic, one_line(error, 300), remedy)
 
 
+def _noted(topic: str, text: str, remark: str) -> Finding:
+    """All is well, unless there is a remark."""
+    return Finding(NOTE, topic, f"{text}; {remark}") if remark else Finding(OK, topic, text)
+
+
 def _examine_python() -> Iterator[Finding]:
     text = f"Python {platform.python_version()}, {platform.platform(terse=True)}"
-    if sys.version_info >= (3, 14):
-        yield Finding(NOTE, "python", f"{text}; tried are 3.11 to 3.13")
-    else:
-        yield Finding(OK, "python", text)
+    is_new = sys.version_info >= (3, 14)
+    yield _noted("python", text, "tried are 3.11 to 3.13" if is_new else "")
 
 
 def _examine_packages() -> Iterator[Finding]:
-    names = ["smallwm_tf"]
-    for requirement in _requirements.install_requires():
-        names.append(re.match(r"[\w-]+", requirement).group())
+    required = [re.match(r"[\w-]+", text).group() for text in _requirements.install_requires()]
     versions = []
-    for name in dict.fromkeys([*names, "tf-agents"]):
+    for name in dict.fromkeys(["smallwm_tf", *required, "tf-agents"]):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{name} {importlib.metadata.version(name)}")
     try:
@@ -84,14 +80,9 @@ def _examine_packages() -> Iterator[Finding]:
 
 
 def _examine_extras() -> Iterator[Finding]:
-    for module, command in (("flask", "play"),):
-        if not _requirements.is_importable(module):
-            yield Finding(
-                NOTE,
-                "extras",
-                f"{module} is missing; only smallwm_tf.{command} needs it",
-                f"pip install -e '.[{command}]'",
-            )
+    if not _requirements.is_importable("flask"):
+        text = "flask is missing; only smallwm_tf.play needs it"
+        yield Finding(NOTE, "extras", text, "pip install -e '.[play]'")
 
 
 def _examine_tensorflow() -> Iterator[Finding]:
@@ -105,45 +96,33 @@ def _examine_tensorflow() -> Iterator[Finding]:
         version = importlib.metadata.version("tf-keras")
         yield Finding(OK, "keras", f"tf.keras is Keras 2 (tf-keras {version})")
     else:
-        yield Finding(
-            WRONG,
-            "keras",
-            "tf.keras is Keras 3, but TF-Agents needs Keras 2",
-            "export TF_USE_LEGACY_KERAS=1",
-        )
-    if gpus:
-        yield Finding(OK, "devices", f"{len(gpus)} GPU(s)")
-    else:
-        yield Finding(OK, "devices", "no GPU that TensorFlow can use; everything runs on the CPU")
+        text = "tf.keras is Keras 3, but TF-Agents needs Keras 2"
+        yield Finding(WRONG, "keras", text, "export TF_USE_LEGACY_KERAS=1")
+    none = "no GPU that TensorFlow can use; everything runs on the CPU"
+    yield Finding(OK, "devices", f"{len(gpus)} GPU(s)" if gpus else none)
     from smallwm_tf.models.execution import resolve_precision
     from smallwm_tf.training.estimate import measure_gemm
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     single, half = measure_gemm("float32"), measure_gemm("bfloat16")
     text = f"{cores} core(s), {single:.0f} GFLOP/s in float32, {half:.0f} in bfloat16"
-    if single < _SLOW:
-        yield Finding(NOTE, "speed", f"{text}; other programs at work? runs will take long")
-    else:
-        yield Finding(OK, "speed", text)
+    slow = "other programs at work? runs will take long" if single < _SLOW else ""
+    yield _noted("speed", text, slow)
     precision = resolve_precision("auto")
     yield Finding(OK, "precision", f"runs compute in {precision} unless told otherwise")
 
 
 def _examine_memory() -> Iterator[Finding]:
-    pages = {name: os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")}
-    size = os.sysconf("SC_PAGE_SIZE")
-    total = pages["SC_PHYS_PAGES"] * size
-    free = _available_memory() or pages["SC_AVPHYS_PAGES"] * size
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * page
+    free = _available_memory() or os.sysconf("SC_AVPHYS_PAGES") * page
     text = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
     if free < _LEAST_MEMORY:
-        yield Finding(
-            WRONG, "memory", f"{text}; training needs {_LEAST_MEMORY / 1e9:.0f} GB or more",
-            "close other programs",
-        )  # fmt: skip
-    elif free < _MOST_MEMORY:
-        yield Finding(NOTE, "memory", f"{text}; the preset atari100k wants 4.5 GB, quick less")
+        text += f"; training needs {_LEAST_MEMORY / 1e9:.0f} GB or more"
+        yield Finding(WRONG, "memory", text, "close other programs")
     else:
-        yield Finding(OK, "memory", text)
+        little = "the preset atari100k wants 4.5 GB, quick less" if free < _MOST_MEMORY else ""
+        yield _noted("memory", text, little)
 
 
 def _available_memory() -> float | None:
@@ -180,12 +159,8 @@ def _examine_folder(folder: Path) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"\0" * 4096)
     except OSError as error:
-        yield Finding(
-            WRONG,
-            "disk",
-            f"{folder}: cannot be written ({error.strerror})",
-            "name another place with --run_dir",
-        )
+        text = f"{folder}: cannot be written ({error.strerror})"
+        yield Finding(WRONG, "disk", text, "name another place with --run_dir")
         return
     free = shutil.disk_usage(existing).free
     text = f"{folder}: can be written, {free / 1e9:.0f} GB free"
@@ -204,11 +179,10 @@ def main() -> None:
         "Says whether everything runs here: packages, Keras generation, devices, memory, emulator "
         "and ROM, write access. Whatever is wrong comes with the command that mends it.",
     )
-    parser.add_argument("--game", default="Pong", help="the game to try (default Pong)")
-    parser.add_argument(
-        "--run_dir", type=Path, default=Path("runs"), help="where runs will be kept (default runs)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    add = parser.add_argument
+    add("--game", default="Pong", help="the game to try (default Pong)")
+    add("--run_dir", type=Path, default="runs", help="where runs will be kept (default runs)")
+    add("--json", action="store_true", help="print JSON instead of lines")
     flags = parser.parse_args()
     findings = []
     for finding in examine(flags.game, flags.run_dir):
@@ -217,10 +191,10 @@ def main() -> None:
             print(f"{finding.state:<6} {finding.topic:<10} {finding.text}", flush=True)
             if finding.remedy:
                 print(f"{'':<6} {'':<10} -> {finding.remedy}", flush=True)
+    wrong = sum(finding.state == WRONG for finding in findings)
     if flags.json:
         print(json.dumps([finding._asdict() for finding in findings]))
-    wrong = sum(finding.state == WRONG for finding in findings)
-    if not flags.json:
+    else:
         print(f"{wrong} thing(s) to mend" if wrong else "everything runs here")
     raise SystemExit(1 if wrong else 0)
 

@@ -1,11 +1,11 @@
 """Shows a world model's dreams beside reality: ``python -m smallwm_tf.dream --run_dir=…``."""
 
 import argparse
-import sys
+import itertools
 from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
-from smallwm_tf.cli.flags import CommandParser, number
+from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
 
@@ -27,100 +27,69 @@ examples:
 
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
-    flags = _parse(sys.argv[1:])
+    flags = _parse()
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.deployment.trained_agent import require_world_model
-        from smallwm_tf.figures import run_figures as pictures
-        from smallwm_tf.viewing import dreams as dream_viewing
+        from smallwm_tf.figures.run_figures import draw_dream
+        from smallwm_tf.viewing import dreams
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
         require_world_model(agent)
         agent = agent.with_settings(flags.seed)
+        seed, horizon = agent.experiment.seed, flags.horizon
         out = flags.out or (flags.run_dir / "dreams" if flags.run_dir else Path("dreams"))
-        replay = dream_viewing.play_real_game(agent, flags.steps)
-        starts = flags.start or dream_viewing.choose_starts(
-            replay, 3, flags.horizon, agent.experiment.seed
-        )
+        replay = dreams.play_real_game(agent, flags.steps)
+        starts = flags.start or dreams.choose_starts(replay, 3, horizon, seed)
         temperatures = flags.temperature or [agent.config.dynamics.temperature]
-        for start in starts:
-            for temperature in temperatures:
-                loop = dream_viewing.dream_beside_reality(
-                    agent, replay, start, flags.horizon, temperature
-                )
-                out.mkdir(parents=True, exist_ok=True)
-                name = f"dream_{start}_{temperature:g}"
-                pictures.draw_dream(out / f"{name}.png", loop)
-                dream_viewing.save_film(out / f"{name}.gif", loop)
-                agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
-                print(
-                    f"start {start}, temperature {temperature:g}: {len(agreement)} steps, "
-                    f"{agreement[1:].mean() if len(agreement) > 1 else 1.0:.0%} of codes right"
-                )
-        curves = dream_viewing.measure(
-            agent, replay, flags.num_starts, flags.horizon, temperatures[0]
-        )
+        for start, temperature in itertools.product(starts, temperatures):
+            loop = dreams.dream_beside_reality(agent, replay, start, horizon, temperature)
+            out.mkdir(parents=True, exist_ok=True)
+            name = f"dream_{start}_{temperature:g}"
+            draw_dream(out / f"{name}.png", loop)
+            dreams.save_film(out / f"{name}.gif", loop)
+            agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
+            print(
+                f"start {start}, temperature {temperature:g}: {len(agreement)} steps, "
+                f"{agreement[1:].mean() if len(agreement) > 1 else 1.0:.0%} of codes right"
+            )
+        curves = dreams.measure(agent, replay, flags.num_starts, horizon, temperatures[0])
         settings = {
             "num_starts": min(flags.num_starts, replay.size),
             "temperature": temperatures[0],
             "context_steps": agent.config.dream.context_steps,
-            "seed": agent.experiment.seed,
+            "seed": seed,
         }
-        dream_viewing.save_horizons(out, agent, curves, settings)
-    for horizon in (1, 5, 10, 25, 50):
-        if horizon <= flags.horizon:
-            print(
-                f"{horizon:>3} ahead: {curves.code_accuracy[horizon - 1]:.1%} of codes right, "
-                f"copying {curves.copy_accuracy[horizon - 1]:.1%}"
-            )
+        dreams.save_horizons(out, agent, curves, settings)
+    for ahead in (1, 5, 10, 25, 50):
+        if ahead <= horizon:
+            right, copied = curves.code_accuracy[ahead - 1], curves.copy_accuracy[ahead - 1]
+            print(f"{ahead:>3} ahead: {right:.1%} of codes right, copying {copied:.1%}")
     print(f"written: {out}")
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
-    parser = CommandParser(
-        "dream", "Shows dreams of a world model beside what really happened.", _EXAMPLES
-    )
+def _parse() -> argparse.Namespace:
+    about = "Shows dreams of a world model beside what really happened."
+    parser = CommandParser("dream", about, _EXAMPLES)
     parser.add_agent_flags()
-    parser.add_argument("--out", type=Path, help="directory (default: <run_dir>/dreams, or dreams)")
-    parser.add_argument(
-        "--start",
-        type=number(int, Interval(0, 1_000_000)),
-        action="append",
-        help="real step from which to dream; may be repeated (default: three random ones)",
-    )
-    parser.add_argument(
-        "--horizon",
-        type=number(int, Interval(1, 1000)),
-        default=50,
-        help="steps of a dream (default 50)",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=number(float, Interval(0, 100)),
-        action="append",
-        help="divides the logits of drawn codes, 0 takes the most probable ones; may be repeated "
-        "(default: the run's)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=number(int, Interval(10, 100_000)),
-        default=1000,
-        help="real steps (default 1000)",
-    )
-    parser.add_argument(
-        "--num_starts",
-        type=number(int, Interval(1, 10_000)),
-        default=32,
-        help="starts behind the figures by horizon (default 32)",
-    )
-    flags = parser.parse_args(words)
+    add, add_number = parser.add_argument, parser.add_number
+    add("--out", type=Path, help="directory (default: <run_dir>/dreams, or dreams)")
+    add_number("--start", int, Interval(0, 1_000_000), "real step from which to dream; may be "
+               "repeated (default: three random ones)", action="append")  # fmt: skip
+    add_number("--horizon", int, Interval(1, 1000), "steps of a dream (default 50)", default=50)
+    add_number("--temperature", float, Interval(0, 100), "divides the logits of drawn codes, 0 "
+               "takes the most probable ones; may be repeated (default: the run's)",
+               action="append")  # fmt: skip
+    add_number("--steps", int, Interval(10, 100_000), "real steps (default 1000)", default=1000)
+    add_number("--num_starts", int, Interval(1, 10_000), "starts behind the figures by horizon "
+               "(default 32)", default=32)  # fmt: skip
+    flags = parser.parse_args()
     for start in flags.start or ():
         if start >= flags.steps:
             refuse(f"--start={start}: must be below --steps={flags.steps}", _COMMAND)
-    if flags.out:
-        check_writable("out", flags.out, _COMMAND)
+    check_writable(_COMMAND, out=flags.out)
     return flags
 
 

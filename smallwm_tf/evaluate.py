@@ -1,7 +1,7 @@
 """Scores a trained agent in the real game: ``python -m smallwm_tf.evaluate --run_dir=…``."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ With the run's own seed, which is the default, it repeats the evaluation at the 
 
 def main() -> None:
     """Reads the command line and evaluates."""
-    flags = _parse(sys.argv[1:])
+    flags = _parse()
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
@@ -58,9 +58,8 @@ def table(result: dict[str, Any]) -> list[str]:
         f"{result['agent']['num_episodes']} episodes, {actions}, seed {result['seed']}",
         f"{'':<16}{'mean':>11}{'std':>11}{'median':>11}{'min':>11}{'max':>11}{'human = 1':>11}",
     ]
-    rows = [("agent", result["agent"])]
-    rows += (result["null_policies"] or {}).items()
-    for name, summary in rows:
+    rows = {"agent": result["agent"], **(result["null_policies"] or {})}
+    for name, summary in rows.items():
         figures = [summary[key] for key in ("mean", "std", "median", "min", "max")]
         normalised = summary["human_normalised_mean"]
         last = "" if normalised is None else f"{normalised:.3f}"
@@ -84,37 +83,25 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{abs(above):.1f} standard errors {side} the best null policy ({best})"
 
 
-def _parse(words: list[str]):
+def _parse() -> argparse.Namespace:
     parser = CommandParser("evaluate", "Scores a trained agent in the real game.", _EXAMPLES)
     parser.add_agent_flags()
-    parser.add_argument(
-        "--episodes",
-        type=number(int, Interval(1, 100_000)),
-        help="episodes (default: the run's, 32)",
-    )
-    how = parser.add_mutually_exclusive_group()
+    add, how = parser.add_argument, parser.add_mutually_exclusive_group()
+    parser.add_number("--episodes", int, Interval(1, 100_000), "episodes (default: the run's, 32)")
     how.add_argument("--greedy", action="store_true", help="always the most probable action")
-    how.add_argument(
-        "--temperature",
-        type=number(float, Interval(0, 100, open_low=True)),
-        help="divides the logits (default: the run's)",
+    how.add_argument("--temperature", type=number(float, Interval(0, 100, open_low=True)),
+                     help="divides the logits (default: the run's)")  # fmt: skip
+    add("--nonulls", action="store_true", help="do not score null policies")
+    add("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
+    add("--video", type=Path, help="film an episode into a .gif or .mp4 file")
+    parser.add_number(
+        "--video_steps", int, Interval(1, 27_000), "at most (default 500)", default=500
     )
-    parser.add_argument("--nonulls", action="store_true", help="do not score null policies")
-    parser.add_argument("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
-    parser.add_argument("--video", type=Path, help="film an episode into a .gif or .mp4 file")
-    parser.add_argument(
-        "--video_steps",
-        type=number(int, Interval(1, 27_000)),
-        default=500,
-        help="at most (default 500)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    flags = parser.parse_args(words)
+    add("--json", action="store_true", help="print JSON instead of a table")
+    flags = parser.parse_args()
     if flags.video and flags.video.suffix not in (".gif", ".mp4"):
         refuse(f"--video={flags.video}: must end with .gif or .mp4", _COMMAND)
-    for name in ("out", "video"):
-        if getattr(flags, name):
-            check_writable(name, getattr(flags, name), _COMMAND)
+    check_writable(_COMMAND, out=flags.out, video=flags.video)
     return flags
 
 

@@ -1,6 +1,6 @@
 """Writes SavedModels of a trained agent: ``python -m smallwm_tf.export --run_dir=… --out=…``."""
 
-import sys
+import collections
 from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors
@@ -27,23 +27,16 @@ example:
 def main() -> None:
     """Reads the command line and exports."""
     parser = CommandParser("export", "Writes a trained agent as SavedModels.", _EXAMPLES)
-    parser.add_argument("--run_dir", type=Path, required=True, metavar="DIR", help="the run")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a new directory to write"
-    )
-    parser.add_argument(
-        "--world_model", action="store_true", help="also decoder and dynamics: the dream"
-    )
-    parser.add_argument(
-        "--tf_agents", action="store_true", help="also by TF-Agents' PolicySaver conventions"
-    )
-    parser.add_argument(
-        "--float16", action="store_true", help="store weights in half the bytes; it still "
-        "calculates in float32"
-    )  # fmt: skip
-    parser.add_argument("--unfinished", action="store_true", help="take a run that is not finished")
+    add = parser.add_argument
+    add("--run_dir", type=Path, required=True, metavar="DIR", help="the run")
+    add("--out", type=Path, required=True, metavar="DIR", help="a new directory to write")
+    add("--world_model", action="store_true", help="also decoder and dynamics: the dream")
+    add("--tf_agents", action="store_true", help="also by TF-Agents' PolicySaver conventions")
+    add("--float16", action="store_true",
+        help="store weights in half the bytes; it still calculates in float32")  # fmt: skip
+    add("--unfinished", action="store_true", help="take a run that is not finished")
     flags = parser.parse_args()
-    check_writable("out", flags.out, _COMMAND)
+    check_writable(_COMMAND, out=flags.out)
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
@@ -54,13 +47,12 @@ def main() -> None:
         metadata = write_export(agent, flags.out, flags.world_model, flags.tf_agents, flags.float16)
     count = metadata["parameters"]["inference_total"]
     print(f"{flags.out}: {metadata['game']}, {count:,} parameters act, {metadata['weights']}")
-    parts: dict[str, int] = {}
+    parts: collections.Counter[str] = collections.Counter()
     for name, described in metadata["files"].items():
-        part = name.split("/")[0]
-        parts[part] = parts.get(part, 0) + described["bytes"]
+        parts[name.split("/")[0]] += described["bytes"]
     for part, size in parts.items():
         print(f"  {part + '/':<20}{size / 1e6:>8.1f} MB")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

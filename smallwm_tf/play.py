@@ -1,15 +1,16 @@
 """Plays inside the dream of a trained agent: ``python -m smallwm_tf.play --run_dir=…``."""
 
+import argparse
 import contextlib
 import errno
 import logging
+import os
 import socket
-import sys
 import webbrowser
 
 from smallwm_tf._requirements import is_importable
 from smallwm_tf.cli.errors import one_line_errors, refuse
-from smallwm_tf.cli.flags import CommandParser, number
+from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
 
@@ -28,14 +29,11 @@ can connect. In Colab, run this in a cell first, then the command in the next on
 
 def main() -> None:
     """Reads the command line and serves until Ctrl-C."""
-    flags = _parse(sys.argv[1:])
+    flags = _parse()
     missing = [name for name in ("flask", "werkzeug") if not is_importable(name)]
     if missing:
-        refuse(
-            f"{' and '.join(missing)}: not installed; run: "
-            "python -m pip install -e '.[play]' (or: pip install 'flask>=3.0')",
-            _COMMAND,
-        )
+        remedy = "python -m pip install -e '.[play]' (or: pip install 'flask>=3.0')"
+        refuse(f"{' and '.join(missing)}: not installed; run: {remedy}", _COMMAND)
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(contextlib.closing(_listen(flags.port)))
         load_tensorflow()
@@ -58,8 +56,7 @@ def _serve(session, listening: socket.socket, open_browser: bool) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     port = listening.getsockname()[1]
-    app = make_app(session)
-    server = make_server(_ADDRESS, port, app, threaded=True, fd=listening.fileno())
+    server = make_server(_ADDRESS, port, make_app(session), threaded=True, fd=listening.fileno())
     url = f"http://{_ADDRESS}:{port}"
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(server.socket):
         print(f"playing {session.game_name} at {url} — stop with Ctrl-C", flush=True)
@@ -71,35 +68,23 @@ def _serve(session, listening: socket.socket, open_browser: bool) -> None:
 
 def _listen(port: int) -> socket.socket:
     """A listening socket, taken before anything heavy is loaded."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((_ADDRESS, port))
-        listening.listen()
+        return socket.create_server((_ADDRESS, port))
     except OSError as error:
-        listening.close()
         in_use = error.errno == errno.EADDRINUSE
-        problem = "is in use" if in_use else f"cannot be used ({error.strerror or error})"
+        problem = "is in use" if in_use else f"cannot be used ({os.strerror(error.errno)})"
         refuse(f"--port={port}: {problem}; name another one, or 0 for any free one", _COMMAND)
-    return listening
 
 
-def _parse(words: list[str]):
+def _parse() -> argparse.Namespace:
     parser = CommandParser("play", "Plays inside the dream of a trained agent.", _EXAMPLES)
     parser.add_agent_flags()
-    parser.add_argument(
-        "--port",
-        type=number(int, Interval(0, 65_535)),
-        default=8600,
-        help="default 8600; 0: any free one",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=number(float, Interval(0, 100, open_low=True)),
-        help="divides the logits of dreamed codes (default: the run's)",
-    )
+    add = parser.add_number
+    add("--port", int, Interval(0, 65_535), "default 8600; 0: any free one", default=8600)
+    add("--temperature", float, Interval(0, 100, open_low=True),
+        "divides the logits of dreamed codes (default: the run's)")  # fmt: skip
     parser.add_argument("--nobrowser", action="store_true", help="open no web browser")
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

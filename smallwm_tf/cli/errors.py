@@ -34,11 +34,14 @@ def problem_of_place(path: Path, will_write: bool = True) -> str:
     return ""
 
 
-def check_writable(flag: str, path: Path, command: str) -> None:
-    """Refuses, before any work, a path at which no file or directory can be made."""
-    is_file = path.exists() and not path.is_dir()
-    if problem := problem_of_place(path.parent if is_file else path):
-        refuse(f"--{flag}={path}: {problem}", command)
+def check_writable(command: str, **paths: Path | None) -> None:
+    """Refuses, before any work, flags whose path can be neither a file nor a directory."""
+    for flag, path in paths.items():
+        if path is None:
+            continue
+        is_file = path.exists() and not path.is_dir()
+        if problem := problem_of_place(path.parent if is_file else path):
+            refuse(f"--{flag}={path}: {problem}", command)
 
 
 @contextlib.contextmanager
@@ -54,21 +57,14 @@ def one_line_errors(command: str) -> Iterator[None]:
     from smallwm_tf.runs.files import reason_and_remedy
     from smallwm_tf.runs.scores import ScoresError
 
+    of_games = (UnknownGameError, UnsuitableGameError, GameFaultError)
     try:
         yield
-    except (
-        RunError,
-        ConfigError,
-        ScoresError,
-        UnknownGameError,
-        GameFaultError,
-        UnsuitableGameError,
-        FloatingPointError,
-    ) as error:
+    except (RunError, ConfigError, ScoresError, FloatingPointError, *of_games) as error:
         refuse(str(error), command)
     except OSError as error:
-        reason, remedy = reason_and_remedy(error, error.filename or "")
         place = f"{error.filename}: " if error.filename else ""
-        refuse(f"{place}{reason}{'; ' if remedy else ''}{remedy}", command)
+        why = "; ".join(filter(None, reason_and_remedy(error, error.filename or "")))
+        refuse(place + why, command)
     except KeyboardInterrupt:
         refuse("interrupted", command)

@@ -35,17 +35,15 @@ class CommandParser(argparse.ArgumentParser):
             add_help=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        self.command = f"smallwm_tf.{command}"
-        self.add_argument(
-            "-h", "--help", "--helpfull", "--helpshort", action="help", help="print this text"
-        )
+        words = ("-h", "--help", "--helpfull", "--helpshort")
+        self.add_argument(*words, action="help", help="print this text")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Reads the words of a command line; a mistake ends the program with exit code 2."""
         try:
             return self.read(args)
         except CommandLineError as error:
-            refuse(str(error), self.command)
+            refuse(str(error), self.prog.removeprefix("python -m "))
 
     def read(self, words: Sequence[str] | None = None) -> argparse.Namespace:
         """Reads the words of a command line, by default `sys.argv[1:]`.
@@ -81,6 +79,12 @@ class CommandParser(argparse.ArgumentParser):
             raise CommandLineError(f"{flag}: its value is missing; write {flag}=value")
         raise CommandLineError(f"{text[:400]}; see --help")
 
+    def add_number(
+        self, flag: str, kind: type, allowed: Interval, meaning: str, **options: Any
+    ) -> None:
+        """Adds a flag for a number within an interval."""
+        self.add_argument(flag, type=number(kind, allowed), help=meaning, **options)
+
     def add_agent_flags(self) -> None:
         """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
         which, add = self.add_mutually_exclusive_group(required=True), self.add_argument
@@ -89,7 +93,7 @@ class CommandParser(argparse.ArgumentParser):
         add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
             "is not finished")  # fmt: skip
         add("--game", help="refuse an agent of another game")
-        add("--seed", type=number(int, SEEDS), help="of games and draws (default: the run's)")
+        self.add_number("--seed", int, SEEDS, "of games and draws (default: the run's)")
 
 
 def _check_text(words: Sequence[str]) -> None:
@@ -98,9 +102,7 @@ def _check_text(words: Sequence[str]) -> None:
     for word in words:
         flag, equals, value = word.partition("=") if word[:1] == "-" else (before, "=", word)
         problem = "holds a null character" if "\0" in word else ""
-        try:
-            word.encode("utf-8")
-        except UnicodeEncodeError:
+        if word.encode("utf-8", "ignore").decode() != word:
             problem = "is not valid UTF-8"
         if problem:
             shown = f"{show(flag)[1:-1]}=" if flag else ""

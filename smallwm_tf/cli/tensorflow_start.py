@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 
 # TensorFlow 2.21 prints these before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says.
-_NOTICES = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
-_NO_CUDA_DRIVER = (
-    b"failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR (303)"
+_NOTICE = re.compile(
+    rb"I0000 |WARNING: All log messages before absl::InitializeLog\(\)|.*failed call to cuInit: "
+    rb"INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR \(303\)"
 )
 
 
@@ -23,16 +24,13 @@ def without_start_up_notices() -> Iterator[None]:
     that there is no CUDA driver. The lines come from C++ and go straight to file descriptor 2, so
     for that time the whole process writes its errors to a temporary file.
     """
-    with contextlib.ExitStack() as opened:
-        try:
-            sys.stderr.flush()
-            held_back = opened.enter_context(tempfile.TemporaryFile())
-            terminal = os.dup(2)
-        except (AttributeError, OSError, ValueError):  # stderr is closed or no temporary directory
-            terminal = None
-        if terminal is None:
-            yield
-            return
+    try:
+        sys.stderr.flush()
+        held_back, terminal = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
+    except (AttributeError, OSError, ValueError):  # stderr is closed or no temporary directory
+        yield
+        return
+    with held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
@@ -42,7 +40,7 @@ def without_start_up_notices() -> Iterator[None]:
             os.dup2(terminal, 2)
             os.close(terminal)
             held_back.seek(0)
-            kept = [line for line in held_back if not _is_notice(line)]
+            kept = [line for line in held_back if not _NOTICE.match(line)]
             with contextlib.suppress(OSError):
                 os.write(2, b"".join(kept))
 
@@ -57,7 +55,3 @@ def load_tensorflow() -> None:
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _is_notice(line: bytes) -> bool:
-    return line.startswith(_NOTICES) or _NO_CUDA_DRIVER in line

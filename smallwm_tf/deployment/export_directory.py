@@ -9,6 +9,7 @@ Only SavedModels that match the SHA-256 in the metadata are loaded: parts of dif
 refused.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -69,22 +70,18 @@ def write_export(
             save_tf_agents_policy(saved, agent, temporary / TF_AGENTS_POLICY)
         metadata = _describe(agent, temporary, half_precision)
         write_json(temporary / METADATA, metadata)
-        if path.exists():
-            path.rmdir()
-        os.replace(temporary, path)
+        os.replace(temporary, path)  # which may be there, if it is empty
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:
-            try:
-                parent.rmdir()
-            except OSError:
-                break
+        with contextlib.suppress(OSError):
+            for parent in made:
+                parent.rmdir()  # only what is empty goes
         raise
     return metadata
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What is known of an export; its parts are as they were written.
+    """What is known of an export, of which every part is as it was written.
 
     Raises:
       RunError: there is no export, or it is damaged; one line.
@@ -96,7 +93,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     metadata = read_json(path / METADATA)
     if metadata.get("format") != _FORMAT:
         raise RunError(f"{path / METADATA}: its format is not {_FORMAT}; use another version")
-    _check_parts(path, metadata)
+    _check_parts(path, metadata.get("files"))
     return metadata
 
 
@@ -138,17 +135,13 @@ def _files(folder: Path, root: Path) -> list[str]:
     return [str(file.relative_to(root)) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
-def _check_parts(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Every file of every part is in the metadata, and as it was written."""
-    described = metadata.get("files")
+def _check_parts(path: Path, described: Any) -> None:
+    """Every file of every part is described, and as it was written."""
     if not isinstance(described, Mapping):
         raise RunError(f"{path / METADATA}: lists no files")
-    present = {*_files(path / AGENT, path), *_files(path / WORLD_MODEL, path)}
-    needed = {name for name in described if name.split("/")[0] == AGENT} | present
-    for name in sorted(needed):
-        entry = described.get(name)
-        file = path / name
-        if not isinstance(entry, Mapping):
-            raise RunError(f"{file}: belongs to another export; export again")
-        if problem := what_differs(file, entry):
-            raise RunError(f"{file}: {problem}; parts of different exports do not fit")
+    needed = {name for name in described if name.split("/")[0] == AGENT}
+    for name in sorted(needed.union(_files(path / AGENT, path), _files(path / WORLD_MODEL, path))):
+        if not isinstance(entry := described.get(name), Mapping):
+            raise RunError(f"{path / name}: belongs to another export; export again")
+        if problem := what_differs(path / name, entry):
+            raise RunError(f"{path / name}: {problem}; parts of different exports do not fit")

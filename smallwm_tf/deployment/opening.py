@@ -54,7 +54,7 @@ def load_run(
     """The agent of a run directory, from its newest checkpoint that verifies.
 
     Args:
-      path: of it.
+      path: of the run.
       unfinished: take a run that has not come to its end, once it has trained a policy.
       convolution: replaces the run's ``dynamics.convolution``; weights fit both.
 
@@ -62,11 +62,12 @@ def load_run(
       RunError: there is no run, it is damaged, or it is not finished; one line.
     """
     path = Path(path)
+    record = path / "config.json"
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
-    if not (path / "config.json").is_file():
+    if not record.is_file():
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
-    experiment = _read_experiment(path, path / "config.json", read_json(path / "config.json"))
+    experiment = _read_experiment(path, record, read_json(record))
     config = experiment.config
     with contextlib.closing(open_game(experiment, "actions")) as game:
         action_meanings = tuple(game.action_meanings)

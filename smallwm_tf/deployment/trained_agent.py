@@ -37,11 +37,9 @@ class Networks(Protocol):
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
-        ...
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
         """Action logits and values of codes int32 [B, 6, 6]."""
-        ...
 
     def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
         """Logits and values of uint8 [B, 96, 96, F], and the codes in between if there are any."""
@@ -49,11 +47,10 @@ class Networks(Protocol):
 
     def agent(self, temperature: float) -> Agent:
         """What acts in the real game, at a temperature; 0 is greedy."""
-        ...
 
 
 class TrainedNetworks:
-    """The networks of a run, with its weights, as ``Networks``."""
+    """The ``Networks`` of a run."""
 
     def __init__(self, world_model: WorldModel, policy: PolicyAndValue):
         self.world_model, self.policy = world_model, policy

@@ -16,47 +16,20 @@ from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.games import CATCH_ID
 
 TABLE_4_GAMES = (
-    "Alien",
-    "Amidar",
-    "Assault",
-    "Asterix",
-    "Asteroids",
-    "Atlantis",
-    "BankHeist",
-    "BattleZone",
-    "BeamRider",
-    "Bowling",
-    "Boxing",
-    "Breakout",
-    "ChopperCommand",
-    "CrazyClimber",
-    "DemonAttack",
-    "FishingDerby",
-    "Freeway",
-    "Frostbite",
-    "Gopher",
-    "Gravitar",
-    "Hero",
-    "IceHockey",
-    "Jamesbond",
-    "Kangaroo",
-    "Krull",
-    "KungFuMaster",
-    "MsPacman",
-    "NameThisGame",
-    "Pong",
-    "PrivateEye",
-    "Qbert",
-    "Riverraid",
-    "RoadRunner",
-    "Seaquest",
-    "UpNDown",
-    "YarsRevenge",
-)
+    "Alien", "Amidar", "Assault", "Asterix", "Asteroids", "Atlantis", "BankHeist", "BattleZone",
+    "BeamRider", "Bowling", "Boxing", "Breakout", "ChopperCommand", "CrazyClimber", "DemonAttack",
+    "FishingDerby", "Freeway", "Frostbite", "Gopher", "Gravitar", "Hero", "IceHockey", "Jamesbond",
+    "Kangaroo", "Krull", "KungFuMaster", "MsPacman", "NameThisGame", "Pong", "PrivateEye", "Qbert",
+    "Riverraid", "RoadRunner", "Seaquest", "UpNDown", "YarsRevenge",
+)  # fmt: skip
 """The 36 games of the paper's Table 4, under the names used there."""
 
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _INSTALL_ALE = "python -m pip install 'ale-py>=0.11'"
+_KNOWN = (
+    f"give one of the {len(TABLE_4_GAMES)} games of the paper's Table 4 "
+    f"({TABLE_4_GAMES[0]} ... {TABLE_4_GAMES[-1]}), Catch, or a registered Gymnasium id"
+)
 
 
 class UnknownGameError(ValueError):
@@ -64,10 +37,7 @@ class UnknownGameError(ValueError):
 
 
 class MissingGameError(UnknownGameError):
-    """The game is known, but its emulator or ROM is not installed.
-
-    A kind of `UnknownGameError`, so that one `except` refuses both before any work.
-    """
+    """The game is known, but its emulator or ROM is not installed."""
 
 
 def resolve_game(name: str) -> Game:
@@ -77,13 +47,7 @@ def resolve_game(name: str) -> Game:
     of any other registered Gymnasium environment; "module:Id-v0" imports `module` first, as
     `gymnasium.make` does. Case, spaces, underscores and hyphens do not matter. Every id of an
     Atari game means the game itself: frame skipping and sticky actions are this project's
-    (`RealGame`), not those of the id.
-
-    Args:
-        name: What the person typed.
-
-    Returns:
-        The game; for Atari its ROM is installed and intact.
+    (`RealGame`), not those of the id. The ROM of a game that is returned is installed and intact.
 
     Raises:
         UnknownGameError: No such game; the message gives the nearest names.
@@ -91,47 +55,39 @@ def resolve_game(name: str) -> Game:
     """
     if not isinstance(name, str) or not _normalise(name):
         raise UnknownGameError(f"game={show(name)} is not the name of a game; {_KNOWN}")
-    ale_problem = _load_ale()
+    ale_problem = _import_problem("ale_py")  # importing it registers the Atari games
     module, _, wanted = name.rpartition(":")
-    if module:
-        _import_module(module, name)
+    if module and (problem := _import_problem(module)):
+        raise MissingGameError(
+            f"game={show(name)}: importing {show(module)} failed ({problem}); "
+            "install it or put it on PYTHONPATH"
+        )
     games = _known_games(module)
     key = _normalise(wanted)
-    if key in games:
-        game = games[key]
-        if game.is_atari:
-            _check_rom(game, ale_problem)
-        return game
-    raise UnknownGameError(f"game={show(name)} is not known; {_nearest(key, games)}")
+    if key not in games:
+        raise UnknownGameError(f"game={show(name)} is not known; {_nearest(key, games)}")
+    if games[key].is_atari:
+        _check_rom(games[key], ale_problem)
+    return games[key]
 
 
-_KNOWN = (
-    f"give one of the {len(TABLE_4_GAMES)} games of the paper's Table 4 "
-    f"({TABLE_4_GAMES[0]} ... {TABLE_4_GAMES[-1]}), Catch, or a registered Gymnasium id"
-)
+def cannot_open(game: Game, error: Exception) -> MissingGameError:
+    """An error to raise for a game that is known but fails to open."""
+    remedy = f"run: {_INSTALL_ALE}" if game.is_atari else "install it"
+    return MissingGameError(f"game={game.name} cannot be opened ({one_line(error)}); {remedy}")
 
 
 def _normalise(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _load_ale() -> str | None:
-    """Registers the Atari games; returns why it failed, or None."""
+def _import_problem(module: str) -> str | None:
+    """Imports a module; returns why it failed, or None."""
     try:
-        importlib.import_module("ale_py")
+        importlib.import_module(module)
     except Exception as error:  # a broken binary raises more than ImportError
         return one_line(error)
     return None
-
-
-def _import_module(module: str, name: str) -> None:
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        raise MissingGameError(
-            f"game={show(name)}: importing {show(module)} failed ({one_line(error)}); "
-            "install it or put it on PYTHONPATH"
-        ) from error
 
 
 def _known_games(module: str = "") -> dict[str, Game]:
@@ -139,22 +95,19 @@ def _known_games(module: str = "") -> dict[str, Game]:
     games: dict[str, Game] = {}
     for gymnasium_id, spec in sorted(gymnasium.registry.items()):
         if spec.entry_point == _ATARI_ENTRY_POINT:
-            rom = spec.kwargs["game"]
-            pascal = rom.title().replace("_", "")
-            if f"ALE/{pascal}-v5" not in gymnasium.registry:
-                continue
+            pascal = spec.kwargs["game"].title().replace("_", "")
             game = Game(pascal, f"ALE/{pascal}-v5", is_atari=True)
+            if game.gymnasium_id not in gymnasium.registry:
+                continue
             games[_normalise(pascal)] = game
         else:
             full_id = f"{module}:{gymnasium_id}" if module else gymnasium_id
-            safe_name = full_id.replace("/", "-").replace(":", "-")
-            game = Game(safe_name, full_id, is_atari=False)
+            game = Game(re.sub("[/:]", "-", full_id), full_id, is_atari=False)
         games[_normalise(gymnasium_id)] = game
     for table_name in TABLE_4_GAMES:  # also when ale-py is missing
         game = Game(table_name, f"ALE/{table_name}-v5", is_atari=True)
         games[_normalise(table_name)] = games[_normalise(game.gymnasium_id)] = game
-    catch = Game("Catch", CATCH_ID, is_atari=False)
-    games["catch"] = games[_normalise(CATCH_ID)] = catch
+    games["catch"] = games[_normalise(CATCH_ID)] = Game("Catch", CATCH_ID, is_atari=False)
     return games
 
 
@@ -189,7 +142,6 @@ def _nearest(key: str, games: dict[str, Game]) -> str:
     atari = {_normalise(game.name): game.name for game in games.values() if game.is_atari}
     others = {_normalise(game.name): game.gymnasium_id for game in games.values()}
     for names in (preferred, atari | preferred, others):
-        close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
-        if close:
+        if close := difflib.get_close_matches(key, names, n=3, cutoff=0.6):
             return "did you mean " + " or ".join(names[match] for match in close) + "?"
     return _KNOWN

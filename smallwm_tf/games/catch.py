@@ -68,9 +68,8 @@ class Catch(gymnasium.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Draws the columns of ball and paddle; returns the first frame and an empty dict."""
         super().reset(seed=seed)
-        self._ball_column, self._paddle_column = (
-            int(column) for column in self.np_random.integers(NUM_COLUMNS, size=2)
-        )
+        columns = self.np_random.integers(NUM_COLUMNS, size=2)
+        self._ball_column, self._paddle_column = columns.tolist()
         self._step_number = 0
         return self._draw(), {}
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.settings import FRAME_SIZE
-from smallwm_tf.games.catalogue import Game, MissingGameError
+from smallwm_tf.games.catalogue import Game, cannot_open
 from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
 
@@ -58,7 +58,6 @@ class AtariSource:
             obs_type="grayscale",  # unused by the wrapper, and cheaper to render than RGB
             max_num_frames_per_episode=None,  # RealGame counts agent steps
         )
-        self._game = game
         self._emulator = emulator.unwrapped
         self._wrapper = gymnasium.wrappers.AtariPreprocessing(
             self._emulator,
@@ -98,8 +97,8 @@ class AtariSource:
         import ale_py
 
         buffers = self._wrapper.obs_buffer
-        expected = (len(buffers), *buffers[0].shape)
-        pooling_buffers = _checked(state, "pooling_buffers", expected, np.uint8)
+        shape = (len(buffers), *buffers[0].shape)
+        pooling_buffers = checked_pixels("'pooling_buffers'", state["pooling_buffers"], shape)
         serialised = np.asarray(state["emulator"])
         if serialised.ndim != 1 or serialised.dtype != np.uint8:
             raise ValueError("saved game state: 'emulator' must be a vector of uint8")
@@ -133,9 +132,8 @@ class GymnasiumSource:
     def __init__(self, game: Game, seed: int):
         self._game = game
         self._env = _make(game)
-        self._observation_space = self._env.observation_space
         actions = self._env.action_space
-        _refuse_unsuitable(game, self._observation_space, actions)
+        _refuse_unsuitable(game, self._env.observation_space, actions)
         self._first_action = int(actions.start)
         self.action_meanings = _action_meanings(self._env, int(actions.n))
         self._random = np.random.default_rng(seed)
@@ -150,20 +148,13 @@ class GymnasiumSource:
     def step(self, action: int) -> Step:
         """Plays one step of the environment."""
         self._actions.append(action)
-        try:
-            observation, reward, terminated, truncated, _ = self._env.step(
-                self._first_action + action
-            )
-        except Exception as error:
-            raise _raised(self._game, "step", error) from error
-        reward = float(reward)
+        played = self._call("step", self._first_action + action)
+        observation, reward, terminated, truncated, _ = played
         if not math.isfinite(reward):
-            raise GameFaultError(
-                f"game {self._game.name}: reward={reward} after step {len(self._actions)} of the "
-                "episode must be finite; mend the environment"
-            )
+            place = f"after step {len(self._actions)} of the episode"
+            raise self._fault(f"reward={float(reward)} {place} must be finite")
         self._frame = self._to_frame(observation)
-        return Step(self._frame, reward, bool(terminated), bool(truncated), lost_life=False)
+        return Step(self._frame, float(reward), bool(terminated), bool(truncated), lost_life=False)
 
     def get_state(self) -> State:
         """The episode's seed and actions so far, the frame they led to, and later seeds."""
@@ -177,10 +168,9 @@ class GymnasiumSource:
     def set_state(self, state: State) -> None:
         """Starts the saved episode again and replays its actions."""
         generator = random_state_from_array(state["random_state"])
-        actions = np.asarray(state["actions"])
-        num_actions = len(self.action_meanings)
-        if actions.ndim != 1 or np.any((actions < 0) | (actions >= num_actions)):
-            raise ValueError(f"saved game state: 'actions' must be 0 to {num_actions - 1}")
+        actions, last = np.asarray(state["actions"]), len(self.action_meanings) - 1
+        if actions.ndim != 1 or np.any((actions < 0) | (actions > last)):
+            raise ValueError(f"saved game state: 'actions' must be 0 to {last}")
         self._start(int(state["episode_seed"]))
         for action in actions:
             self.step(int(action))
@@ -197,44 +187,44 @@ class GymnasiumSource:
 
     def _start(self, seed: int) -> np.ndarray:
         self._episode_seed, self._actions = seed, []
-        try:
-            observation, _ = self._env.reset(seed=seed)
-        except Exception as error:
-            raise _raised(self._game, "reset", error) from error
+        observation, _ = self._call("reset", seed=seed)
         self._frame = self._to_frame(observation)
         return self._frame
 
+    def _call(self, name: str, *arguments: int, **options: int) -> tuple:
+        try:
+            return getattr(self._env, name)(*arguments, **options)
+        except Exception as error:
+            raise self._fault(f"{name}() raised {one_line(error)}") from error
+
+    def _fault(self, what: str) -> GameFaultError:
+        return GameFaultError(f"game {self._game.name}: {what}; mend the environment")
+
     def _to_frame(self, observation: Any) -> np.ndarray:
-        space = self._observation_space
-        found = np.asarray(observation)
+        space, found = self._env.observation_space, np.asarray(observation)
         if found.shape != space.shape or found.dtype != space.dtype:
-            raise GameFaultError(
-                f"game {self._game.name}: observation is {found.dtype} {list(found.shape)}, its "
-                f"observation_space says {space.dtype} {list(space.shape)}; mend the environment"
+            raise self._fault(
+                f"observation is {found.dtype} {list(found.shape)}, its observation_space says "
+                f"{space.dtype} {list(space.shape)}"
             )
         if found.ndim == 3:
-            found = (
-                found[..., 0] if found.shape[2] == 1 else cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
-            )
+            is_grey = found.shape[2] == 1
+            found = found[..., 0] if is_grey else cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
         if found.shape != (FRAME_SIZE, FRAME_SIZE):
-            size = (FRAME_SIZE, FRAME_SIZE)
-            return cv2.resize(found, size, interpolation=cv2.INTER_AREA)
+            return cv2.resize(found, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_AREA)
         return found.copy()
 
 
-FrameSource = AtariSource | GymnasiumSource
-
-
-def open_frame_source(game: Game, seed: int, settings: GameSettings) -> FrameSource:
+def open_frame_source(
+    game: Game, seed: int, settings: GameSettings
+) -> AtariSource | GymnasiumSource:
     """Opens a game.
 
     Raises:
         MissingGameError: The environment or a package it needs cannot be loaded.
         UnsuitableGameError: No pixels, or no discrete actions.
     """
-    if game.is_atari:
-        return AtariSource(game, seed, settings)
-    return GymnasiumSource(game, seed)
+    return AtariSource(game, seed, settings) if game.is_atari else GymnasiumSource(game, seed)
 
 
 def _make(game: Game, **settings: Any) -> gymnasium.Env:
@@ -245,20 +235,14 @@ def _make(game: Game, **settings: Any) -> gymnasium.Env:
             ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner per emulator
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
-        remedy = "run: python -m pip install 'ale-py>=0.11'" if game.is_atari else "install it"
-        raise MissingGameError(
-            f"game={game.name} cannot be opened ({one_line(error)}); {remedy}"
-        ) from error
+        raise cannot_open(game, error) from error
 
 
 def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
     shape = getattr(observations, "shape", None) or ()
     is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-    if (
-        not isinstance(observations, gymnasium.spaces.Box)
-        or observations.dtype != np.uint8
-        or not is_image
-    ):
+    is_box = isinstance(observations, gymnasium.spaces.Box)
+    if not (is_box and is_image and observations.dtype == np.uint8):
         raise UnsuitableGameError(
             f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
             f"[height, width, 1] or [height, width, 3], not {show(observations)}"
@@ -270,24 +254,19 @@ def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
         )
 
 
-def _raised(game: Game, call: str, error: Exception) -> GameFaultError:
-    return GameFaultError(
-        f"game {game.name}: {call}() raised {one_line(error)}; mend the environment"
-    )
-
-
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
-    meanings = getattr(env.unwrapped, "get_action_meanings", None)
-    if meanings is not None and len(names := tuple(meanings())) == num_actions:
-        return names
+    meanings = tuple(getattr(env.unwrapped, "get_action_meanings", tuple)())
+    if len(meanings) == num_actions:
+        return meanings
     return tuple(f"ACTION_{number}" for number in range(num_actions))
 
 
-def _checked(state: State, key: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    found = np.asarray(state[key])
-    if found.shape != shape or found.dtype != dtype:
+def checked_pixels(name: str, saved: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A part of a saved state; raises `ValueError` if it is not uint8 of this shape."""
+    found = np.asarray(saved)
+    if found.shape != shape or found.dtype != np.uint8:
         raise ValueError(
-            f"saved game state: '{key}' is {found.dtype} {list(found.shape)}, expected "
-            f"{np.dtype(dtype)} {list(shape)}"
+            f"saved game state: {name} is {found.dtype} {list(found.shape)}, expected uint8 "
+            f"{list(shape)}"
         )
     return found

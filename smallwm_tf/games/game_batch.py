@@ -3,13 +3,12 @@
 Shapes: N = number of games, F = number of stacked frames. This module imports no TensorFlow.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.settings import FRAME_SIZE
-from smallwm_tf.games.catalogue import Game, MissingGameError, resolve_game
+from smallwm_tf.games.catalogue import Game, cannot_open, resolve_game
 from smallwm_tf.games.frame_source import GameFaultError, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
@@ -33,15 +32,14 @@ class GameBatch:
 
     Frames, rewards and ends are those of `RealGame`. One difference: an Atari episode starts
     with 0 to `noop_max` - 1 idle frames here (ale-py's vector environment), with 1 to `noop_max`
-    there (Gymnasium's wrapper). A game whose episode is over is frozen
-    until the next `reset`: it keeps its last observation, earns 0 and ignores its actions.
-    Everything follows from `seed` and the actions since opening: open a new batch to repeat it.
+    there (Gymnasium's wrapper). A game whose episode is over is frozen until the next `reset`: it
+    keeps its last observation, earns 0 and ignores its actions. Everything follows from `seed`
+    and the actions since opening: open a new batch to repeat it.
 
     Attributes:
         game: The game that is played.
         num_games: N.
-        num_actions: Number of actions of the game.
-        action_meanings: Their names.
+        num_actions: Number of its actions; `action_meanings` are their names.
         episode_over: bool [N], which games are over (or were left out of `active`).
     """
 
@@ -63,14 +61,11 @@ class GameBatch:
         self.game = resolve_game(game) if isinstance(game, str) else game
         self.num_games = num_games
         self.episode_over = np.ones(num_games, bool)
-        self._settings = settings
+        self._max_episode_steps = settings.max_episode_steps
         self._episode_steps = 0
         self._stack = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE, num_stacked_frames), np.uint8)
-        seeds = np.random.SeedSequence(seed)
-        if self.game.is_atari:
-            self._games: _Games = _AtariGames(self.game, num_games, seeds, settings)
-        else:
-            self._games = _GymnasiumGames(self.game, num_games, seeds, settings)
+        open_games = _AtariGames if self.game.is_atari else _GymnasiumGames
+        self._games = open_games(self.game, num_games, np.random.SeedSequence(seed), settings)
         self.action_meanings = self._games.action_meanings
         self.num_actions = len(self.action_meanings)
 
@@ -87,9 +82,6 @@ class GameBatch:
         Args:
             actions: Whole numbers [N]; those of frozen games are ignored.
             active: bool [N], optional. A game left out is frozen from now on, over or not.
-
-        Returns:
-            Observations, rewards and which episodes end or are over.
 
         Raises:
             ValueError: An array has the wrong shape, or an action is out of range.
@@ -113,13 +105,11 @@ class GameBatch:
             self._stack = pushed
             rewards[playing] = new_rewards[playing]
             self._episode_steps += 1
-            out_of_time = self._episode_steps >= self._settings.max_episode_steps
+            out_of_time = self._episode_steps >= self._max_episode_steps
             terminated = terminated & playing
             truncated = (truncated | out_of_time) & playing & ~terminated
             self.episode_over = self.episode_over | terminated | truncated
-        return BatchStep(
-            self._stack, rewards, terminated, truncated, episode_over=self.episode_over.copy()
-        )
+        return BatchStep(self._stack, rewards, terminated, truncated, self.episode_over.copy())
 
     def close(self) -> None:
         """Frees the games."""
@@ -132,16 +122,8 @@ class GameBatch:
         return values
 
 
-class _Games(Protocol):
-    action_meanings: tuple[str, ...]
-
-    def reset(self) -> np.ndarray: ...  # uint8 [N, 96, 96]
-
-    def step(
-        self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...  # as `BatchStep`, frames only
-
-    def close(self) -> None: ...
+# Frames uint8 [N, 96, 96] of one step, and rewards, terminated and truncated as in `BatchStep`.
+_Played = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class _AtariGames:
@@ -152,11 +134,7 @@ class _AtariGames:
     """
 
     def __init__(
-        self,
-        game: Game,
-        num_games: int,
-        seeds: np.random.SeedSequence,
-        settings: GameSettings,
+        self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: GameSettings
     ):
         try:
             import gymnasium
@@ -181,17 +159,12 @@ class _AtariGames:
                 use_fire_reset=False,
             )
         except Exception as error:
-            raise MissingGameError(
-                f"game={game.name} cannot be opened ({one_line(error)}); "
-                "run: python -m pip install 'ale-py>=0.11'"
-            ) from error
+            raise cannot_open(game, error) from error
         self._game = game
         self._num_games = num_games
         # One drawn seed per game: with an integer, seeds s and s + 1 would share N - 1 games.
-        random = np.random.default_rng(seeds)
-        self._first_seeds: np.ndarray | None = random.integers(
-            _MAX_SEED, size=num_games, dtype=np.int32
-        )
+        drawn = np.random.default_rng(seeds).integers(_MAX_SEED, size=num_games, dtype=np.int32)
+        self._first_seeds: np.ndarray | None = drawn
         self.action_meanings = tuple(action.name for action in self._env.ale.get_action_set())
 
     def reset(self) -> np.ndarray:
@@ -200,9 +173,7 @@ class _AtariGames:
         self._first_seeds = None
         return self._single_frames(observations)
 
-    def step(
-        self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, actions: np.ndarray, playing: np.ndarray) -> _Played:
         observations, rewards, terminated, truncated, _ = self._env.step(actions)
         return self._single_frames(observations), rewards, terminated, truncated
 
@@ -233,9 +204,7 @@ class _GymnasiumGames:
     def reset(self) -> np.ndarray:
         return np.stack([source.reset() for source in self._sources])
 
-    def step(
-        self, actions: np.ndarray, playing: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, actions: np.ndarray, playing: np.ndarray) -> _Played:
         num_games = len(self._sources)
         frames = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE), np.uint8)
         rewards = np.zeros(num_games, np.float32)

@@ -11,19 +11,13 @@ from smallwm_tf.experiment.config import Config
 class GameSettings:
     """What every copy of the real game is opened with, besides its seed and its stack.
 
-    Attributes:
-        frame_skip: Emulator frames per agent step; Atari games only.
-        noop_max: Most idle emulator frames at the start of an episode; Atari games only.
-        max_episode_steps: Agent steps after which an episode is cut off; 27,000 are 108,000
-            emulator frames, 30 minutes of play.
-
     Raises:
         ValueError: A number is out of range; the message names it.
     """
 
-    frame_skip: int = 4
-    noop_max: int = 30
-    max_episode_steps: int = 27_000
+    frame_skip: int = 4  # emulator frames per agent step; Atari games only
+    noop_max: int = 30  # most idle emulator frames at the start of an episode; Atari games only
+    max_episode_steps: int = 27_000  # agent steps until it is cut off; 30 minutes of an Atari game
 
     def __post_init__(self) -> None:
         check_at_least("frame_skip", self.frame_skip, 1)

@@ -8,12 +8,7 @@ from smallwm_tf.games.real_game import RealGame
 
 
 def open_game(experiment: Experiment, *purpose: int | str) -> RealGame:
-    """A copy of the run's game with random numbers of its own; not yet reset.
-
-    Args:
-        experiment: Game, settings and seed of the run.
-        purpose: Keeps the random numbers of different copies apart.
-    """
+    """A copy of the run's game, not yet reset; `purpose` gives it random numbers of its own."""
     return RealGame(
         experiment.game,
         experiment.config.game.num_stacked_frames,

@@ -10,11 +10,12 @@ from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.catalogue import Game, resolve_game
-from smallwm_tf.games.frame_source import State, open_frame_source
+from smallwm_tf.games.frame_source import State, checked_pixels, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _STATE_KEYS = ("gymnasium_id", "stack", "episode_steps", "step_type", "reward", "discount")
+_SOURCE = "source/"  # begins the names of the source's own arrays
 
 
 class RealGame(py_environment.PyEnvironment):
@@ -102,11 +103,7 @@ class RealGame(py_environment.PyEnvironment):
         return ts.transition(observation, reward)
 
     def get_state(self) -> State:
-        """Everything the future depends on, given the same actions.
-
-        Returns:
-            Arrays without Python objects: `numpy.savez(**state)` stores them and
-            `numpy.load(..., allow_pickle=False)` reads them.
+        """Everything the future depends on, given the same actions; arrays without Python objects.
 
         Raises:
             ValueError: The game was never reset.
@@ -120,17 +117,12 @@ class RealGame(py_environment.PyEnvironment):
             "reward": np.float32(current.reward),
             "discount": np.float32(current.discount),
         }
-        state |= {f"source/{key}": value for key, value in self._source.get_state().items()}
-        return state
+        return state | {_SOURCE + key: value for key, value in self._source.get_state().items()}
 
     def set_state(self, state: State) -> ts.TimeStep:
         """Continues from a saved state: the same actions give the same frames and rewards.
 
-        Args:
-            state: What `get_state` of the same game and frame count returned.
-
-        Returns:
-            The time step that was current when the state was taken.
+        Returns the time step that was current when the state was taken.
 
         Raises:
             ValueError: The state is of another game or shape; the message gives both.
@@ -143,22 +135,12 @@ class RealGame(py_environment.PyEnvironment):
             raise ValueError(
                 f"saved game state: it is of {saved_id!r}, this is {self.game.gymnasium_id!r}"
             )
-        stack = np.asarray(state["stack"])
-        if stack.shape != self._stack.shape or stack.dtype != np.uint8:
-            raise ValueError(
-                f"saved game state: stack is {stack.dtype} {list(stack.shape)}, expected uint8 "
-                f"{list(self._stack.shape)}"
-            )
-        prefix = "source/"
-        source_state = {
-            key.removeprefix(prefix): value
-            for key, value in state.items()
-            if key.startswith(prefix)
-        }
+        stack = checked_pixels("stack", state["stack"], self._stack.shape)
+        names = [key for key in state if key.startswith(_SOURCE)]
         try:
-            self._source.set_state(source_state)
+            self._source.set_state({key.removeprefix(_SOURCE): state[key] for key in names})
         except KeyError as error:
-            raise ValueError(f"saved game state: {prefix + error.args[0]!r} is missing") from error
+            raise ValueError(f"saved game state: {_SOURCE + error.args[0]!r} is missing") from error
         self._stack = stack.copy()
         self._episode_steps, self.lost_life = int(state["episode_steps"]), False
         self._current_time_step = ts.TimeStep(  # as TF-Agents' own TicTacToeEnvironment does

@@ -21,21 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import (
-    read_json,
-    reason_and_remedy,
-    sync_directory,
-    write_json,
-)
-from smallwm_tf.runs.manifest import (
-    FORMAT,
-    find_problem,
-    read_chunks,
-    read_format,
-    write_manifest,
-)
+from smallwm_tf.runs.files import read_json, reason_and_remedy, sync_directory, write_json
+from smallwm_tf.runs.manifest import FORMAT, find_problem, read_chunks, read_format, write_manifest
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 
 _NAME = re.compile(r"[0-9]{6,12}")
@@ -46,28 +36,18 @@ class CheckpointError(RunError):
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held besides the variables, which are restored in place.
-
-    Attributes:
-        progress: The dictionary given to `save`.
-        arrays: The arrays given to `save`.
-        chunks: The replay chunks given to `save`, by name.
-    """
+    """What `save` was given besides the variables, which are restored in place."""
 
     progress: dict[str, Any]
     arrays: dict[str, np.ndarray]
-    chunks: dict[str, Chunk]
+    chunks: dict[str, Chunk]  # by name
 
 
 class Checkpoints:
     """The checkpoints of one run; the run's lock must be held, unless they are only read."""
 
     def __init__(
-        self,
-        directory: Path | str,
-        objects: Mapping[str, Any],
-        keep: int = 3,
-        read_only: bool = False,
+        self, directory: Path, objects: Mapping[str, Any], keep: int = 3, read_only: bool = False
     ) -> None:
         """Prepares saving and restoring; cleans up what a killed process left half-written.
 
@@ -81,13 +61,13 @@ class Checkpoints:
                 lock need not be held.
         """
         self.directory = Path(directory)
-        self._replay = self.directory.parent / "replay"
         self._objects = dict(objects)
         self._keep = keep
         self._read_only = read_only
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._clean()
+            for path in self.directory.glob(".saving-*"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def save(
         self,
@@ -95,25 +75,22 @@ class Checkpoints:
         arrays: Mapping[str, np.ndarray] | None = None,
         chunks: Iterable[Chunk] = (),
     ) -> Path:
-        """Writes a checkpoint and removes those older than the last `keep`.
+        """Writes a checkpoint, removes those older than the last `keep`; returns its directory.
 
         Args:
             progress: JSON values: counters, seeds, the number of metric lines.
-            arrays: Arrays by name.
+            arrays: By name.
             chunks: Files in the run's `replay/` that belong to this checkpoint. They are not
                 copied; restoring checks that they are there and unchanged.
-
-        Returns:
-            The checkpoint's directory.
 
         Raises:
             CheckpointError: It could not be written, the disk being full or read-only. Older
                 checkpoints are untouched and nothing half-written remains.
         """
-        import tensorflow as tf
-
         arrays = dict(arrays or {})
-        final = self.directory / f"{self._next_number():06d}"
+        names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
+        number = 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
+        final = self.directory / f"{number:06d}"
         temporary = self.directory / f".saving-{final.name}"
         try:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -131,43 +108,43 @@ class Checkpoints:
             os.replace(temporary, final)
             sync_directory(self.directory)
         except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise self._cannot_save(final, error, arrays) from error
-        except BaseException:
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        self._remove_old()
+        for path in self._complete()[self._keep :]:
+            # renamed first: a kill during removal must not leave half a checkpoint
+            doomed = self.directory / f".saving-old-{path.name}"
+            with contextlib.suppress(OSError):
+                os.replace(path, doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
         return final
 
     def restore_latest(self) -> Restored | None:
-        """Restores the newest checkpoint that verifies.
+        """Restores the newest checkpoint that verifies; None if none was ever written.
 
         Damaged newer ones are renamed to `<number>.damaged` (unless `read_only`) and named on
         stderr.
-
-        Returns:
-            Progress and arrays; None if no checkpoint was ever written.
 
         Raises:
             CheckpointError: There are checkpoints, but none verifies; or one verifies and does
                 not fit the models; or all are of another format. Nothing is changed on disk.
         """
         self._refuse_other_formats()
-        problems: list[tuple[Path, str]] = []
+        replay = None if self._read_only else self.directory.parent / "replay"
+        problems: dict[Path, str] = {}
         for directory in self._complete():
-            problem = find_problem(directory, None if self._read_only else self._replay)
-            if problem is not None:
-                problems.append((directory, problem))
+            if problem := find_problem(directory, replay):
+                problems[directory] = problem
                 continue
             restored = self._read(directory)
-            for damaged, reason in problems:
+            for damaged, reason in problems.items():
                 self._put_aside(damaged, reason, directory)
             return restored
-        damaged = sorted(self.directory.glob("*.damaged*"))
-        problems += [(path, "set aside earlier as damaged") for path in damaged]
+        for path in sorted(self.directory.glob("*.damaged*")):
+            problems[path] = "set aside earlier as damaged"
         if not problems:
             return None
-        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in problems)
+        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in problems.items())
         raise CheckpointError(
             f"{self.directory}: none of {len(problems)} checkpoints can be used ({reasons[:500]}); "
             "bring one back from a copy, or start over with another --run_dir"
@@ -175,9 +152,7 @@ class Checkpoints:
 
     def _complete(self) -> list[Path]:
         """Finished checkpoints, the newest first."""
-        if not self.directory.is_dir():
-            return []
-        found = [path for path in self.directory.iterdir() if _NAME.fullmatch(path.name)]
+        found = [path for path in self.directory.glob("[0-9]*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.name), reverse=True)
 
     def _refuse_other_formats(self) -> None:
@@ -191,25 +166,7 @@ class Checkpoints:
                 "--run_dir, or use the version that wrote it (versions.json)"
             )
 
-    def _next_number(self) -> int:
-        names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
-        return 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
-
-    def _clean(self) -> None:
-        for path in self.directory.glob(".saving-*"):
-            shutil.rmtree(path, ignore_errors=True)
-
-    def _remove_old(self) -> None:
-        for path in self._complete()[self._keep :]:
-            # renamed first: a kill during removal must not leave half a checkpoint
-            doomed = self.directory / f".saving-old-{path.name}"
-            with contextlib.suppress(OSError):
-                os.replace(path, doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
-
     def _read(self, directory: Path) -> Restored:
-        import tensorflow as tf
-
         progress = read_json(directory / "progress.json")
         arrays = read_chunk(directory / "arrays.npz")
         try:
@@ -227,13 +184,12 @@ class Checkpoints:
         return Restored(progress, arrays, read_chunks(directory))
 
     def _put_aside(self, damaged: Path, reason: str, used: Path) -> None:
-        target, count = damaged.with_name(f"{damaged.name}.damaged"), 1
-        while os.path.lexists(target):
-            count += 1
-            target = damaged.with_name(f"{damaged.name}.damaged{count}")
-        if self._read_only:
-            action = "passed over"
-        else:
+        action = "passed over"
+        if not self._read_only:
+            target, count = damaged.with_name(f"{damaged.name}.damaged"), 1
+            while os.path.lexists(target):
+                count += 1
+                target = damaged.with_name(f"{damaged.name}.damaged{count}")
             os.replace(damaged, target)
             action = f"set aside as {target.name}"
         message = f"{damaged}: damaged ({reason}); {action}, using {used.name}"
@@ -244,24 +200,14 @@ class Checkpoints:
         self, final: Path, error: Exception, arrays: Mapping[str, np.ndarray]
     ) -> CheckpointError:
         needed = sum(np.asarray(array).nbytes for array in arrays.values())
-        for variable in _variables(self._objects):
-            needed += int(np.prod(variable.shape)) * variable.dtype.size
+        for item in self._objects.values():
+            for variable in getattr(item, "variables", [item]):
+                needed += variable.shape.num_elements() * variable.dtype.size
         reason, remedy = reason_and_remedy(error, final)
         return CheckpointError(
             f"{final}: could not be saved ({reason}, about {needed} bytes are needed); older "
             f"checkpoints are untouched; {remedy or 'run the same command again'}"
         )
-
-
-def _variables(objects: Mapping[str, Any]) -> list[Any]:
-    """The variables inside trackable objects, as far as they can be listed."""
-    found: dict[int, Any] = {}
-    for item in objects.values():
-        variables = item.variables if hasattr(item, "variables") else [item]
-        for variable in variables() if callable(variables) else variables:
-            if hasattr(variable, "shape") and hasattr(variable, "dtype"):
-                found[id(variable)] = variable
-    return list(found.values())
 
 
 def _sync_file(path: Path) -> None:

@@ -78,12 +78,9 @@ def cannot_write(shown: str, error: Exception, place: Path | str) -> RunError:
 def sync_directory(directory: Path) -> None:
     """Makes renames inside a directory survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
-    try:
+    with contextlib.suppress(OSError):  # some network file systems cannot
         os.fsync(descriptor)
-    except OSError:  # some network file systems cannot
-        pass
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 from smallwm_tf.runs import RunError
@@ -27,32 +26,25 @@ class LockedError(RunError):
     """Another process writes to this run directory; the message names it."""
 
 
-class Lock:
+class Lock(contextlib.AbstractContextManager):
     """An exclusive lock, held from construction until `release` or the end of the process.
 
-    Attributes:
-        stale_holder: Who left a lock behind without releasing it ("process 7 on host a since
-            ..."), or None.
+    Its `stale_holder` names who left a lock behind without releasing it; None if nobody did.
     """
 
     def __init__(self, path: Path) -> None:
-        """Takes the lock.
-
-        Args:
-            path: The lock file; its directory exists.
+        """Takes the lock at a path whose directory exists.
 
         Raises:
             LockedError: Another living process holds it.
         """
         self.path = path
-        self.stale_holder: str | None = None
         self._file = _open_locked(path)
         holder = _read(self._file)
-        if holder:
-            if _may_live_elsewhere(holder, path):
-                self._file.close()
-                raise _locked(path, holder)
-            self.stale_holder = _name(holder)
+        if holder and holder.get("host") != socket.gethostname() and _is_recent(path):
+            self._file.close()
+            raise _locked(path, holder)
+        self.stale_holder = _name(holder) if holder else None
         mine = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -75,15 +67,7 @@ class Lock:
             self.path.unlink()
         self._file.close()
 
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def _touch(self) -> None:
@@ -99,21 +83,16 @@ def _open_locked(path: Path) -> TextIO:
         file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
             holder = _read(file)
+            # On a file system without locks the age of the file has to do.
+            if not isinstance(error, BlockingIOError) and not (holder and _is_recent(path)):
+                return file
             file.close()
             raise _locked(path, holder) from error
-        except OSError:  # a file system without locks: the age of the file has to do
-            holder = _read(file)
-            if holder and _is_recent(path):
-                file.close()
-                raise _locked(path, holder) from None
-            return file
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
-        except FileNotFoundError:
-            pass
         file.close()  # its holder removed it between our two calls
 
 
@@ -126,17 +105,12 @@ def _read(file: TextIO) -> dict[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _may_live_elsewhere(holder: dict[str, object], path: Path) -> bool:
-    return holder.get("host") != socket.gethostname() and _is_recent(path)
-
-
 def _is_recent(path: Path) -> bool:
     """Whether the file was touched lately, by the clock of the disk it lies on."""
     probe = path.with_name(f".{path.name}.{os.getpid()}.clock")
     try:
         probe.touch()
-        now = probe.stat().st_mtime
-        return now - path.stat().st_mtime < _STALE_SECONDS
+        return probe.stat().st_mtime - path.stat().st_mtime < _STALE_SECONDS
     except FileNotFoundError:
         return False
     finally:

@@ -42,12 +42,7 @@ def read_format(directory: Path) -> int | None:
 
 
 def find_problem(directory: Path, replay: Path | None) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is.
-
-    Args:
-        directory: The checkpoint's.
-        replay: Where its chunks are; None does not look at them.
-    """
+    """What is wrong with a checkpoint, and its chunks if `replay` is given; None if nothing is."""
     try:
         if directory.is_symlink() or not directory.is_dir():
             return "is not a directory"
@@ -57,9 +52,8 @@ def find_problem(directory: Path, replay: Path | None) -> str | None:
         files, chunks = manifest["files"], manifest["chunks"]
         if _NEEDED - set(files):
             return f"{_NAME} lists too few files"
-        return _first_problem(directory, files, _FILE) or (
-            _first_problem(replay, chunks, _CHUNK) if replay else None
-        )
+        problem = _first_problem(directory, files, _FILE)
+        return problem or (_first_problem(replay, chunks, _CHUNK) if replay else None)
     except RunError as error:
         return str(error).replace(f"{directory}/", "")
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:

@@ -14,33 +14,28 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import cannot_write
-
-if TYPE_CHECKING:
-    from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.runs.run_directory import RunDirectory
 
 _OWN_KEYS = ("event", "iteration", "step", "time", "not_finite")
 
 
-class Metrics:
+class Metrics(contextlib.AbstractContextManager):
     """Writes the metrics of one run.
 
     Attributes:
         num_lines: Lines in `metrics.jsonl`, those of earlier sessions included.
     """
 
-    def __init__(self, run: "RunDirectory | Path | str") -> None:
-        """Opens the metrics of a run for appending.
-
-        Args:
-            run: The run directory.
-        """
-        root = Path(getattr(run, "path", run))
+    def __init__(self, run: RunDirectory | Path) -> None:
+        """Opens the metrics of a run directory for appending."""
+        root = run.path if isinstance(run, RunDirectory) else run
         self.path = root / "metrics.jsonl"
         self._events = root / "events"
         self._writer: Any = None
@@ -72,54 +67,44 @@ class Metrics:
         if not_finite:
             line["not_finite"] = not_finite
         line["time"] = round(time.time(), 3)
-        text = json.dumps(line, allow_nan=False)
         with self._named_errors():
-            self._file.write(text.encode("utf-8") + b"\n")
+            self._file.write(json.dumps(line, allow_nan=False).encode("utf-8") + b"\n")
             self._file.flush()
         self.num_lines += 1
         self._write_events(line)
 
     def sync(self) -> int:
-        """Forces everything to disk; call it before a checkpoint and keep the result there.
-
-        Returns:
-            The number of lines, for `rewind`.
-        """
+        """Forces everything to disk; returns the number of lines, for `rewind`."""
         with self._named_errors():
             self._file.flush()
             os.fsync(self._file.fileno())
-        if self._writer is not None:
-            with self._named_event_errors():
+            if self._writer is not None:
                 self._writer.flush()
         return self.num_lines
 
     def rewind(self, num_lines: int) -> int:
-        """Drops every line after the first `num_lines`, as when continuing from a checkpoint.
+        """Drops every line after the first `num_lines`: what `sync` returned, 0 for a fresh start.
 
-        Args:
-            num_lines: What `sync` returned before the checkpoint was saved; 0 for a fresh start.
-
-        Returns:
-            How many of these lines are missing: 0 unless somebody edited the file, which is
-            also told on stderr.
+        Returns how many of these are missing, which is also told on stderr: 0 unless somebody
+        edited the file.
         """
         kept = min(num_lines, self.num_lines)
-        missing = num_lines - kept
+        missing, dropped = num_lines - kept, self.num_lines - kept
         if missing:
+            text = f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap"
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                print(
-                    f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap",
-                    file=sys.stderr,
-                )
-        dropped = self.num_lines - kept
+                print(text, file=sys.stderr)
         with open(self.path, "rb") as lines:
             for _ in range(kept):
                 lines.readline()
             self._file.truncate(lines.tell())
-        os.fsync(self._file.fileno())
         self.num_lines = kept
         if dropped or (kept and not self._events.exists()):
-            self._rebuild_events()
+            self._close_events()
+            shutil.rmtree(self._events, ignore_errors=True)
+            for line in read_metrics(self.path):
+                self._write_events(line)
+        self.sync()
         return missing
 
     def read(self) -> list[dict[str, Any]]:
@@ -133,13 +118,8 @@ class Metrics:
                 self.sync()
             with contextlib.suppress(OSError):
                 self._file.close()
-        if self._writer is not None:
-            with contextlib.suppress(RunError), self._named_event_errors():
-                self._writer.close()
-            self._writer = None
-
-    def __enter__(self) -> "Metrics":
-        return self
+        with contextlib.suppress(RunError):
+            self._close_events()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -155,15 +135,19 @@ class Metrics:
         return num_lines
 
     def _write_events(self, line: dict[str, Any]) -> None:
-        import tensorflow as tf
-
-        with self._named_event_errors():
+        with self._named_errors():
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self._events))
             with self._writer.as_default(step=line["step"]):
                 for name, value in line.items():
                     if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
                         tf.summary.scalar(f"{line['event']}/{name}", float(value))
+
+    def _close_events(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._named_errors():
+                writer.close()
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -172,25 +156,8 @@ class Metrics:
         except OSError as error:  # of an open file, which does not tell its name
             error.filename = str(self.path)
             raise
-
-    @contextlib.contextmanager
-    def _named_event_errors(self) -> Iterator[None]:
-        import tensorflow as tf
-
-        try:
-            yield
         except tf.errors.OpError as error:
             raise cannot_write(str(self._events), error, self._events) from error
-
-    def _rebuild_events(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        shutil.rmtree(self._events, ignore_errors=True)
-        for line in read_metrics(self.path):
-            self._write_events(line)
-        if self._writer is not None:
-            self._writer.flush()
 
 
 def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:

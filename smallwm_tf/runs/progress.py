@@ -26,18 +26,15 @@ def say(text: str) -> None:
             stream.write(text + "\n")
             stream.flush()
     except (OSError, ValueError):
-        _silence(stream)
+        # Python's own flush at exit must not fail: the broken stream leads nowhere from now on.
+        with (
+            contextlib.suppress(OSError, ValueError, AttributeError),
+            open(os.devnull, "w") as nowhere,
+        ):
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def _silence(stream: Any) -> None:
-    """Points a broken stream at nothing, so that Python's own flush at exit does not fail."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
-class Progress:
+class Progress(contextlib.AbstractContextManager):
     """Counts work; a tqdm bar on a terminal, else tqdm's line every 30 seconds and at the end.
 
     Used as `with Progress(12800, "collect", "step") as progress: progress.update(16)`. Silent if
@@ -60,8 +57,8 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._bar = None
         self._is_silent = total == 0
-        if not self._is_silent and _is_terminal(sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            if not self._is_silent and sys.stderr is not None and sys.stderr.isatty():
                 shape = _shape(sys.stderr)
                 self._bar = tqdm(desc=description, file=sys.stderr, **self._meter, **shape)
 
@@ -88,9 +85,6 @@ class Progress:
             self._print_line()
         self._is_silent = True
 
-    def __enter__(self) -> "Progress":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -106,22 +100,9 @@ class Progress:
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in self._values.items()
         )
-        text = tqdm.format_meter(
-            self.count,
-            elapsed=seconds,
-            ncols=0,
-            prefix=self._description,
-            postfix=", ".join(values),
-            **self._meter,
-        )
+        told = {"prefix": self._description, "postfix": ", ".join(values), **self._meter}
+        text = tqdm.format_meter(self.count, elapsed=seconds, ncols=0, **told)
         return " ".join(text.split())
-
-
-def _is_terminal(stream: Any) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except (OSError, ValueError):
-        return False
 
 
 def _shape(stream: Any) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
 
-#: What a chunk of real steps holds: name -> dtype and shape, None for any length.
-STEPS = {
+#: What a chunk holds: name -> dtype and shape, None for any length.
+Expected = Mapping[str, tuple[str, tuple[int | None, ...]]]
+STEPS: Expected = {  # of a chunk of real steps
     "frames": ("uint8", (None, FRAME_SIZE, FRAME_SIZE)),
     "actions": ("int32", (None,)),
     "rewards": ("float32", (None,)),
@@ -43,34 +44,22 @@ class ChunkError(RunError):
 
 
 class Chunk(NamedTuple):
-    """A written chunk.
+    """A written chunk."""
 
-    Attributes:
-        name: The file's name, without directories.
-        num_bytes: Its size on disk.
-        sha256: Its SHA-256 in hexadecimal.
-    """
-
-    name: str
-    num_bytes: int
-    sha256: str
+    name: str  # the file's, without directories
+    num_bytes: int  # on disk
+    sha256: str  # in hexadecimal
 
 
-def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
-    """Writes arrays as a compressed .npz, complete or not at all.
+def write_chunk(path: Path, **arrays: np.ndarray) -> Chunk:
+    """Writes arrays of numbers, truth values or strings as a compressed .npz, or nothing at all.
 
-    Args:
-        path: Where; an existing file is replaced in one step.
-        **arrays: Arrays of numbers, truth values or strings, of any shape.
-
-    Returns:
-        Name, size and SHA-256 of the file.
+    An existing file is replaced in one step.
 
     Raises:
         ValueError: An array of Python objects, or a name that is no identifier.
         OSError: The disk is full or read-only.
     """
-    path = Path(path)
     plain_arrays = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain_arrays.items():
         if not name.isidentifier() or not name.isascii():
@@ -92,10 +81,10 @@ def write_chunk(path: Path | str, **arrays: np.ndarray) -> Chunk:
 
 
 def read_chunk(
-    path: Path | str,
+    path: Path,
     *,
     sha256: str | None = None,
-    expected: Mapping[str, tuple[str, tuple[int | None, ...]]] | None = None,
+    expected: Expected | None = None,
     most_bytes: int = _MOST_BYTES,
 ) -> dict[str, np.ndarray]:
     """Reads a chunk; what it declares is checked before any of it is allocated.
@@ -103,17 +92,12 @@ def read_chunk(
     Args:
         path: A file made by `write_chunk`.
         sha256: What its SHA-256 must be; None does not check.
-        expected: Array name -> (dtype, shape), where None in a shape stands for any length:
-            {"frames": ("uint8", (None, 96, 96))}. Other arrays are then refused.
+        expected: What it must hold and nothing else, like `STEPS`; None takes any arrays.
         most_bytes: Largest size of all arrays together, in memory.
-
-    Returns:
-        The arrays by name.
 
     Raises:
         ChunkError: Missing, damaged, pickled, oddly named, too large, or not as expected.
     """
-    path = Path(path)
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ChunkError(f"{path}: its SHA-256 is not {sha256[:12]}...; the file is damaged")
@@ -123,11 +107,9 @@ def read_chunk(
             total = sum(header.num_bytes for header in headers.values())
             if total > most_bytes:
                 raise ChunkError(f"{path}: declares {total} bytes of arrays, over {most_bytes}")
-            _check_expected(path, headers, expected)
-            return {
-                name: _read_array(archive, members[name], header)
-                for name, header in headers.items()
-            }
+            if expected is not None:
+                _check_expected(path, headers, expected)
+            return {name: _read_array(archive, info) for name, info in members.items()}
     except ChunkError:
         raise
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
@@ -135,20 +117,14 @@ def read_chunk(
 
 
 def read_steps(folder: Path, chunk: Chunk) -> dict[str, np.ndarray]:
-    """Reads a chunk of real steps: the arguments of `Replay.append`.
-
-    Raises:
-        ChunkError: As for `read_chunk`; or it holds something else than real steps.
-    """
+    """Reads a chunk of real steps, the arguments of `Replay.append`; raises as `read_chunk`."""
     return read_chunk(folder / chunk.name, sha256=chunk.sha256, expected=STEPS)
 
 
 class _Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
-    fortran_order: bool
     num_bytes: int
-    offset: int
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -175,22 +151,16 @@ def _read_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise ChunkError(f"{path}: {info.filename} has an unknown format {version}")
-    shape, fortran_order, dtype = read(start, max_header_size=4096)
+    shape, _, dtype = read(start, max_header_size=4096)
     if dtype.kind not in _KINDS or dtype.hasobject:
         raise ChunkError(f"{path}: {info.filename} holds {dtype}, which is never loaded")
     num_bytes = math.prod(shape) * dtype.itemsize  # Python integers: no overflow
     if min(shape, default=0) < 0 or len(shape) > 32 or num_bytes + start.tell() != info.file_size:
         raise ChunkError(f"{path}: {info.filename} declares shape {shape}, which does not fit it")
-    return _Header(shape, dtype, fortran_order, num_bytes, start.tell())
+    return _Header(shape, dtype, num_bytes)
 
 
-def _check_expected(
-    path: Path,
-    headers: Mapping[str, _Header],
-    expected: Mapping[str, tuple[str, tuple[int | None, ...]]] | None,
-) -> None:
-    if expected is None:
-        return
+def _check_expected(path: Path, headers: dict[str, _Header], expected: Expected) -> None:
     if set(headers) == _STEPS_OF_FORMAT_1 != set(expected):
         raise ChunkError(
             f"{path}: real steps of the old format 1, which does not tell true ends from time "
@@ -209,19 +179,9 @@ def _check_expected(
             raise ChunkError(f"{path}: {name} is {found}, not {dtype} {shape}")
 
 
-def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> np.ndarray:
-    data = np.empty(header.num_bytes, np.uint8)
-    view, filled = memoryview(data), 0
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as member:
-        member.read(header.offset)
-        while filled < header.num_bytes:
-            count = member.readinto(view[filled : filled + 2**20])
-            if not count:
-                raise EOFError("the array ends early")
-            filled += count
+        array = npy.read_array(member, allow_pickle=False, max_header_size=4096)
         if member.read(1):  # also makes zipfile compare the checksum
             raise ValueError("the array is longer than declared")
-    order = "F" if header.fortran_order else "C"
-    if not header.num_bytes:
-        return np.empty(header.shape, header.dtype)
-    return data.view(header.dtype).reshape(header.shape, order=order)
+    return array

@@ -1,15 +1,18 @@
 """The run directory: what belongs to one run, and whether a command may continue it."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.config import ConfigError, flatten
+from smallwm_tf.experiment.config import Config, ConfigError, flatten
+from smallwm_tf.experiment.experiment import Game
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
@@ -17,23 +20,14 @@ from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, 
 from smallwm_tf.runs.lock import Lock
 
 _PACKAGES = (
-    "smallwm_tf",
-    "tensorflow",
-    "tf-keras",
-    "tensorflow-probability",
-    "tf-agents",
-    "numpy",
-    "gymnasium",
-    "ale-py",
-    "opencv-python-headless",
-    "ml-collections",
-    "absl-py",
-)
+    "smallwm_tf", "tensorflow", "tf-keras", "tensorflow-probability", "tf-agents", "numpy",
+    "gymnasium", "ale-py", "opencv-python-headless", "ml-collections", "absl-py",
+)  # fmt: skip
 _FOLDERS = ("checkpoints", "replay", "figures", "events")
 _MEMBERS = {"config.json", "versions.json", "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
 
 
-class RunDirectory:
+class RunDirectory(contextlib.AbstractContextManager):
     """An open run directory, locked for this process.
 
     Attributes:
@@ -47,37 +41,25 @@ class RunDirectory:
         self.path = path
         self.changes = changes
         self._lock = lock
-        self.checkpoints = path / "checkpoints"
-        self.replay = path / "replay"
-        self.figures = path / "figures"
-        self.events = path / "events"
+        folders = (path / folder for folder in _FOLDERS)
+        self.checkpoints, self.replay, self.figures, self.events = folders
         self.scores = path / "scores.json"
 
     @classmethod
     def open(
-        cls, path: Path | str, game: Any, config: Mapping[str, Any], seed: int, preset: str
+        cls, path: Path, game: Game | str, config: Config, seed: int, preset: str
     ) -> "RunDirectory":
-        """Makes a run directory, or reopens one to continue.
+        """Makes a run directory and its parents, or reopens one to continue.
 
-        Args:
-            path: Where; parents are made.
-            game: A `Game`, or its canonical name.
-            config: Every setting.
-            seed: The seed.
-            preset: The preset's name.
+        The arguments are those of `Experiment`; the game may be its canonical name.
 
         Raises:
             LockedError: Another process writes to it.
             RunError: It belongs to another game, seed or architecture, it is damaged, it holds
                 something else, or it cannot be written. Nothing in it was changed.
         """
-        path = Path(path)
-        wanted = {
-            "game": getattr(game, "name", game),
-            "seed": int(seed),
-            "preset": preset,
-            "config": _nest(config),
-        }
+        name = game.name if isinstance(game, Game) else game
+        wanted = {"game": name, "seed": int(seed), "preset": preset, "config": config.to_dict()}
         made = [parent for parent in (path, *path.parents) if not parent.exists()]
         lock = None
         try:
@@ -90,19 +72,16 @@ class RunDirectory:
             if lock.stale_holder:
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
             _record(path, wanted, changes)
-            for folder in _FOLDERS:
-                (path / folder).mkdir(exist_ok=True)
-            for place in (path, *(path / folder for folder in _FOLDERS)):
-                remove_half_written(place)
+            for folder in (path, *(path / name for name in _FOLDERS)):
+                folder.mkdir(exist_ok=True)
+                remove_half_written(folder)
             return run
         except BaseException as error:
             if lock is not None:
                 lock.release()
-            for parent in made:  # only what is empty goes
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+            with contextlib.suppress(OSError):
+                for parent in made:
+                    parent.rmdir()  # only what is empty goes
             if isinstance(error, OSError):
                 raise cannot_write(f"run_dir={path}", error, path) from error
             raise
@@ -110,9 +89,6 @@ class RunDirectory:
     def close(self) -> None:
         """Gives the lock back; harmless when repeated."""
         self._lock.release()
-
-    def __enter__(self) -> "RunDirectory":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -158,22 +134,15 @@ def _flat(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     config = record.get("config")
     if not isinstance(config, Mapping):
         raise RunError(f"{path / 'config.json'}: holds no configuration")
+    flat = {key: record.get(key) for key in ("game", "seed", "preset")}
+    # A setting that is younger than the run had its default's effect.
+    flat |= {field.key: field.default for field in FIELDS}
     try:
-        flat = {key: _listed(value) for key, value in flatten(config).items()}
+        flat |= flatten(config)
     except ConfigError as error:
         raise RunError(f"{path / 'config.json'}: {error}") from error
-    # A setting that is younger than the run had its default's effect.
-    defaults = {field.key: _listed(field.default) for field in FIELDS}
-    return {**{key: record.get(key) for key in ("game", "seed", "preset")}, **defaults, **flat}
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _nest(config: Mapping[str, Any]) -> dict[str, Any]:
-    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    # Tuples as lists, as JSON gives them back.
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
 def _record(path: Path, wanted: dict[str, Any], changes: list[str]) -> None:
@@ -192,21 +161,16 @@ def _record(path: Path, wanted: dict[str, Any], changes: list[str]) -> None:
         write_json(file, {**versions, "since": now, "earlier": [*past, earlier] if earlier else []})
         if earlier:
             old, new = flatten(earlier), flatten(versions)
-            changes.extend(
-                f"{key}: {show(old.get(key))} -> {show(value)}"
-                for key, value in new.items()
-                if old.get(key) != value
-            )
+            different = [key for key in new if old.get(key) != new[key]]
+            changes += [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
 
 
 def describe_versions() -> dict[str, Any]:
     """Packages, machine and commit; reads only metadata and imports nothing."""
-    packages = {}
+    packages = dict.fromkeys(_PACKAGES)
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            packages[name] = None
     return {
         "packages": packages,
         "python": platform.python_version(),
@@ -222,12 +186,10 @@ def describe_versions() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        described = Path("/proc/cpuinfo").read_text(errors="replace")
+        if found := re.search(r"^model name\s*:(.*)$", described, re.MULTILINE):
+            return found.group(1).strip()
     return platform.processor() or platform.machine()
 
 
@@ -238,9 +200,8 @@ def _commit() -> str | None:
         return None
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return done.stdout.strip()
+        command, silent = ["git", "-C", str(root), *words], subprocess.DEVNULL
+        return subprocess.check_output(command, stderr=silent, text=True, timeout=20).strip()
 
     try:
         commit = git("rev-parse", "HEAD")

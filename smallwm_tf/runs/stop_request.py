@@ -36,7 +36,6 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
-        self._former = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name:

@@ -68,14 +68,9 @@ class DreamSession:
         self.num_starts = num_starts
         self._game = open_game(experiment, "play")
         self._game.reset()
-        self._starts = find_starts(
-            self._game,
-            agent.agent(self._policy_temperature),
-            num_starts,
-            interval,
-            (self._seed, "play", "starts"),
-            config.dream.context_steps,
-        )
+        player, path = agent.agent(), (self._seed, "play", "starts")
+        past = config.dream.context_steps
+        self._starts = find_starts(self._game, player, num_starts, interval, path, past)
         settings = DreamSettings.of(config)._replace(rewards="sampled")
         if temperature is not None:
             settings = settings._replace(temperature=temperature)
@@ -91,11 +86,7 @@ class DreamSession:
         self._game.close()
 
     def reset(self, start: int | None = None) -> None:
-        """Begins a dream.
-
-        Args:
-          start: which moment, 0 … S−1; None takes the one after the present one.
-        """
+        """Begins a dream at a moment 0 … S−1; None takes the one after the present one."""
         if start is None:
             start = (self._start + 1) % self.num_starts
         self._check("start", start, self.num_starts)
@@ -111,11 +102,7 @@ class DreamSession:
         self._real.start(self._starts.states[start], self._codes[0])
 
     def step(self, action: int | None) -> None:
-        """Dreams one step.
-
-        Args:
-          action: 0 … M−1; None lets the agent draw it at the codes that it sees in the dream.
-        """
+        """Dreams one step with an action 0 … M−1; None lets the agent draw it at the codes."""
         if action is None:
             pair = tf.constant(seed_pair(self._seed, "play", self._start, "actions"))
             logits, _ = self._agent.policy_of(self._codes)
@@ -132,13 +119,7 @@ class DreamSession:
         self._real.step(action, self._codes[0])
 
     def overwrite(self, row: int, column: int, index: int) -> None:
-        """Replaces one present code; the recurrent state stays.
-
-        Args:
-          row: 0 … 5 from the top.
-          column: 0 … 5 from the left.
-          index: 0 … K−1.
-        """
+        """Replaces the code at a row and column, 0 … 5, by 0 … K−1; the recurrent state stays."""
         self._check("row", row, GRID_SIZE)
         self._check("column", column, GRID_SIZE)
         self._check("index", index, self.num_embeddings)
@@ -160,6 +141,7 @@ class DreamSession:
         "dream".
         """
         logits, values = self._agent.policy_of(self._codes)
+        shares = tf.nn.softmax(logits[0] / self._policy_temperature)
         frame = pictures_of(self._agent.world_model, tf.constant(self._codes))[0]  # [96, 96]
         codes = self._codes[0]
         return {
@@ -178,16 +160,8 @@ class DreamSession:
             "num_embeddings": self.num_embeddings,
             "entropies": self._entropies(),
             "max_entropy": math.log(self.num_embeddings),
-            "reward": {
-                **self._rewards(),
-                "sum": self._reward_sum,
-            },
-            "policy": {
-                "probabilities": tf.nn.softmax(logits[0] / self._policy_temperature)
-                .numpy()
-                .tolist(),
-                "value": float(values[0]),
-            },
+            "reward": {**self._rewards(), "sum": self._reward_sum},
+            "policy": {"probabilities": shares.numpy().tolist(), "value": float(values[0])},
             "real": self._view_real(frame) if self.mode == "beside" else None,
         }
 

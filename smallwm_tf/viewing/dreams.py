@@ -45,12 +45,8 @@ def dream_beside_reality(
 ) -> open_loop.OpenLoop:
     """A dream from a real step on, with the actions that were really taken.
 
-    Args:
-      agent: its world model dreams.
-      replay: from ``play_real_game``.
-      start: first step.
-      horizon: steps to show, fewer where the episode ends before.
-      temperature: divides the logits of drawn codes; 0 takes the most probable ones.
+    It has ``horizon`` steps, fewer where the episode ends before. The temperature divides the
+    logits of drawn codes; 0 takes the most probable ones.
 
     Raises:
       RunError: the start lies behind the end of the replay.
@@ -59,11 +55,9 @@ def dream_beside_reality(
         raise RunError(
             f"start={start}: must be below steps={replay.size}; raise --steps, or start earlier"
         )
-    same_episode = replay.window_steps(tf.constant([start]), horizon)[1].numpy()[0]
+    steps = int(replay.window_steps(tf.constant([start]), horizon)[1].numpy()[0].sum())
     pair = seed_pair(agent.experiment.seed, "dream", start)
-    return open_loop.open_loop(
-        _dreamer(agent, temperature), replay, start, int(same_episode.sum()), pair
-    )
+    return open_loop.open_loop(_dreamer(agent, temperature), replay, start, steps, pair)
 
 
 def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
@@ -73,24 +67,24 @@ def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
 
 def save_film(path: Path, loop: open_loop.OpenLoop) -> None:
     """The dream of `pictures.draw_dream` as a GIF or MP4."""
-    difference = absolute_difference(loop.real.frames, loop.dreamed)
-    labels = ("real", "reconstruction", "dream", "difference", "real codes", "dream codes")
+    real = loop.real
+    shown = {
+        "real": real.frames,
+        "reconstruction": real.reconstructions,
+        "dream": loop.dreamed,
+        "difference": absolute_difference(real.frames, loop.dreamed),
+        "real codes": real.codes,
+        "dream codes": loop.dreamed_codes,
+    }
     drawn = []
     for step in range(len(loop.dreamed)):
-        shown = (
-            loop.real.frames[step],
-            loop.real.reconstructions[step],
-            loop.dreamed[step],
-            difference[step],
-            loop.real.codes[step],
-            loop.dreamed_codes[step],
-        )
-        agreement = (loop.real.codes[step] == loop.dreamed_codes[step]).mean()
+        agreement = (real.codes[step] == loop.dreamed_codes[step]).mean()
         caption = (
             f"step {step}    codes that agree {agreement:.0%}    reward: real "
             f"{loop.real_rewards[step]:+.0f}, dream {loop.dreamed_rewards[step]:+.0f}"
         )
-        drawn.append(videos.draw_comparison(labels, shown, caption, scale=1))
+        pictures_of_step = [picture[step] for picture in shown.values()]
+        drawn.append(videos.draw_comparison(tuple(shown), pictures_of_step, caption, scale=1))
     videos.save_video(path, drawn, _FRAMES_PER_SECOND)
 
 
@@ -98,57 +92,30 @@ def measure(
     agent: TrainedAgent, replay: Replay, num_starts: int, horizon: int, temperature: float
 ) -> held_out.OpenLoopCurves:
     """Open-loop accuracy by horizon from random starts of the replay."""
-    seed = agent.experiment.seed
-    order = generator(seed, "dream", "measure")
-    starts = order.choice(replay.size, min(num_starts, replay.size), replace=False)
-    return held_out.open_loop_curves(
-        _dreamer(agent, temperature),
-        replay,
-        np.sort(starts).astype(np.int32),
-        horizon,
-        seed_pair(seed, "dream", "measure"),
-    )
-
-
-def rewards_by_horizon(curves: held_out.OpenLoopCurves) -> list[dict[str, float | None]]:
-    """Precision and recall per reward class, over all steps up to each horizon."""
-    return [
-        reward_precision_and_recall(counts) for counts in curves.reward_confusion.cumsum(axis=0)
-    ]
+    path = (agent.experiment.seed, "dream", "measure")
+    starts = generator(*path).choice(replay.size, min(num_starts, replay.size), replace=False)
+    starts = np.sort(starts).astype(np.int32)
+    dreamer = _dreamer(agent, temperature)
+    return held_out.open_loop_curves(dreamer, replay, starts, horizon, seed_pair(*path))
 
 
 def save_horizons(
     folder: Path, agent: TrainedAgent, curves: held_out.OpenLoopCurves, settings: dict[str, Any]
 ) -> None:
-    """Writes ``horizon.json`` and draws ``horizon.png``.
-
-    Args:
-      folder: where they go.
-      agent: for its game's name.
-      curves: from ``measure``.
-      settings: how they were measured; becomes part of the JSON.
-    """
-    rewards = rewards_by_horizon(curves)
-    listed = {
-        name: [_number(value) for value in curve]
-        for name, curve in curves._asdict().items()
-        if curve.ndim == 1
-    }
-    content = {"game": agent.experiment.game.name, **settings, **listed}
+    """Writes curves and settings of ``measure`` to ``horizon.json``, draws ``horizon.png``."""
+    content = {"game": agent.experiment.game.name, **settings}
+    for name, curve in curves._asdict().items():
+        if curve.ndim == 1:
+            content[name] = [float(value) if np.isfinite(value) else None for value in curve]
+    # Precision and recall per reward class, over all steps up to each horizon.
+    rewards = [reward_precision_and_recall(c) for c in curves.reward_confusion.cumsum(axis=0)]
+    occurring: dict[str, Sequence[float]] = {}
     for key in rewards[0]:
         content[key] = [entry[key] for entry in rewards]
+        if not key.endswith("zero") and content[key][-1] is not None:
+            label = key.removeprefix("reward_").replace("_", ", ")
+            occurring[label] = np.array(content[key], float)  # None becomes NaN
     content["reward_confusion"] = curves.reward_confusion.tolist()
     write_json(folder / "horizon.json", content)
-    occurring: dict[str, Sequence[float]] = {
-        key.removeprefix("reward_").replace("_", ", "): np.array(
-            [np.nan if entry[key] is None else entry[key] for entry in rewards]
-        )
-        for key in rewards[0]
-        if not key.endswith("zero") and rewards[-1][key] is not None
-    }
     title = f"{content['game']}: open-loop predictions of real steps"
     pictures.draw_horizons(folder / "horizon.png", curves, title, occurring)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -30,12 +30,7 @@ _FRAMES_PER_SECOND = 15.0  # real time at four emulator frames per step
 def score(
     agent: TrainedAgent, temperature: float | None = None, with_null_policies: bool = True
 ) -> dict[str, Any]:
-    """Plays ``evaluation.num_episodes`` episodes.
-
-    Args:
-      agent: what plays.
-      temperature: of its actions, see ``TrainedAgent.agent``.
-      with_null_policies: also score these, as many episodes each.
+    """Plays ``evaluation.num_episodes`` episodes, and as many with each null policy if asked to.
 
     Returns:
       JSON values: summaries, returns and lengths of the agent's episodes, those of the null
@@ -48,7 +43,7 @@ def score(
         episodes = evaluate(experiment, player, agent.iteration, progress.update)
     paper = scores.paper_score(name, config.game.num_stacked_frames)
     entry = scores.evaluation_entry(name, agent.iteration, agent.num_interactions, episodes.returns)
-    nulls, best, above = None, None, None
+    nulls = best = above = None
     if with_null_policies:
         nulls = score_null_policies(experiment, player.blind_control())
         best = best_null_policy(nulls)
@@ -71,13 +66,7 @@ def score(
 def play_episode(
     agent: TrainedAgent, most_steps: int, temperature: float | None = None
 ) -> Iterator[videos.PlayedStep]:
-    """One episode of the real game, or its first steps, as the agent sees it.
-
-    Args:
-      agent: what plays.
-      most_steps: where to stop if the episode is longer.
-      temperature: of its actions, see ``TrainedAgent.agent``.
-    """
+    """One episode of the real game, or its first ``most_steps``, as the agent sees it."""
     divisor = agent.temperature(temperature) or 1.0
     pair = seed_pair(agent.experiment.seed, "video")
     episode_return = 0.0
@@ -103,14 +92,7 @@ def play_episode(
 def film_episode(
     agent: TrainedAgent, path: Path, most_steps: int, temperature: float | None = None
 ) -> None:
-    """Writes a GIF or MP4 of an episode: frame, codes, value and probabilities of actions.
-
-    Args:
-      agent: what plays.
-      path: ends with .gif or .mp4.
-      most_steps: where to stop if the episode is longer.
-      temperature: of its actions, see ``TrainedAgent.agent``.
-    """
+    """Writes a GIF or MP4 of ``play_episode``: frame, codes, value and probabilities of actions."""
     pictures = []
     with Progress(None, "film", "step") as progress:
         for number, step in enumerate(play_episode(agent, most_steps, temperature)):

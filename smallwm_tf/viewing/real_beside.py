@@ -35,24 +35,14 @@ class RealBeside:
         self._game, self._encode = game, encode
 
     def start(self, state: Mapping[str, np.ndarray], codes: np.ndarray) -> None:
-        """Puts the game into a state of ``RealGame.get_state``.
-
-        Args:
-          state: of the emulator.
-          codes: the dream's, [6, 6].
-        """
+        """Puts the game into a state of its ``get_state``, where the dream has codes [6, 6]."""
         time_step = self._game.set_state(state)
         self.reward, self.reward_sum, self.is_over = None, 0.0, False
         self._see(time_step.observation)
         self.agreements = [self._agreement(codes)]
 
     def step(self, action: int, codes: np.ndarray) -> None:
-        """Plays on, unless the episode is over.
-
-        Args:
-          action: the dream's.
-          codes: what the dream came to, [6, 6].
-        """
+        """Plays the dream's action, which led it to codes [6, 6], unless the episode is over."""
         if self.is_over:
             return
         time_step = self._game.step(action)
@@ -93,12 +83,7 @@ class RealBeside:
 
 
 def difference_picture(dreamed: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Orange where the dream is brighter, blue where the real game is: uint8 [96, 96, 3].
-
-    Args:
-      dreamed: uint8 [96, 96].
-      real: uint8 [96, 96].
-    """
+    """Orange where the dream is brighter, else blue: uint8 [96, 96] twice → [96, 96, 3]."""
     difference = dreamed.astype(np.int16) - real
     brightness = np.abs(difference)[..., np.newaxis] / 255.0
     colours = np.where((difference > 0)[..., np.newaxis], (255, 150, 30), (60, 160, 255))

@@ -28,7 +28,12 @@ from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.viewing.dream_session import MODES, DreamSession
 
 _MOST_BYTES = 4096
-_COLAB_HOSTS = (".googleusercontent.com", ".colab.dev", "colab.research.google.com")
+_COLAB_HOST = re.compile(
+    r"([a-z0-9.-]*\.(googleusercontent\.com|colab\.dev)|colab\.research\.google\.com)(:\d+)?"
+)
+_COLAB_PAGES = (
+    "https://*.googleusercontent.com https://*.colab.dev https://colab.research.google.com"
+)
 
 
 class RequestError(ValueError):
@@ -36,29 +41,31 @@ class RequestError(ValueError):
 
 
 def make_app(session: DreamSession) -> Any:
-    """The Flask application around one dream.
-
-    Args:
-      session: what all tabs of the browser share; a lock keeps their requests apart.
-    """
+    """The Flask application around a dream that all tabs of the browser share, one at a time."""
     app = flask.Flask("smallwm_tf.viewing", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
     page = resources.files("smallwm_tf.viewing").joinpath("page.html").read_text("utf-8")
     in_colab = bool(os.environ.get("COLAB_RELEASE_TAG"))
-    policy = _content_security_policy(page, in_colab)
     lock = threading.Lock()
+    headers = {
+        "Content-Security-Policy": _content_security_policy(page, in_colab),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
 
     def whole_number(count: int, or_null: bool = False) -> Callable[[str, Any], None]:
         def check(name: str, value: Any) -> None:
-            is_number = isinstance(value, int) and not isinstance(value, bool)
-            if not (is_number and 0 <= value < count) and not (or_null and value is None):
+            is_number = type(value) is int and 0 <= value < count
+            if not is_number and not (or_null and value is None):
                 null = ", or null" if or_null else ""
                 raise RequestError(f"{name}: must be a whole number from 0 to {count - 1}{null}")
 
         return check
 
     def mode_name(name: str, value: Any) -> None:
-        if not isinstance(value, str) or value not in MODES:
+        if value not in MODES:
             raise RequestError(f"{name}: must be {' or '.join(MODES)}")
 
     def add_command(name: str, act: Callable[..., None], **checks: Callable) -> None:
@@ -70,16 +77,12 @@ def make_app(session: DreamSession) -> Any:
 
         app.add_url_rule(f"/api/{name}", name, command, methods=["POST"])
 
-    add_command("reset", session.reset, start=whole_number(session.num_starts, or_null=True))
-    num_actions = len(session.action_meanings)
-    add_command("step", session.step, action=whole_number(num_actions, or_null=True))
-    add_command(
-        "overwrite",
-        session.overwrite,
-        row=whole_number(GRID_SIZE),
-        column=whole_number(GRID_SIZE),
-        index=whole_number(session.num_embeddings),
-    )
+    position, index = whole_number(GRID_SIZE), whole_number(session.num_embeddings)
+    start = whole_number(session.num_starts, or_null=True)
+    action = whole_number(len(session.action_meanings), or_null=True)
+    add_command("reset", session.reset, start=start)
+    add_command("step", session.step, action=action)
+    add_command("overwrite", session.overwrite, row=position, column=position, index=index)
     add_command("mode", session.set_mode, mode=mode_name)
 
     @app.get("/")
@@ -94,17 +97,11 @@ def make_app(session: DreamSession) -> Any:
     @app.before_request
     def refuse_foreign_requests():
         problem = _foreign(flask.request, in_colab)
-        if problem:
-            return {"error": problem}, 403
-        return None
+        return ({"error": problem}, 403) if problem else None
 
     @app.after_request
     def add_headers(response):
-        response.headers["Content-Security-Policy"] = policy
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.update(headers)
         return response
 
     @app.errorhandler(RequestError)
@@ -119,20 +116,14 @@ def make_app(session: DreamSession) -> Any:
 
 
 def _read_fields(checks: dict[str, Callable[[str, Any], None]]) -> dict[str, Any]:
-    """The fields of the present request's JSON object, all of them checked.
-
-    Raises:
-      RequestError: they are not what ``checks`` ask for.
-    """
+    """The fields of the present request's JSON object, all of them checked."""
     request = flask.request
     if request.mimetype != "application/json":
         raise RequestError("Content-Type: must be application/json")
     try:
-        body = request.get_data(cache=False)
+        values = json.loads(request.get_data(cache=False).decode("utf-8"))
     except HTTPException as error:
         raise RequestError(f"body: must be at most {_MOST_BYTES} bytes") from error
-    try:
-        values = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RequestError("body: is not JSON") from error
     if not isinstance(values, dict) or set(values) != set(checks):
@@ -144,31 +135,26 @@ def _read_fields(checks: dict[str, Callable[[str, Any], None]]) -> dict[str, Any
 
 def _foreign(request: Any, in_colab: bool) -> str | None:
     """Why the request is refused, or None."""
+
+    def is_colab(host: str) -> bool:
+        return in_colab and bool(_COLAB_HOST.fullmatch(host))
+
     port = request.environ["SERVER_PORT"]
-    names = ("127.0.0.1", "localhost")
-    own = {name if port == "80" else f"{name}:{port}" for name in names}  # as browsers write it
+    # As browsers write them:
+    own = {f"{name}:{port}".removesuffix(":80") for name in ("127.0.0.1", "localhost")}
     host = request.headers.get("Host", "")
-    if host not in own and not (in_colab and _is_colab(host)):
+    if host not in own and not is_colab(host):
         return "this server answers requests for 127.0.0.1 only"
-    origin = request.headers.get("Origin")
-    if origin is not None:
-        is_own = origin == f"http://{host}"
-        if not is_own and not (in_colab and _is_colab(origin.removeprefix("https://"))):
-            return "requests from other pages are refused"
+    own_origin = f"http://{host}"
+    origin = request.headers.get("Origin", own_origin)
+    if origin != own_origin and not is_colab(origin.removeprefix("https://")):
+        return "requests from other pages are refused"
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     # Colab shows the page itself, and nothing else, in a frame of another site.
     is_framed_page = in_colab and request.path == "/"
     if site not in ("same-origin", "none") and not is_framed_page:
         return "requests from other pages are refused"
     return None
-
-
-def _is_colab(host: str) -> bool:
-    """Whether a host, with or without port, is one of Colab's."""
-    name = re.sub(r":\d+$", "", host)
-    if not re.fullmatch(r"[a-z0-9.-]+", name):
-        return False
-    return any(name.endswith(end) if end[0] == "." else name == end for end in _COLAB_HOSTS)
 
 
 def _content_security_policy(page: str, in_colab: bool) -> str:
@@ -179,10 +165,6 @@ def _content_security_policy(page: str, in_colab: bool) -> str:
         digest = hashlib.sha256(content.encode("utf-8")).digest()
         return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
-    ancestors = "'none'"
-    if in_colab:
-        hosts = [f"*{host}" if host[0] == "." else host for host in _COLAB_HOSTS]
-        ancestors = " ".join(f"https://{host}" for host in hosts)
     rules = {
         "default-src": "'none'",
         "script-src": hash_of("script"),
@@ -191,6 +173,6 @@ def _content_security_policy(page: str, in_colab: bool) -> str:
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
-        "frame-ancestors": ancestors,
+        "frame-ancestors": _COLAB_PAGES if in_colab else "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in rules.items())
