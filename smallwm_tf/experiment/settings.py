@@ -151,6 +151,8 @@ FIELDS = (
           "Adam's learning rate for the reward head"),
     Field("dynamics.reward_loss_weight", 1e-6, Interval(0, 1_000_000), "", "authors",
           "weight of the reward's cross-entropy in the loss"),
+    Field("dynamics.reward_head_dropout", 0.0, Interval(0, 1, open_high=True), "", "ours",
+          "share of the reward head's inputs and units that each update leaves out"),
     Field("dynamics.epochs", _EPOCHS, Interval(0, 1_000_000), "epochs", "authors",
           "training of the world model, one entry per iteration"),
     Field("dynamics.epoch_fallback", False, None, "", "ours",

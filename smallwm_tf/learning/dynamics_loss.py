@@ -48,6 +48,7 @@ def dynamics_losses(
     kernels: Kernels | None = None,
     recorder: ConvolutionRecorder | None = None,
     temperature: float = 1.0,
+    training: bool = False,
 ) -> DynamicsLosses:
     """Unrolls the dynamics over windows and compares with what happened; means over nothing are 0.
 
@@ -62,6 +63,7 @@ def dynamics_losses(
       kernels: from ``RecurrentStack.prepare``.
       recorder: defers kernel gradients.
       temperature: divides the logits of sampled codes.
+      training: lets units of the reward head drop out.
     """
     dynamics = world_model.dynamics
     length = codes.shape[1]
@@ -96,7 +98,9 @@ def dynamics_losses(
         codes=tf.concat(inputs[:-1], axis=0),
         actions=time_major(actions[:, :-1]),
     )
-    events = world_model.events(transitions)
+    # Steps are folded in from 0 on.
+    drop_seed = tf.random.experimental.stateless_fold_in(seed, length) if training else None
+    events = world_model.events(transitions, drop_seed)
     guessed = reward_classes(events.mode())
     return DynamicsLosses(
         latent=_masked_mean(-next_codes.log_prob(targets), has_next),

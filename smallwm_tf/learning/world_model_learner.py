@@ -160,7 +160,7 @@ class WorldModelLearner(tf.Module):
         with tf.GradientTape() as tape:
             recorder = ConvolutionRecorder(tape)
             how = (config.context_steps, seed, kernels, recorder, config.temperature)
-            losses = dynamics_losses(self.world_model, *windows, *how)
+            losses = dynamics_losses(self.world_model, *windows, *how, training=True)
             loss = losses.latent + config.reward_loss_weight * losses.reward
         taped, reward, taps = tape.gradient(
             loss, [self._taped_variables, self._reward_variables, recorder.taps]

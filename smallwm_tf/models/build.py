@@ -56,6 +56,7 @@ def build_models(
         cell=config.dynamics.cell,
         code_head=config.dynamics.code_head,
         present_code_logit=config.dynamics.present_code_logit,
+        reward_head_dropout=config.dynamics.reward_head_dropout,
         name="dynamics",
     )
     policy = build_seeded(

@@ -29,6 +29,7 @@ class Dynamics(tf_keras.Model):
       cell: name in ``recurrent_stack.CELLS``.
       code_head: name in ``code_heads.CODE_HEADS``.
       present_code_logit: see ``IndependentCodeHead``.
+      reward_head_dropout: see ``RewardHead``.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Dynamics(tf_keras.Model):
         cell: str = "conv_lstm",
         code_head: str = "independent",
         present_code_logit: float = 0.0,
+        reward_head_dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,5 +55,7 @@ class Dynamics(tf_keras.Model):
         self.code_head = CODE_HEADS[code_head](
             num_embeddings, y_channels, present_code_logit, name="code_head"
         )
-        self.event_head = RewardHead(y_channels, execution.compiled, name="event_head")
+        self.event_head = RewardHead(
+            y_channels, execution.compiled, reward_head_dropout, name="event_head"
+        )
         self.built = True

@@ -110,11 +110,15 @@ class RecognitionHead(tf_keras.layers.Layer):
 class RewardHead(tf_keras.layers.Layer):
     """g(y): 1×1 convolution, layer norm, dense 512, dense 3. Looks at y_t alone, as in the paper.
 
-    ``num_channels`` is C + M, of y; XLA may compile the layer norm.
+    Args:
+      num_channels: C + M, of y.
+      compiled: whether XLA compiles the layer norm.
+      dropout: share of the dense layers' inputs that training leaves out.
     """
 
-    def __init__(self, num_channels: int, compiled: bool, **kwargs):
+    def __init__(self, num_channels: int, compiled: bool, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
+        self._dropout = dropout
         flat_size = NUM_CELLS * _CHANNELS
         # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.convolution = initializers.dense(_CHANNELS, num_channels)
@@ -127,9 +131,18 @@ class RewardHead(tf_keras.layers.Layer):
         self.logits.build([None, _UNITS])
         self.built = True
 
-    def distribution(self, transition: Transition) -> RewardDistribution:
-        """p(r_t | y_t)."""
+    def distribution(
+        self, transition: Transition, training_seed: tf.Tensor | None = None
+    ) -> RewardDistribution:
+        """p(r_t | y_t); a seed, an int32 pair, is for dropout in training."""
         features = self.norm(self.convolution(transition.y))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
+        flat = self._drop(flat, training_seed, 0)
         hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
-        return RewardDistribution(self.logits(hidden))
+        return RewardDistribution(self.logits(self._drop(hidden, training_seed, 1)))
+
+    def _drop(self, values: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
+        if seed is None or not self._dropout:
+            return values
+        pair = tf.random.experimental.stateless_fold_in(seed, layer)
+        return tf.nn.experimental.stateless_dropout(values, self._dropout, pair)

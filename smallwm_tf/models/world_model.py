@@ -98,6 +98,8 @@ class WorldModel(tf.Module):
         y, state = self.advance(codes, actions, state, kernels)
         return Prediction(y, self.dynamics.code_head.distribution(y, codes), state)
 
-    def events(self, transition: Transition) -> RewardDistribution:
-        """p(r_t) of a transition."""
-        return self.dynamics.event_head.distribution(transition)
+    def events(
+        self, transition: Transition, training_seed: tf.Tensor | None = None
+    ) -> RewardDistribution:
+        """p(r_t) of a transition; for the seed see ``RewardHead.distribution``."""
+        return self.dynamics.event_head.distribution(transition, training_seed)

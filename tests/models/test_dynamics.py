@@ -8,6 +8,7 @@ from smallwm_tf.models.code_heads import GivenRewardCodeHead, IndependentCodes
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import (
     RewardDistribution,
+    RewardHead,
     Transition,
     class_rewards,
     reward_classes,
@@ -202,3 +203,23 @@ def test_codes_given_a_reward_come_from_the_kernel_of_that_reward():
 def test_codes_drawn_from_nothing_finite_are_codes_all_the_same():
     distribution = IndependentCodes(tf.fill([1, 6, 6, K], np.nan))
     assert np.all(distribution.sample(tf.constant([1, 2])) < K)
+
+
+def test_dropout_leaves_out_its_share_in_training_only():
+    head = RewardHead(C + M, False, dropout=0.4)
+    values, seed = tf.ones([50, 200]), tf.constant([3, 4])
+    dropped = head._drop(values, seed, 0).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 1.0 / 0.6], rtol=1e-5)
+    assert abs(np.mean(dropped == 0.0) - 0.4) < 0.02  # 10,000 values
+    assert not np.array_equal(dropped, head._drop(values, seed, 1))
+    draw = np.random.default_rng(5)
+    y = tf.constant(draw.normal(size=[36, B, C + M]), tf.float32)
+    transition = Transition(y, tf.zeros([B, 6, 6], tf.int32), tf.zeros([B], tf.int32))
+    plain, again = (head.distribution(transition).logits for _ in range(2))
+    trained = head.distribution(transition, seed).logits
+    np.testing.assert_array_equal(plain, again)
+    np.testing.assert_array_equal(trained, head.distribution(transition, seed).logits)
+    assert not np.allclose(plain, trained)
+    without = RewardHead(C + M, False)
+    without.set_weights(head.get_weights())
+    np.testing.assert_array_equal(plain, without.distribution(transition, seed).logits)
