@@ -15,7 +15,7 @@ from smallwm_tf.runs.scores import human_normalised_score, published_scores
 
 METRICS = ("mean", "median", "IQM", "optimality gap")
 BEST_NULLS = "best null policies"
-_REPETITIONS = 5000
+_REPETITIONS = 2000
 _SEED = 0
 _NUM_THRESHOLDS = 101
 

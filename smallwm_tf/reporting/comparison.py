@@ -170,7 +170,7 @@ class PresetResult:
 
     def mixture(self) -> dict[str, dict[str, list[str]]]:
         """Setting to value to names of runs, wherever the runs' settings differ."""
-        first = self.runs[0]
+        first = min(self.runs, key=lambda run: run.version is None)
         keys = sorted({key for run in self.runs for key, *_ in differences(first, run)})
         found: dict[str, dict[str, list[str]]] = {key: {} for key in keys}
         for run in self.runs:

@@ -149,7 +149,7 @@ def refuse_differences(runs: Sequence[FoundRun]) -> None:
         RunError: Names both runs and what differs.
     """
     first: dict[str, FoundRun] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.version is None):
         other = first.setdefault(run.preset, run)
         if difference := next(differences(other, run), None):
             key, one, two = difference
@@ -161,8 +161,8 @@ def refuse_differences(runs: Sequence[FoundRun]) -> None:
 
 
 def differences(one: FoundRun, other: FoundRun) -> Iterator[tuple[str, Any, Any]]:
-    """(key, value of one, value of the other) wherever settings or versions differ."""
-    if one.version != other.version:
+    """(key, value of one, value of the other) wherever settings or known versions differ."""
+    if None not in (one.version, other.version) and one.version != other.version:
         yield "smallwm_tf", one.version, other.version
     for key in sorted({**one.settings, **other.settings}):
         values = one.settings.get(key), other.settings.get(key)

@@ -114,11 +114,14 @@ def notes(preset: PresetResult) -> list[str]:
     games = preset.games
     names = {game.game for game in games}
     found = [f"smallwm_tf {', '.join(preset.versions)}; algorithm: {preset.algorithm}."]
-    for count, label, column in ((26, "Atari 100k", "iris"), (36, "Table 4", "random")):
-        missing = [game for game in games_of(column) if game not in names]
-        if missing and len(missing) < count:
-            listed = ", ".join(missing)
-            found.append(f"{count - len(missing)} of the {count} games of {label}; not {listed}.")
+    all_games, few = games_of("random"), games_of("iris")
+    missing = [game for game in all_games if game not in names]
+    if missing and len(missing) < len(all_games):
+        found.append(
+            f"{len(names & set(few))} of the {len(few)} games of Atari 100k, "
+            f"{len(names & set(all_games))} of the {len(all_games)} of Table 4; missing: "
+            f"{', '.join(missing)}."
+        )
     if no_human := [game.game for game in games if game not in preset.comparable_games]:
         found.append(f"No human score, so in no aggregate: {', '.join(no_human)}.")
     counts = sorted({len(game.runs) for game in games})

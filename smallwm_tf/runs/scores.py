@@ -194,14 +194,16 @@ def _read_json(path: str | os.PathLike) -> Any:
 
 def _check_entries(entries: Any, path: str | os.PathLike) -> None:
     if isinstance(entries, str | bytes) or not isinstance(entries, Sequence):
-        raise ScoresError(f"{os.fspath(path)}: expected a list with one entry per iteration")
+        raise ScoresError(
+            f"{os.fspath(path)}: expected a list with one entry per iteration; move it away"
+        )
     last = 0
     for position, entry in enumerate(entries):
         iteration = entry.get("iteration") if isinstance(entry, Mapping) else None
         if type(iteration) is not int or iteration <= last:
             raise ScoresError(
                 f"{os.fspath(path)}: entry {position} has iteration {iteration!r}, "
-                f"expected a whole number above {last}"
+                f"expected a whole number above {last}; move it away"
             )
         last = iteration
 

@@ -83,6 +83,15 @@ def test_another_setting_or_version_is_told_of_both_runs(tmp_path):
         refuse_differences(find([tmp_path]).runs)
 
 
+def test_an_unknown_version_is_no_difference(tmp_path):
+    make_run(tmp_path / "a", version=None)
+    make_run(tmp_path / "b", seed=1)
+    refuse_differences(find([tmp_path]).runs)
+    make_run(tmp_path / "c", seed=2, version="0.2.0")
+    with pytest.raises(RunError, match="b has smallwm_tf='0.1.0', .*c has '0.2.0'"):
+        refuse_differences(find([tmp_path]).runs)
+
+
 def test_a_default_that_is_written_out_is_no_difference(tmp_path):
     make_run(tmp_path / "one")
     make_run(tmp_path / "two", seed=1, config={"ppo": {"discount": 0.99}})
