@@ -1,6 +1,6 @@
 """Everything that a report says, before it is written in any form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,14 @@ class Contents:
         found: The runs themselves.
         presets: Runs by preset and game.
         aggregates: Of the presets that have games with a human score.
-        published: Aggregates of published means by set of games.
+        published: Aggregates of published means on the 26 and the 36 games.
         improvements: (of whom, over whom).
     """
 
     found: Found
     presets: Sequence[PresetResult]
     aggregates: Sequence[Aggregates]
-    published: Mapping[str, Sequence[Estimate]]
+    published: Sequence[Estimate]
     improvements: Sequence[tuple[str, Estimate]]
 
     def panels(self) -> dict[str, list[tuple[str, GameResult]]]:

@@ -69,7 +69,7 @@ def _learning_curves(contents: Contents):
                 axes.axhline(value, color=colour, linestyle=style, linewidth=1, label=label)
         axes.set_title(game, fontsize="medium")
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,.0f}k")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
         axes.xaxis.get_major_locator().set_params(nbins=4)
         axes.grid(alpha=0.3)
     labelled = {}
@@ -79,7 +79,7 @@ def _learning_curves(contents: Contents):
     figure.supxlabel("real steps", fontsize="medium")
     figure.supylabel("mean return", fontsize="medium")
     figure.legend(
-        labelled.values(), labelled, loc="outside lower center", ncols=4, fontsize="small"
+        labelled.values(), labelled, loc="outside upper center", ncols=4, fontsize="small"
     )
     return figure
 
@@ -117,6 +117,7 @@ def _aggregates(contents: Contents):
                 )
             axes.plot(row.values[index], height, marker="|", markersize=11, mew=2, color=colour)
         axes.set_title(metric, fontsize="medium")
+        axes.margins(x=0.08)
         axes.grid(alpha=0.3, axis="x")
         axes.xaxis.get_major_locator().set_params(nbins=4)
     labels = [

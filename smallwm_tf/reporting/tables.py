@@ -19,7 +19,7 @@ from smallwm_tf.runs.scores import (
 
 GAME_COLUMNS = (
     "game", "score", "human = 1", "best null policy", "s.e. above it", *PUBLISHED,
-    "seeds", "real steps",
+    "seeds × episodes", "real steps",
 )  # fmt: skip
 AGGREGATE_COLUMNS = ("", "games", "runs", *METRICS)
 IMPROVEMENT_COLUMNS = ("of", "over", "games", "chance")
@@ -106,7 +106,7 @@ def _seeds(game: GameResult) -> str:
     seeds = len({run.seed for run in game.runs})
     runs = f" ({len(game.runs)} runs)" if len(game.runs) > seeds else ""
     episodes = sorted({run.entries[-1]["num_episodes"] for run in game.runs})
-    return f"{seeds}{runs} × {' or '.join(map(str, episodes))} episodes"
+    return f"{seeds}{runs} × {' or '.join(map(str, episodes))}"
 
 
 def notes(preset: PresetResult) -> list[str]:
@@ -254,7 +254,7 @@ def aggregate_tables(contents: Contents) -> dict[str, Sequence[Estimate]]:
     """Estimates by the title of their table."""
     ours = {f"{each.preset}, and published means on its games": each.rows
             for each in contents.aggregates}  # fmt: skip
-    return ours | {f"Published means, {games}": e for games, e in contents.published.items()}
+    return ours | {"Published means on all games of Atari 100k and of Table 4": contents.published}
 
 
 def _listed(lines: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ def test_a_row_of_one_run(tmp_path):
         "game": "Alien", "score": "20.0 ± 5.8 (e)", "human = 1": "−0.030",
         "best null policy": "6.00 ± 2.00 best of nine", "s.e. above it": "+2.3",
         "random": "228", "human": "7,128", "paper, 1 frame": "423", "paper, 4 frames": "410",
-        "PPO": "291", "SimPLe": "405", "seeds": "1 × 3 episodes",
+        "PPO": "291", "SimPLe": "405", "seeds × episodes": "1 × 3",
         "real steps": "200 / 312 / 153",
     }  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_a_row_of_several_unfinished_runs_of_one_seed(tmp_path):
         make_run(tmp_path / name, game="Catch", returns=returns)
     row, preset = row_of(tmp_path, "Catch")
     assert row["game"] == "Catch (iteration 1 to 2 of 3)"
-    assert row["seeds"] == "1 (2 runs) × 1 or 2 episodes"
+    assert row["seeds × episodes"] == "1 (2 runs) × 1 or 2"
     assert row["score"] == "2.25 ± 1.25" and row["best null policy"] == row["human"] == "–"
     notes = "\n".join(tables.notes(preset))
     assert "Unfinished, marked in the table: Catch." in notes
