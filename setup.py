@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 ROOT = pathlib.Path(__file__).resolve().parent
 PACKAGE = ROOT / "smallwm_tf"
 VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
-# rliable 1.2 needs arch<8, which cannot be imported with pandas 3.
+# rliable 1.2 needs arch below 8, and arch 7.2 cannot be imported with pandas 3.
 REPORT = ["rliable>=1.2", "pandas<3", "jinja2>=3.1"]
 
 setup(

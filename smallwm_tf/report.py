@@ -23,9 +23,9 @@ def main() -> None:
     try:
         import jinja2  # noqa: F401
         import rliable.library  # noqa: F401, with what it imports itself
-    except ImportError as error:
+    except (ImportError, TypeError) as error:  # the latter: arch 7 with pandas 3
         refuse(
-            f"{error}: reports need more packages; run: python -m pip install -e '.[report]' "
+            f"{error}: reports need other packages; run: python -m pip install -e '.[report]' "
             "(or: pip install 'rliable>=1.2' 'pandas<3' 'jinja2>=3.1')",
             _COMMAND,
         )

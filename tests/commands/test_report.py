@@ -199,6 +199,22 @@ def test_without_the_extra_it_says_how_to_install_it(command, runs, tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
+def test_a_pandas_that_rliable_cannot_use_is_told(command, runs, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise TypeError("deprecate_kwarg() missing 1 required positional argument")
+
+    monkeypatch.delitem(sys.modules, "rliable.library", raising=False)
+    monkeypatch.setattr("builtins.__import__", import_failing_at("rliable.library", fail))
+    code, printed, err = command(report, f"--runs={runs}", f"--out={tmp_path / 'out'}")
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "'pandas<3'" in err and "deprecate_kwarg" in err
+
+
+def import_failing_at(name, fail):
+    imported = __import__
+    return lambda wanted, *rest: fail() if wanted == name else imported(wanted, *rest)
+
+
 def test_help_is_for_newcomers(command):
     code, printed, _ = command(report, "--help")
     assert code == 0
