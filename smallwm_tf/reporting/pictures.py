@@ -99,7 +99,9 @@ def _draw_curve(axes, preset: str, result: GameResult, colour: str) -> None:
 
 
 def _aggregates(contents: Contents):
-    rows = [(each.preset, row) for each in contents.aggregates for row in each.rows]
+    rows = [(each.preset, row) for each in contents.aggregates for row in each.rows if row.num_runs]
+    published = (row for each in contents.aggregates for row in each.rows if not row.num_runs)
+    rows += {(row.label, *row.values): ("", row) for row in published}.values()  # each once
     figure = new_figure(11, 0.26 * len(rows) + 1.0)
     panels = figure.subplots(1, len(METRICS), sharey=True)
     heights = range(len(rows), 0, -1)
@@ -118,6 +120,7 @@ def _aggregates(contents: Contents):
             axes.plot(row.values[index], height, marker="|", markersize=11, mew=2, color=colour)
         axes.set_title(metric, fontsize="medium")
         axes.margins(x=0.08)
+        axes.use_sticky_edges = False  # else bars stand on the frame
         axes.grid(alpha=0.3, axis="x")
         axes.xaxis.get_major_locator().set_params(nbins=4)
     labels = [

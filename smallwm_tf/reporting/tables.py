@@ -50,12 +50,15 @@ class Cell(NamedTuple):
     value: float | str | None
 
 
-def number(value: float | None, like: float | None = None, sign: str = "") -> str:
+def number(
+    value: float | None, like: float | None = None, digits: int | None = None, sign: str = ""
+) -> str:
     """A number with as many digits as one of its size (or of the size of `like`) deserves."""
     if value is None:
         return "–"
     size = abs(value if like is None else like)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    if digits is None:
+        digits = 0 if size >= 100 else 1 if size >= 10 else 2
     text = f"{value:{sign},.{digits}f}".replace("-", "−")
     return text.replace("−", "") if not text.strip("−0.") else text
 
@@ -75,9 +78,9 @@ def _game_row(game: GameResult) -> list[Cell]:
     return [
         Cell(game.game + mark, game.game),
         Cell(_with_error(summary) + ("" if len(game.runs) > 1 else " (e)"), summary["mean"]),
-        Cell("–" if normal is None else f"{normal:.3f}".replace("-", "−"), normal),
+        Cell(number(normal, digits=3), normal),
         Cell(null_text, null["mean"] if null else None),
-        Cell("–" if game.above is None else number(game.above, 10.0, "+"), game.above),
+        Cell(number(game.above, digits=1, sign="+"), game.above),
         *published,
         Cell(_seeds(game), len(game.runs)),
         Cell(steps_text(steps), sum(steps)),
@@ -169,11 +172,11 @@ def improvement_rows(improvements: Sequence[tuple[str, Estimate]]) -> list[list[
 
 def _estimate_cell(estimate: Estimate, index: int) -> Cell:
     value = float(estimate.values[index])
-    text = f"{value:.3f}"
+    text = number(value, digits=3)
     if estimate.low is not None:
-        mark = " †" if estimate.num_single else ""
-        text += f" [{estimate.low[index]:.3f}, {estimate.high[index]:.3f}]{mark}"
-    return Cell(text.replace("-", "−"), value)
+        limits = (number(limit[index], digits=3) for limit in (estimate.low, estimate.high))
+        text += f" [{', '.join(limits)}]{' †' if estimate.num_single else ''}"
+    return Cell(text, value)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

@@ -29,6 +29,10 @@ def test_digits_follow_the_size(value, text):
     assert tables.number(value) == text
 
 
+def test_nothing_is_minus_zero():
+    assert tables.number(-0.0004, digits=3) == "0.000" and tables.number(2.0, sign="+") == "+2.00"
+
+
 def test_an_error_has_the_digits_of_its_mean():
     assert tables.number(1.234, 5000.0) == "1" and tables.number(123.4, 2.0) == "123.40"
 
