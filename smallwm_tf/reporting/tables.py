@@ -131,7 +131,9 @@ def notes(preset: PresetResult) -> list[str]:
     if len(counts) > 1:
         found.append(f"Runs per game differ: {counts[0]} to {counts[-1]}.")
     if unfinished := [game.game for game in games if not game.is_finished]:
-        found.append(f"Unfinished, marked in the table: {', '.join(unfinished)}.")
+        found.append(
+            f"Unfinished, marked in the table, counted in the aggregates: {', '.join(unfinished)}."
+        )
     for run in (run for game in games for run in game.left_out):
         found.append(f"{run.name} is unfinished ({progress([run])}) and not in the score.")
     if no_nulls := [game.game for game in games if not game.nulls]:

@@ -63,7 +63,7 @@ def test_a_row_of_several_unfinished_runs_of_one_seed(tmp_path):
     assert row["seeds × episodes"] == "1 (2 runs) × 1 or 2"
     assert row["score"] == "2.25 ± 1.25" and row["best null policy"] == row["human"] == "–"
     notes = "\n".join(tables.notes(preset))
-    assert "Unfinished, marked in the table: Catch." in notes
+    assert "Unfinished, marked in the table, counted in the aggregates: Catch." in notes
     assert "No human score, so in no aggregate: Catch." in notes
     assert "No null policies were scored: Catch." in notes
 
