@@ -9,6 +9,8 @@ from setuptools import find_packages, setup
 ROOT = pathlib.Path(__file__).resolve().parent
 PACKAGE = ROOT / "smallwm_tf"
 VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
+# rliable 1.2 needs arch below 8, and arch 7.2 cannot be imported with pandas 3.
+REPORT = ["rliable>=1.2", "pandas<3", "jinja2>=3.1"]
 
 setup(
     name="smallwm_tf",
@@ -21,12 +23,14 @@ setup(
     packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
     package_data={
         "smallwm_tf.data": ["*.csv", "*.md"],
+        "smallwm_tf.reporting": ["*.html"],
         "smallwm_tf.viewing": ["*.html"],
     },
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
         "play": ["flask>=3.0"],
+        "report": REPORT,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.7",
@@ -34,6 +38,7 @@ setup(
             "packaging",
             "ruff>=0.17,<0.18",
             "flask>=3.0",
+            *REPORT,
             "nbclient>=0.8",
             "ipykernel>=6.20",
             # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.

@@ -80,9 +80,10 @@ def _examine_packages() -> Iterator[Finding]:
 
 
 def _examine_extras() -> Iterator[Finding]:
-    if not _requirements.is_importable("flask"):
-        text = "flask is missing; only smallwm_tf.play needs it"
-        yield Finding(NOTE, "extras", text, "pip install -e '.[play]'")
+    for module, command in (("flask", "play"), ("ray", "sweep"), ("rliable", "report")):
+        if not _requirements.is_importable(module):
+            text = f"{module} is missing; only smallwm_tf.{command} needs it"
+            yield Finding(NOTE, "extras", text, f"pip install -e '.[{command}]'")
 
 
 def _examine_tensorflow() -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "smallwm_tf"
-COMMANDS = {"train", "evaluate", "dream", "play", "export", "doctor"}
+COMMANDS = {"train", "evaluate", "dream", "play", "export", "doctor", "report"}
 FLOORS = (  # a folder may import from floors above it in this list, and from itself
     {"data"},
     {"experiment"},
@@ -15,7 +15,7 @@ FLOORS = (  # a folder may import from floors above it in this list, and from it
     {"judging"},
     {"figures"},
     {"training", "deployment"},
-    {"viewing"},
+    {"viewing", "reporting"},
     {"cli"},
 )
 FLOOR_OF = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}

@@ -122,6 +122,7 @@ def test_every_imported_package_is_required():
     tables = _requirements._EVERY_PYTHON + _requirements._PYTHON_3_11
     required = {module for _, module in tables} | {"gym_notices"}  # gym requires it
     required |= {"flask", "werkzeug"}  # the extra "play"
+    required |= {"jinja2", "rliable"}  # the extra "report"
     assert imported - set(sys.stdlib_module_names) - {"smallwm_tf"} <= required
 
 

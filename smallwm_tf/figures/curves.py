@@ -36,7 +36,7 @@ def save_curve(
         raise ValueError(f"points: expected [N, 3] with N > 0, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("points: not all numbers are finite")
-    figure = _new_figure(6, 3.6)
+    figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
     interactions, means, stds = values.T
     axes.fill_between(interactions, means - stds, means + stds, alpha=0.2, linewidth=0)
@@ -68,7 +68,7 @@ def save_horizon_figure(
     panels = [("share of right codes", code_accuracy), ("pixel error, grey levels", pixel_error)]
     if rewards is not None:
         panels.append(("rewards, precision and recall", rewards))
-    figure = _new_figure(4.5 * len(panels), 3.4)
+    figure = new_figure(4.5 * len(panels), 3.4)
     figure.suptitle(title)
     for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name, values in curves.items():
@@ -87,7 +87,7 @@ def save_promise_figure(
 
     Both are from the same starts, dreamed and in the real game.
     """
-    figure = _new_figure(6, 3.6)
+    figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
     for label, rewards in (("promised by the dream", dreamed), ("paid by the real game", real)):
         sums = np.cumsum(rewards, axis=1)
@@ -99,7 +99,8 @@ def save_promise_figure(
     _save_figure(path, figure)
 
 
-def _new_figure(width: float, height: float):
+def new_figure(width: float, height: float):
+    """A figure of that many inches, to be filled and saved."""
     # Figure and canvas by hand: pyplot would keep every figure of a long run alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -6,8 +6,6 @@ real steps as a run used to choose by; and of a trained agent its own actions, t
 
 import contextlib
 import itertools
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -104,19 +102,6 @@ def score_null_policies(
     if picked:
         found[BEST_OF_NINE] |= {"picked": picked, "picked_by_steps": num_steps}
     return found
-
-
-def best_null_policy(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name of the one with the highest mean return."""
-    return max(summaries, key=lambda name: summaries[name]["mean"])
-
-
-def standard_errors_above(agent: Mapping[str, Any], null: Mapping[str, Any]) -> float | None:
-    """Difference of two means over its standard error; None where that is unknown or 0."""
-    errors = [summary["standard_error"] for summary in (agent, null)]
-    if None in errors or not any(errors):
-        return None
-    return (agent["mean"] - null["mean"]) / math.hypot(*errors)
 
 
 def _score(experiment: Experiment, agent: Agent, name: str) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def published_scores(game: str) -> dict[str, float]:
     return dict(_table("atari_scores.csv").get(game, {}))
 
 
+def games_of_table_4() -> list[str]:
+    """The 36 games with published figures; the 26 of Atari 100k have a column ``iris``."""
+    return list(_table("atari_scores.csv"))
+
+
 def paper_score(game: str, num_stacked_frames: int) -> PublishedScore | None:
     """The paper's Table 4 for 1 or 4 stacked frames; None where the paper has no figure."""
     variant = {1: "paper_1frame", 4: "paper_4frames"}.get(num_stacked_frames)
@@ -163,6 +168,19 @@ def read_summaries(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
     return summaries
 
 
+def best_null_policy(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the one with the highest mean return."""
+    return max(summaries, key=lambda name: summaries[name]["mean"])
+
+
+def standard_errors_above(agent: Mapping[str, Any], null: Mapping[str, Any]) -> float | None:
+    """Difference of two means over its standard error; None where that is unknown or 0."""
+    errors = [summary["standard_error"] for summary in (agent, null)]
+    if None in errors or not any(errors):
+        return None
+    return (agent["mean"] - null["mean"]) / math.hypot(*errors)
+
+
 def _read_json(path: str | os.PathLike) -> Any:
     size = os.path.getsize(path)
     if size > _MAX_SCORES_BYTES:
@@ -176,14 +194,16 @@ def _read_json(path: str | os.PathLike) -> Any:
 
 def _check_entries(entries: Any, path: str | os.PathLike) -> None:
     if isinstance(entries, str | bytes) or not isinstance(entries, Sequence):
-        raise ScoresError(f"{os.fspath(path)}: expected a list with one entry per iteration")
+        raise ScoresError(
+            f"{os.fspath(path)}: expected a list with one entry per iteration; move it away"
+        )
     last = 0
     for position, entry in enumerate(entries):
         iteration = entry.get("iteration") if isinstance(entry, Mapping) else None
         if type(iteration) is not int or iteration <= last:
             raise ScoresError(
                 f"{os.fspath(path)}: entry {position} has iteration {iteration!r}, "
-                f"expected a whole number above {last}"
+                f"expected a whole number above {last}; move it away"
             )
         last = iteration
 

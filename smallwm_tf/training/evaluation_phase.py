@@ -11,7 +11,7 @@ from smallwm_tf.agents.playing import Episodes
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.evaluation import evaluate
-from smallwm_tf.judging.null_policies import best_null_policy, score_null_policies
+from smallwm_tf.judging.null_policies import score_null_policies
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.files import write_json
 from smallwm_tf.runs.progress import Progress, say
@@ -58,7 +58,7 @@ class EvaluationPhase:
         measures["mean_length"] = float(np.mean(episodes.lengths))
         run.metrics.write("evaluate", iteration, num_steps, **measures)
         run_figures.draw_scores(directory.figures, name, entries, nulls)
-        best = best_null_policy(nulls)
+        best = scores.best_null_policy(nulls)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
             f"{entry['num_episodes']} episodes "

@@ -15,12 +15,7 @@ from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures import videos
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.evaluation import evaluate
-from smallwm_tf.judging.null_policies import (
-    ActionCounter,
-    best_null_policy,
-    score_null_policies,
-    standard_errors_above,
-)
+from smallwm_tf.judging.null_policies import ActionCounter, score_null_policies
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.progress import Progress
 
@@ -46,8 +41,8 @@ def score(
     nulls = best = above = None
     if with_null_policies:
         nulls = score_null_policies(experiment, player.blind_control())
-        best = best_null_policy(nulls)
-        above = standard_errors_above(entry, nulls[best])
+        best = scores.best_null_policy(nulls)
+        above = scores.standard_errors_above(entry, nulls[best])
     return {
         "game": name,
         "num_interactions": agent.num_interactions,

@@ -96,6 +96,10 @@ FAULTS = {  # what is broken: topic, state, part of the text, part of the remedy
         lambda m: m.setattr(doctor._requirements, "is_importable", lambda name: name != "flask"),
         ("extras", "note", "flask is missing", "pip install -e '.[play]'"),
     ),
+    "rliable": (
+        lambda m: m.setattr(doctor._requirements, "is_importable", lambda name: name != "rliable"),
+        ("extras", "note", "rliable is missing", "pip install -e '.[report]'"),
+    ),
 }
 
 

@@ -1,7 +1,5 @@
 """Null policies: what they play, how the best is picked, what an agent earns blindly."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,9 @@ from smallwm_tf.agents.agent import RandomAgent
 from smallwm_tf.judging import null_policies
 from smallwm_tf.judging.null_policies import (
     ActionCounter,
-    best_null_policy,
     nine_policies,
     pick_best_of_nine,
     score_null_policies,
-    standard_errors_above,
 )
 from tests.tiny_runs import experiment_for
 
@@ -108,14 +104,3 @@ def test_they_are_scored_in_the_real_game(tmp_path):
 def test_who_chooses_nothing_has_no_best_of_nine(tmp_path):
     experiment = experiment_for(tmp_path, {"ppo.check_interval": 0})
     assert list(score_null_policies(experiment)) == ["uniform", "holding"]
-
-
-def test_standard_errors_by_hand():
-    agent, null = ({"mean": m, "standard_error": e} for m, e in ((10.0, 3.0), (0.0, 4.0)))
-    assert standard_errors_above(agent, null) == pytest.approx(10.0 / 5.0)
-    assert standard_errors_above(null, agent) == pytest.approx(-2.0)
-    assert standard_errors_above(agent, null | {"standard_error": None}) is None
-    same = {"mean": 1.0, "standard_error": 0.0}
-    assert standard_errors_above(same, same) is None
-    assert not math.isnan(standard_errors_above(agent, same))
-    assert best_null_policy({"a": {"mean": -1.0}, "b": {"mean": 2.0}, "c": {"mean": 1.0}}) == "b"

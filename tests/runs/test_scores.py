@@ -1,6 +1,7 @@
 """Scores: tables against known figures, summaries against the statistics module, the file."""
 
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -188,3 +189,15 @@ def test_a_summary_without_a_mean_is_named(tmp_path, content):
     with pytest.raises(scores.ScoresError, match="null_policies.json.*move it away") as caught:
         scores.read_summaries(path)
     assert "\n" not in str(caught.value)
+
+
+def test_standard_errors_by_hand():
+    agent, null = ({"mean": m, "standard_error": e} for m, e in ((10.0, 3.0), (0.0, 4.0)))
+    assert scores.standard_errors_above(agent, null) == pytest.approx(10.0 / 5.0)
+    assert scores.standard_errors_above(null, agent) == pytest.approx(-2.0)
+    assert scores.standard_errors_above(agent, null | {"standard_error": None}) is None
+    same = {"mean": 1.0, "standard_error": 0.0}
+    assert scores.standard_errors_above(same, same) is None
+    assert not math.isnan(scores.standard_errors_above(agent, same))
+    means = {"a": {"mean": -1.0}, "b": {"mean": 2.0}, "c": {"mean": 1.0}}
+    assert scores.best_null_policy(means) == "b"

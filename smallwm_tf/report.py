@@ -1,0 +1,76 @@
+"""Compares runs with each other and with the paper: ``python -m smallwm_tf.report --runs=…``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
+from smallwm_tf.cli.flags import CommandParser
+
+_COMMAND = "smallwm_tf.report"
+_EXAMPLES = """
+examples:
+  python -m smallwm_tf.report --runs=runs --out=report
+  python -m smallwm_tf.report --runs=runs,results/catch,results/null_policies --out=report
+
+Open report.html in a browser; it needs no network. TensorFlow is not loaded.
+"""
+
+
+def main() -> None:
+    """Reads the command line and writes the report."""
+    flags = _parse(sys.argv[1:])
+    try:
+        import jinja2  # noqa: F401
+        import rliable.library  # noqa: F401, with what it imports itself
+    except (ImportError, TypeError) as error:  # the latter: arch 7 with pandas 3
+        refuse(
+            f"{error}: reports need other packages; run: python -m pip install -e '.[report]' "
+            "(or: pip install 'rliable>=1.2' 'pandas<3' 'jinja2>=3.1')",
+            _COMMAND,
+        )
+    with one_line_errors(_COMMAND):
+        from smallwm_tf.reporting.contents import gather
+        from smallwm_tf.reporting.writing import write_report
+
+        contents = gather(flags.runs, flags.mix)
+        written = write_report(contents, flags.out)
+    games = sum(len(preset.games) for preset in contents.presets)
+    print(
+        f"{len(contents.found.runs)} runs, {games} games of "
+        f"{', '.join(preset.preset for preset in contents.presets)}"
+    )
+    for path in written:
+        print(f"written: {path}")
+
+
+def _parse(words: list[str]):
+    parser = CommandParser("report", "Compares runs with each other and the paper.", _EXAMPLES)
+    parser.add_argument(
+        "--runs",
+        type=_folders,
+        required=True,
+        metavar="DIR[,DIR...]",
+        help="folders that hold run directories, at any depth; null_policies/<game>.json below "
+        "them serve runs that have not scored their own",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--mix",
+        action="store_true",
+        help="let runs of one preset differ in settings and versions; the report says in which",
+    )
+    flags = parser.parse_args(words)
+    if problem := problem_of_place(flags.out):
+        refuse(f"--out={flags.out}: {problem}", _COMMAND)
+    return flags
+
+
+def _folders(text: str) -> list[Path]:
+    if not all(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r}: a name between commas is empty")
+    return [Path(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

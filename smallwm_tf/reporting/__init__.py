@@ -1,0 +1,1 @@
+"""What finished runs were worth together: tables, aggregates and a page. No TensorFlow here."""

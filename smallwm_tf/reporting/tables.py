@@ -1,0 +1,266 @@
+"""A report as text: cells for Markdown and the page, a CSV file, a JSON file for rliable."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from smallwm_tf.experiment.schedule import RealSteps
+from smallwm_tf.reporting.aggregates import METRICS, Estimate, normalised
+from smallwm_tf.reporting.comparison import PUBLISHED, GameResult, PresetResult, games_of
+from smallwm_tf.reporting.contents import Contents
+from smallwm_tf.reporting.found_runs import Found, FoundRun
+from smallwm_tf.runs.scores import (
+    best_null_policy,
+    human_normalised_score,
+    standard_errors_above,
+)
+
+GAME_COLUMNS = (
+    "game", "score", "human = 1", "best null policy", "s.e. above it", *PUBLISHED,
+    "seeds × episodes", "real steps",
+)  # fmt: skip
+AGGREGATE_COLUMNS = ("", "games", "runs", *METRICS)
+IMPROVEMENT_COLUMNS = ("of", "over", "games", "chance")
+LEGEND = (
+    "A score is the mean of the last evaluation, raw and undiscounted, ± its standard error: over "
+    "seeds where a game has several, else over the episodes of its one run, marked (e).",
+    "The best null policy is the one with the highest mean among those scored: play that looks at "
+    "nothing. A score counts only beside it.",
+    "Random, human, the paper, PPO and SimPLe are published means (Table 4); random = 0 and "
+    "human = 1 in human-normalised scores.",
+    "Real steps: learned from / at most chosen by / at most only judged, up to the evaluation, "
+    "without the evaluation's own episodes.",
+)
+AGGREGATE_LEGEND = (
+    "Human-normalised scores; a small optimality gap is good. In brackets 95 % intervals of a "
+    "bootstrap over runs within games (rliable). Rows without brackets have one run per game, or "
+    "are published means. With † some games have one run only: the interval is too narrow."
+)
+IMPROVEMENT_LEGEND = (
+    "That a run scores more than one of the other on the same game; ties count half, games equally."
+)
+
+
+class Cell(NamedTuple):
+    """What a table shows, and what it sorts by (None: last)."""
+
+    text: str
+    value: float | str | None
+
+
+def number(
+    value: float | None, like: float | None = None, digits: int | None = None, sign: str = ""
+) -> str:
+    """A number with as many digits as one of its size (or of the size of `like`) deserves."""
+    if value is None:
+        return "–"
+    size = abs(value if like is None else like)
+    if digits is None:
+        digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    text = f"{value:{sign},.{digits}f}".replace("-", "−")
+    return text.replace("−", "") if not text.strip("−0.") else text
+
+
+def game_rows(preset: PresetResult) -> list[list[Cell]]:
+    """One row of ``GAME_COLUMNS`` per game."""
+    return [_game_row(game) for game in preset.games]
+
+
+def _game_row(game: GameResult) -> list[Cell]:
+    summary, null = game.summary, game.nulls.get(game.best_null)
+    steps = game.real_steps()
+    mark = "" if game.is_finished else f" ({progress(game.runs)})"
+    null_text = f"{_with_error(null)} {game.best_null}" if null else "–"
+    published = [Cell(number(game.published.get(n)), game.published.get(n)) for n in PUBLISHED]
+    normal = game.human_normalised
+    return [
+        Cell(game.game + mark, game.game),
+        Cell(_with_error(summary) + ("" if len(game.runs) > 1 else " (e)"), summary["mean"]),
+        Cell(number(normal, digits=3), normal),
+        Cell(null_text, null["mean"] if null else None),
+        Cell(number(game.above, digits=1, sign="+"), game.above),
+        *published,
+        Cell(_seeds(game), len(game.runs)),
+        Cell(steps_text(steps), sum(steps)),
+    ]
+
+
+def progress(runs: Sequence[FoundRun]) -> str:
+    """ "iteration 1 of 3" """
+    done = sorted({run.entries[-1]["iteration"] for run in runs})
+    last = "" if len(done) == 1 else f" to {done[-1]}"
+    return f"iteration {done[0]}{last} of {max(run.num_iterations for run in runs)}"
+
+
+def steps_text(steps: RealSteps) -> str:
+    """Real steps by what they were for."""
+    return " / ".join(f"{count:,}" for count in steps)
+
+
+def _with_error(summary: Any) -> str:
+    error = summary["standard_error"]
+    text = number(summary["mean"])
+    return text if error is None else f"{text} ± {number(error, summary['mean'])}"
+
+
+def _seeds(game: GameResult) -> str:
+    seeds = len({run.seed for run in game.runs})
+    runs = f" ({len(game.runs)} runs)" if len(game.runs) > seeds else ""
+    episodes = sorted({run.entries[-1]["num_episodes"] for run in game.runs})
+    return f"{seeds}{runs} × {' or '.join(map(str, episodes))}"
+
+
+def notes(preset: PresetResult) -> list[str]:
+    """What is partial, mixed or weak about the runs of a preset."""
+    games = preset.games
+    names = {game.game for game in games}
+    found = [f"smallwm_tf {', '.join(preset.versions)}; algorithm: {preset.algorithm}."]
+    all_games, few = games_of("random"), games_of("iris")
+    missing = [game for game in all_games if game not in names]
+    if missing and len(missing) < len(all_games):
+        found.append(
+            f"{len(names & set(few))} of the {len(few)} games of Atari 100k, "
+            f"{len(names & set(all_games))} of the {len(all_games)} of Table 4; missing: "
+            f"{', '.join(missing)}."
+        )
+    if no_human := [game.game for game in games if game not in preset.comparable_games]:
+        found.append(f"No human score, so in no aggregate: {', '.join(no_human)}.")
+    counts = sorted({len(game.runs) for game in games})
+    if len(counts) > 1:
+        found.append(f"Runs per game differ: {counts[0]} to {counts[-1]}.")
+    if unfinished := [game.game for game in games if not game.is_finished]:
+        found.append(
+            f"Unfinished, marked in the table, counted in the aggregates: {', '.join(unfinished)}."
+        )
+    for run in (run for game in games for run in game.left_out):
+        found.append(f"{run.name} is unfinished ({progress([run])}) and not in the score.")
+    if no_nulls := [game.game for game in games if not game.nulls]:
+        found.append(f"No null policies were scored: {', '.join(no_nulls)}.")
+    if weak := [game.game for game in games if list(game.nulls) == ["uniform"]]:
+        found.append(f"Uniform play is the only null policy that was scored: {', '.join(weak)}.")
+    for key, values in preset.mixture().items():
+        listed = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in values.items())
+        found.append(f"Mixed: {key} is {listed}.")
+    return found
+
+
+def aggregate_rows(estimates: Iterable[Estimate]) -> list[list[Cell]]:
+    """One row of ``AGGREGATE_COLUMNS`` per estimate."""
+    return [
+        [
+            Cell(each.label, each.label),
+            Cell(str(each.num_games), each.num_games),
+            Cell(str(each.num_runs) if each.num_runs else "–", each.num_runs),
+            *(_estimate_cell(each, index) for index in range(len(METRICS))),
+        ]
+        for each in estimates
+    ]
+
+
+def improvement_rows(improvements: Sequence[tuple[str, Estimate]]) -> list[list[Cell]]:
+    """One row of ``IMPROVEMENT_COLUMNS`` per pair."""
+    return [
+        [
+            Cell(one, one),
+            Cell(over.label, over.label),
+            Cell(str(over.num_games), over.num_games),
+            _estimate_cell(over, 0),
+        ]
+        for one, over in improvements
+    ]
+
+
+def _estimate_cell(estimate: Estimate, index: int) -> Cell:
+    value = float(estimate.values[index])
+    text = number(value, digits=3)
+    if estimate.low is not None:
+        limits = (number(limit[index], digits=3) for limit in (estimate.low, estimate.high))
+        text += f" [{', '.join(limits)}]{' †' if estimate.num_single else ''}"
+    return Cell(text, value)
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table in Markdown; columns after the first are set to the right."""
+    lines = [columns, ["--", *["--:"] * (len(columns) - 1)]]
+    lines += [[cell.text.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def csv_text(found: Found) -> str:
+    """One row per run, numbers as they are."""
+    rows = [_csv_row(run) for run in found.runs]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _csv_row(run: FoundRun) -> dict[str, Any]:
+    last = run.entries[-1]
+    best = best_null_policy(run.nulls) if run.nulls else None
+    null = run.nulls.get(best, {"mean": None, "standard_error": None})
+    return {
+        "preset": run.preset,
+        "algorithm": run.algorithm,
+        "game": run.game,
+        "seed": run.seed,
+        "run": run.name,
+        "smallwm_tf": run.version,
+        "iteration": last["iteration"],
+        "num_iterations": run.num_iterations,
+        **run.real_steps()._asdict(),
+        **{key: value for key, value in last.items() if key != "iteration"},
+        "human_normalised": human_normalised_score(run.game, last["mean"]),
+        "best_null": best,
+        "best_null_mean": null["mean"],
+        "best_null_standard_error": null["standard_error"],
+        "standard_errors_above": standard_errors_above(last, null) if best else None,
+    }
+
+
+def rliable_json(presets: Sequence[PresetResult]) -> str:
+    """Scores of runs by preset, kind and game; games without a human score are in "raw" only."""
+    content = {
+        preset.preset: {
+            "raw": {game.game: game.scores for game in preset.games},
+            "human_normalised": {
+                game.game: normalised(game, game.scores) for game in preset.comparable_games
+            },
+        }
+        for preset in presets
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def markdown(contents: Contents, figures: Mapping[str, str]) -> str:
+    """The whole report; figures are file names by caption."""
+    parts = ["# Report", _listed(LEGEND)]
+    for preset in contents.presets:
+        parts += [f"## {preset.preset}", markdown_table(GAME_COLUMNS, game_rows(preset))]
+        parts.append(_listed(notes(preset)))
+    if names := contents.found.not_evaluated:
+        parts.append(f"Runs without an evaluation so far: {', '.join(names)}.")
+    parts += ["## Aggregates", AGGREGATE_LEGEND]
+    for title, rows in aggregate_tables(contents).items():
+        parts += [f"### {title}", markdown_table(AGGREGATE_COLUMNS, aggregate_rows(rows))]
+    if contents.improvements:
+        rows = improvement_rows(contents.improvements)
+        parts += ["## Chance of improvement", IMPROVEMENT_LEGEND]
+        parts.append(markdown_table(IMPROVEMENT_COLUMNS, rows))
+    parts.append("## Figures")
+    parts += [f"![{caption}]({file})" for caption, file in figures.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def aggregate_tables(contents: Contents) -> dict[str, Sequence[Estimate]]:
+    """Estimates by the title of their table."""
+    ours = {f"{each.preset}, and published means on its games": each.rows
+            for each in contents.aggregates}  # fmt: skip
+    return ours | {"Published means on all games of Atari 100k and of Table 4": contents.published}
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
