@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import cannot_write
@@ -135,6 +134,8 @@ class Metrics(contextlib.AbstractContextManager):
         return num_lines
 
     def _write_events(self, line: dict[str, Any]) -> None:
+        import tensorflow as tf  # not above: reports read metrics without it
+
         with self._named_errors():
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self._events))
@@ -151,6 +152,8 @@ class Metrics(contextlib.AbstractContextManager):
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
+        import tensorflow as tf
+
         try:
             yield
         except OSError as error:  # of an open file, which does not tell its name

@@ -32,6 +32,7 @@ def browser():
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    browser.implicitly_wait(10)
     yield browser
     browser.quit()
 
