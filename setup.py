@@ -27,6 +27,7 @@ setup(
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
         "play": ["flask>=3.0"],
+        "sweep": ["ray>=2.40"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.7",
@@ -34,6 +35,7 @@ setup(
             "packaging",
             "ruff>=0.17,<0.18",
             "flask>=3.0",
+            "ray>=2.40",
             "nbclient>=0.8",
             "ipykernel>=6.20",
             # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.

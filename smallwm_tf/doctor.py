@@ -84,7 +84,7 @@ def _examine_packages() -> Iterator[Finding]:
 
 
 def _examine_extras() -> Iterator[Finding]:
-    for module, command in (("flask", "play"),):
+    for module, command in (("flask", "play"), ("ray", "sweep")):
         if not _requirements.is_importable(module):
             yield Finding(
                 NOTE,

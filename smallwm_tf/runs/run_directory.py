@@ -72,12 +72,7 @@ class RunDirectory:
                 something else, or it cannot be written. Nothing in it was changed.
         """
         path = Path(path)
-        wanted = {
-            "game": getattr(game, "name", game),
-            "seed": int(seed),
-            "preset": preset,
-            "config": _nest(config),
-        }
+        wanted = _wanted(game, config, seed, preset)
         made = [parent for parent in (path, *path.parents) if not parent.exists()]
         lock = None
         try:
@@ -116,6 +111,33 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_may_continue(
+    path: Path, game: Any, config: Mapping[str, Any], seed: int, preset: str
+) -> list[str]:
+    """Refuses what `RunDirectory.open` would, of a directory that exists; changes nothing.
+
+    Returns:
+        One line for every harmless difference.
+
+    Raises:
+        RunError: As `RunDirectory.open`.
+    """
+    try:
+        _check_is_run(path)
+    except OSError as error:
+        raise cannot_write(f"run_dir={path}", error, path) from error
+    record = path / "config.json"
+    if not record.exists():
+        return []
+    return _compare(path, read_json(record), _wanted(game, config, seed, preset))
+
+
+def _wanted(game: Any, config: Mapping[str, Any], seed: int, preset: str) -> dict[str, Any]:
+    """What config.json says of a run."""
+    name = getattr(game, "name", game)
+    return {"game": name, "seed": int(seed), "preset": preset, "config": _nest(config)}
 
 
 def _check_is_run(path: Path) -> None:
