@@ -1,0 +1,70 @@
+"""A stand-in for training that takes a second and no TensorFlow.
+
+A run's process starts in the folder that its job names, where Python looks first: a package
+`smallwm_tf` in it takes the place of the real one, with the real `launch`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from smallwm_tf.sweeping import launch
+from smallwm_tf.sweeping.task import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TRAIN = '''
+"""Counts its starts, and does what its first argument says; the second one is the run directory."""
+import json, os, pathlib, signal, sys, time
+
+what, run_dir = sys.argv[1], pathlib.Path(sys.argv[2])
+run_dir.mkdir(exist_ok=True)
+starts = len(list(run_dir.glob("start*"))) + 1
+(run_dir / f"start{starts}").write_text(json.dumps({"pid": os.getpid(), **os.environ}))
+
+def save_and_stop(number, frame):
+    (run_dir / "saved").touch()
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, save_and_stop)
+print(f"{what}: start {starts}", flush=True)
+if what == "sleep" or (what == "sleep once" and starts == 1):
+    while True:
+        time.sleep(0.05)
+if what == "fail" or (what == "fail twice" and starts <= 2):
+    print("smallwm_tf.train: error: ppo: value_loss is not finite\\n")
+    sys.exit(2)
+if what != "stop early":
+    (run_dir / "scores.json").write_text('[{"iteration": 2, "mean": 1.0}]')
+'''
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Makes jobs whose runs are the stand-in's."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of Ray's workers
+    package = tmp_path / "stand-in" / "smallwm_tf"
+    (package / "sweeping").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "sweeping" / "__init__.py").touch()
+    (package / "train.py").write_text(TRAIN)
+    (package / "sweeping" / "launch.py").write_bytes(Path(launch.__file__).read_bytes())
+
+    def make(what, name="run", **environment):
+        run_dir = str(tmp_path / "runs" / name)
+        return Job(run_dir, [what, run_dir], 2, environment, str(package.parent))
+
+    return make
+
+
+def starts_of(job):
+    """How often the stand-in was started for a job."""
+    return len(list(Path(job.run_dir).glob("start*")))
+
+
+def is_alive(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
