@@ -4,6 +4,7 @@ The process ends with the worker (`smallwm_tf.sweeping.launch`), and a run that 
 still writes to is waited for, so a run never has two writers and none is left behind unseen.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -105,10 +106,20 @@ def _run_child(job: Job, log: TextIO) -> int:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:
         if child is not None:
-            child.terminate()
-            child.wait()
+            _end(child)
         raise
     return child.returncode
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Asks a run to save and stop, once: a second signal would end it at once.
+
+    Another interrupt changes nothing; one comes from Ray, one may come from the terminal.
+    """
+    child.terminate()
+    while child.poll() is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _wait_for_others(run_dir: Path, log: TextIO) -> None:

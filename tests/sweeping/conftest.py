@@ -4,6 +4,7 @@ A run's process starts in the folder that its job names, where Python looks firs
 `smallwm_tf` in it takes the place of the real one, with the real `launch`.
 """
 
+import time
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,18 @@ from smallwm_tf.sweeping.task import Job
 ROOT = Path(__file__).resolve().parents[2]
 
 TRAIN = '''
-"""Counts its starts, and does what its first argument says; the second one is the run directory."""
+"""Counts its starts, and does what its first argument says; the last one is the run directory."""
 import json, os, pathlib, signal, sys, time
 
-what, run_dir = sys.argv[1], pathlib.Path(sys.argv[2])
+run_dir = pathlib.Path(sys.argv[-1].removeprefix("--run_dir="))
+what = os.environ.get("STAND_IN_" + run_dir.name.replace("-", "_"), sys.argv[1])
 run_dir.mkdir(exist_ok=True)
 starts = len(list(run_dir.glob("start*"))) + 1
 (run_dir / f"start{starts}").write_text(json.dumps({"pid": os.getpid(), **os.environ}))
 
 def save_and_stop(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+    time.sleep(float(os.environ.get("STAND_IN_SAVES", 0)))
     (run_dir / "saved").touch()
     sys.exit(0)
 
@@ -40,8 +44,8 @@ if what != "stop early":
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    """Makes jobs whose runs are the stand-in's."""
+def folder(tmp_path, monkeypatch):
+    """Where processes start whose `smallwm_tf.train` is the stand-in."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of Ray's workers
     package = tmp_path / "stand-in" / "smallwm_tf"
     (package / "sweeping").mkdir(parents=True)
@@ -49,12 +53,26 @@ def job(tmp_path, monkeypatch):
     (package / "sweeping" / "__init__.py").touch()
     (package / "train.py").write_text(TRAIN)
     (package / "sweeping" / "launch.py").write_bytes(Path(launch.__file__).read_bytes())
+    return package.parent
+
+
+@pytest.fixture
+def job(tmp_path, folder):
+    """Makes jobs whose runs are the stand-in's."""
 
     def make(what, name="run", **environment):
         run_dir = str(tmp_path / "runs" / name)
-        return Job(run_dir, [what, run_dir], 2, environment, str(package.parent))
+        return Job(run_dir, [what, run_dir], 2, environment, str(folder))
 
     return make
+
+
+def wait_until(condition, seconds=240.0):
+    """Waits for something that another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 def starts_of(job):

@@ -15,14 +15,7 @@ import pytest
 from smallwm_tf.runs.lock import Lock
 from smallwm_tf.sweeping import launch, task
 from smallwm_tf.sweeping.task import RunFailedError, environment_of_run, last_line, log_of, perform
-from tests.sweeping.conftest import is_alive, starts_of
-
-
-def wait_until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+from tests.sweeping.conftest import is_alive, starts_of, wait_until
 
 
 def test_a_run_is_performed_once_and_leaves_a_log(job):
@@ -123,18 +116,28 @@ def test_a_run_whose_worker_is_gone_already_does_not_start(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-def test_threads_and_gpus():
-    cpu, gpu = environment_of_run(3, 0.0), environment_of_run(3, 0.25)
-    assert cpu["CUDA_VISIBLE_DEVICES"] == "-1" and "CUDA_VISIBLE_DEVICES" not in gpu
+def test_gpus_are_seen_by_runs_with_a_share_only():
+    assert environment_of_run(1, 0.0)["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert "CUDA_VISIBLE_DEVICES" not in environment_of_run(1, 0.25)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads by their names")
+def test_tensorflow_starts_as_many_threads_as_it_is_told(tmp_path):
     script = """if True:
-        import smallwm_tf, tensorflow as tf
-        tf.constant(1.0)
-        from tensorflow.python.eager import context
-        config = context.context().config
-        print(config.intra_op_parallelism_threads, config.inter_op_parallelism_threads)
+        import os, smallwm_tf, tensorflow as tf
+        product = tf.function(lambda: tf.reduce_sum(tf.ones([8, 8]) @ tf.ones([8, 8])))
+        product().numpy()
+        for number in os.listdir("/proc/self/task"):
+            print(open(f"/proc/self/task/{number}/comm").read().strip())
     """
-    assert {cpu[name] for name in cpu if name.endswith("THREADS")} == {"3"}
-    assert script  # replaced below
+    environment = os.environ | environment_of_run(7, 0.0)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    names = done.stdout.split()
+    assert names.count("tf_Compute") == 7, done.stderr  # between operations
+    others = [name for name in names if not name.startswith("tf_")]
+    assert 7 <= len(others) <= 10  # inside them, and the main thread
 
 
 @pytest.mark.parametrize(
