@@ -68,6 +68,7 @@ def connected(address: str) -> Iterator[None]:
     own = {}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # not 15: as nice as the command itself
         own = {"num_cpus": cores_here(), "object_store_memory": _OBJECT_STORE_BYTES}
         own["include_dashboard"] = False
     else:

@@ -22,7 +22,8 @@ run_dir = pathlib.Path(sys.argv[-1].removeprefix("--run_dir="))
 what = os.environ.get("STAND_IN_" + run_dir.name.replace("-", "_"), sys.argv[1])
 run_dir.mkdir(exist_ok=True)
 starts = len(list(run_dir.glob("start*"))) + 1
-(run_dir / f"start{starts}").write_text(json.dumps({"pid": os.getpid(), **os.environ}))
+told = {"pid": os.getpid(), "nice": os.nice(0), **os.environ}
+(run_dir / f"start{starts}").write_text(json.dumps(told))
 
 def save_and_stop(number, frame):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once

@@ -45,6 +45,8 @@ def test_runs_end_each_for_itself_and_all_end_when_asked(job, monkeypatch):
             "stop early": 3,
         }
         assert sorted(seen) == seen and seen[-1] == 4
+        told = json.loads((Path(jobs["work"].run_dir) / "start1").read_text())
+        assert told["nice"] == os.nice(0)  # Ray would make it 15 more
 
         sleeping = [job("sleep", f"sleep{number}") for number in range(3)]  # one of them waits
         started = [Path(made.run_dir) / "start1" for made in sleeping]

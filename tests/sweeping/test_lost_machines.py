@@ -109,12 +109,13 @@ def test_a_node_is_killed_in_the_middle(expected, out, start, monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         node = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         driver = start(f"--ray_address={cluster.address}")
-        wait_until(lambda: min(phases_done(out)) >= 1, 900)
+        wait_until(lambda: min(phases_done(out)) >= 1, 2400)
         raylet = node.all_processes["raylet"][0].process.pid
         (victim,) = (name for name in NAMES if parent_of(starts(out, name)[0]) == raylet)
         (other,) = set(NAMES) - {victim}
@@ -135,7 +136,7 @@ def test_the_driver_is_stopped_and_then_killed(expected, out, start):
     both = "--cpus_per_run=0.5"  # also where the tests have a single core
     threads = "--threads_per_run=1"
     driver = start(both, threads)
-    wait_until(lambda: min(phases_done(out)) >= 1, 900)
+    wait_until(lambda: min(phases_done(out)) >= 1, 2400)
     driver.send_signal(signal.SIGTERM)
     printed, _ = driver.communicate(timeout=600)
     assert driver.returncode == 0
@@ -149,7 +150,7 @@ def test_the_driver_is_stopped_and_then_killed(expected, out, start):
 
     driver = start(both, threads)
     locks = [out / "smoke" / name / "lock" for name in NAMES]
-    wait_until(lambda: min(phases_done(out)) > min(before) and locks[0].exists(), 900)
+    wait_until(lambda: min(phases_done(out)) > min(before) and locks[0].exists(), 2400)
     working = [json.loads(lock.read_text())["pid"] for lock in locks if lock.exists()]
     driver.send_signal(signal.SIGKILL)
     driver.wait()
