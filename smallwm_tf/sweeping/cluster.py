@@ -75,19 +75,21 @@ def connected(address: str) -> Iterator[None]:
         _check_reachable(address)
     # Ray would say that a task without a share of a GPU will one day see all of them; runs do not.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
-    except Exception as error:
-        remedy = "start one with `ray start --head`, or leave --ray_address out"
-        if address == LOCAL:
-            remedy = "is there room in /tmp and memory?"
-        raise SweepError(
-            f"--ray_address={show(address)}: Ray cannot be used ({one_line(error)}); {remedy}"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # It also prints on standard output that it tries a task again, whatever it is told.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        try:
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
+        except Exception as error:
+            remedy = "start one with `ray start --head`, or leave --ray_address out"
+            if address == LOCAL:
+                remedy = "is there room in /tmp and memory?"
+            raise SweepError(
+                f"--ray_address={show(address)}: Ray cannot be used ({one_line(error)}); {remedy}"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def places_for_runs(share: Share) -> int:

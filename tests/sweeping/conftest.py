@@ -68,7 +68,7 @@ def job(tmp_path, folder):
     return make
 
 
-def wait_until(condition, seconds=240.0):
+def wait_until(condition, seconds=600.0):
     """Waits for something that another process does."""
     end = time.monotonic() + seconds
     while not condition():

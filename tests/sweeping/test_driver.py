@@ -14,9 +14,10 @@ from tests.sweeping.conftest import ROOT, is_alive, wait_until
 
 #: Planned as the real command, but runs start where the stand-in is.
 DRIVER = """
-import os, sys
+import sys
 from smallwm_tf import sweep
-os.chdir(sys.argv.pop(1))
+folder, Job = sys.argv.pop(1), sweep.Job
+sweep.Job = lambda **given: Job(**(given | {"folder": folder}))
 sweep.main()
 """
 
@@ -52,10 +53,10 @@ def runs(tmp_path):
     return [tmp_path / "out" / "smoke" / f"Catch-seed{seed}" for seed in (0, 1)]
 
 
-def pid_of(run_dir: Path, start: int = 1) -> int:
+def pid_of(run_dir: Path, driver: subprocess.Popen) -> int:
     """The process of a run once it has started."""
-    file = run_dir / f"start{start}"
-    wait_until(lambda: file.exists() and file.stat().st_size)
+    file = run_dir / "start1"
+    wait_until(lambda: driver.poll() is not None or (file.exists() and file.stat().st_size))
     return json.loads(file.read_text())["pid"]
 
 
@@ -65,9 +66,9 @@ def states(printed: str) -> list[str]:
 
 def test_ctrl_c_in_a_terminal_lets_every_run_save(start, runs):
     driver = start("sleep", "sleep", STAND_IN_SAVES="3")
-    pids = [pid_of(run) for run in runs]
+    pids = [pid_of(run, driver) for run in runs]
     os.killpg(driver.pid, signal.SIGINT)  # the driver, Ray and its workers, as a terminal does
-    out, err = driver.communicate(timeout=240)
+    out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0 and states(out) == ["stopped", "stopped"], err
     assert err.splitlines()[-1] == "SIGINT: stopped; the same command goes on"
     assert all((run / "saved").exists() for run in runs)
@@ -76,7 +77,7 @@ def test_ctrl_c_in_a_terminal_lets_every_run_save(start, runs):
 
 def test_a_failed_run_is_named_and_stops_no_other(start, runs):
     driver = start("fail", "work")
-    out, err = driver.communicate(timeout=240)
+    out, err = driver.communicate(timeout=600)
     assert driver.returncode == 1 and states(out) == ["failed", "done"]
     assert not (runs[0] / "start3").exists() and (runs[0] / "start2").exists()  # one retry
     line = "exit code 2: smallwm_tf.train: error: ppo: value_loss is not finite"
@@ -87,10 +88,10 @@ def test_a_failed_run_is_named_and_stops_no_other(start, runs):
 
 def test_no_run_outlives_a_driver_that_is_killed(start, runs):
     driver = start("sleep", "sleep")
-    pids = [pid_of(run) for run in runs]
+    pids = [pid_of(run, driver) for run in runs]
     driver.send_signal(signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, pids)))
     driver = start("work", "work")
-    out, err = driver.communicate(timeout=240)
+    out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0 and states(out) == ["done", "done"], err
     assert all((run / "start2").exists() for run in runs)
