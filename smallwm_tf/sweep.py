@@ -1,6 +1,7 @@
 """Trains many agents side by side: ``python -m smallwm_tf.sweep --games=Pong,Alien --out=DIR``."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -45,7 +46,9 @@ def main() -> None:
     failed = [row for row in rows if row.progress.state == "failed"]
     for row in failed:
         run_dir = row.experiment.run_dir
-        print(f"{_PROGRAM}: {run_dir} failed: {row.message} ({log_of(run_dir)})", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr is closed
+            line = f"{run_dir} failed: {row.message} ({log_of(run_dir)})"
+            print(f"{_PROGRAM}: {line}", file=sys.stderr)
     raise SystemExit(1 if failed else 0)
 
 

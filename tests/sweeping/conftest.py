@@ -21,14 +21,14 @@ import json, os, pathlib, signal, sys, time
 run_dir = pathlib.Path(sys.argv[-1].removeprefix("--run_dir="))
 what = os.environ.get("STAND_IN_" + run_dir.name.replace("-", "_"), sys.argv[1])
 run_dir.mkdir(exist_ok=True)
-starts = len(list(run_dir.glob("start*"))) + 1
+starts = len(list(run_dir.glob(".start*"))) + 1
 told = {"pid": os.getpid(), "nice": os.nice(0), **os.environ}
-(run_dir / f"start{starts}").write_text(json.dumps(told))
+(run_dir / f".start{starts}").write_text(json.dumps(told))
 
 def save_and_stop(number, frame):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
     time.sleep(float(os.environ.get("STAND_IN_SAVES", 0)))
-    (run_dir / "saved").touch()
+    (run_dir / ".saved").touch()
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, save_and_stop)
@@ -78,7 +78,7 @@ def wait_until(condition, seconds=600.0):
 
 def starts_of(job):
     """How often the stand-in was started for a job."""
-    return len(list(Path(job.run_dir).glob("start*")))
+    return len(list(Path(job.run_dir).glob(".start*")))
 
 
 def is_alive(pid):

@@ -45,11 +45,11 @@ def test_runs_end_each_for_itself_and_all_end_when_asked(job, monkeypatch):
             "stop early": 3,
         }
         assert sorted(seen) == seen and seen[-1] == 4
-        told = json.loads((Path(jobs["work"].run_dir) / "start1").read_text())
+        told = json.loads((Path(jobs["work"].run_dir) / ".start1").read_text())
         assert told["nice"] == os.nice(0)  # Ray would make it 15 more
 
         sleeping = [job("sleep", f"sleep{number}") for number in range(3)]  # one of them waits
-        started = [Path(made.run_dir) / "start1" for made in sleeping]
+        started = [Path(made.run_dir) / ".start1" for made in sleeping]
 
         def stop_once_two_run(ended):
             if sum(file.exists() for file in started) == 2:
@@ -60,8 +60,8 @@ def test_runs_end_each_for_itself_and_all_end_when_asked(job, monkeypatch):
         running = [made for made in sleeping if starts_of(made)]
         assert len(running) == 2
         for made in running:
-            assert (Path(made.run_dir) / "saved").exists()
-            assert not is_alive(json.loads((Path(made.run_dir) / "start1").read_text())["pid"])
+            assert (Path(made.run_dir) / ".saved").exists()
+            assert not is_alive(json.loads((Path(made.run_dir) / ".start1").read_text())["pid"])
 
 
 def test_more_cores_than_there_are():

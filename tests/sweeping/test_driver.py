@@ -55,8 +55,9 @@ def runs(tmp_path):
 
 def pid_of(run_dir: Path, driver: subprocess.Popen) -> int:
     """The process of a run once it has started."""
-    file = run_dir / "start1"
+    file = run_dir / ".start1"
     wait_until(lambda: driver.poll() is not None or (file.exists() and file.stat().st_size))
+    assert driver.poll() is None, driver.stderr.read()
     return json.loads(file.read_text())["pid"]
 
 
@@ -71,7 +72,7 @@ def test_ctrl_c_in_a_terminal_lets_every_run_save(start, runs):
     out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0 and states(out) == ["stopped", "stopped"], err
     assert err.splitlines()[-1] == "SIGINT: stopped; the same command goes on"
-    assert all((run / "saved").exists() for run in runs)
+    assert all((run / ".saved").exists() for run in runs)
     assert not any(map(is_alive, pids))
 
 
@@ -79,7 +80,7 @@ def test_a_failed_run_is_named_and_stops_no_other(start, runs):
     driver = start("fail", "work")
     out, err = driver.communicate(timeout=600)
     assert driver.returncode == 1 and states(out) == ["failed", "done"]
-    assert not (runs[0] / "start3").exists() and (runs[0] / "start2").exists()  # one retry
+    assert not (runs[0] / ".start3").exists() and (runs[0] / ".start2").exists()  # one retry
     line = "exit code 2: smallwm_tf.train: error: ppo: value_loss is not finite"
     assert json.loads(out)["runs"][0]["message"] == line
     last = err.splitlines()[-1]
@@ -94,4 +95,4 @@ def test_no_run_outlives_a_driver_that_is_killed(start, runs):
     driver = start("work", "work")
     out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0 and states(out) == ["done", "done"], err
-    assert all((run / "start2").exists() for run in runs)
+    assert all((run / ".start2").exists() for run in runs)

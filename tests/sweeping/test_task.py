@@ -23,7 +23,7 @@ def test_a_run_is_performed_once_and_leaves_a_log(job):
     perform(good)
     perform(good)
     assert starts_of(good) == 1
-    environment = json.loads((Path(good.run_dir) / "start1").read_text())
+    environment = json.loads((Path(good.run_dir) / ".start1").read_text())
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PATH"] == os.environ["PATH"]
     log = log_of(good.run_dir).read_text().splitlines()
     assert log[-1] == "work: start 1" and f"as child of process {os.getpid()}" in log[0]
@@ -49,7 +49,7 @@ def test_the_real_training_refuses_bad_arguments(job):
 
 def test_cancelled_tasks_let_their_run_save(job):
     sleeping = job("sleep")
-    first = Path(sleeping.run_dir) / "start1"
+    first = Path(sleeping.run_dir) / ".start1"
 
     def interrupt():
         wait_until(lambda: first.exists() and first.stat().st_size)
@@ -59,7 +59,7 @@ def test_cancelled_tasks_let_their_run_save(job):
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         perform(sleeping)
-    assert (Path(sleeping.run_dir) / "saved").exists()
+    assert (Path(sleeping.run_dir) / ".saved").exists()
     assert not is_alive(json.loads(first.read_text())["pid"])
 
 
@@ -95,14 +95,14 @@ def test_a_run_ends_with_a_worker_that_is_killed(job):
         [sys.executable, "-c", f"from smallwm_tf.sweeping import task\n"
          f"task.perform(task.Job(*{tuple(sleeping)!r}))"],
     )  # fmt: skip
-    first = Path(sleeping.run_dir) / "start1"
+    first = Path(sleeping.run_dir) / ".start1"
     wait_until(lambda: first.exists() and first.stat().st_size)
     pid = json.loads(first.read_text())["pid"]
     time.sleep(0.2)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     wait_until(lambda: not is_alive(pid))
-    assert (Path(sleeping.run_dir) / "saved").exists()
+    assert (Path(sleeping.run_dir) / ".saved").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent")
