@@ -31,6 +31,7 @@ setup(
     extras_require={
         "play": ["flask>=3.0"],
         "report": REPORT,
+        "sweep": ["ray>=2.40"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.7",
@@ -39,6 +40,7 @@ setup(
             "ruff>=0.17,<0.18",
             "flask>=3.0",
             *REPORT,
+            "ray>=2.40",
             "nbclient>=0.8",
             "ipykernel>=6.20",
             # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "smallwm_tf"
-COMMANDS = {"train", "evaluate", "dream", "play", "export", "doctor", "report"}
+COMMANDS = {"train", "evaluate", "dream", "play", "export", "sweep", "report", "doctor"}
 FLOORS = (  # a folder may import from floors above it in this list, and from itself
     {"data"},
     {"experiment"},
@@ -14,7 +14,7 @@ FLOORS = (  # a folder may import from floors above it in this list, and from it
     {"agents", "learning"},
     {"judging"},
     {"figures"},
-    {"training", "deployment"},
+    {"training", "deployment", "sweeping"},
     {"viewing", "reporting"},
     {"cli"},
 )

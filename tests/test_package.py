@@ -121,7 +121,7 @@ def test_every_imported_package_is_required():
                 imported.add(node.module.split(".")[0])
     tables = _requirements._EVERY_PYTHON + _requirements._PYTHON_3_11
     required = {module for _, module in tables} | {"gym_notices"}  # gym requires it
-    required |= {"flask", "werkzeug"}  # the extra "play"
+    required |= {"flask", "werkzeug", "ray"}  # the extras "play" and "sweep"
     required |= {"jinja2", "rliable"}  # the extra "report"
     assert imported - set(sys.stdlib_module_names) - {"smallwm_tf"} <= required
 
@@ -250,7 +250,7 @@ def test_a_closed_stderr_does_not_stop_the_start():
 def test_every_extra_resolves_beside_the_rest():
     """In an environment that has nothing; if all of them together do, each of them does."""
     extras = importlib.metadata.metadata("smallwm_tf").get_all("Provides-Extra")
-    assert {"play", "test"} <= set(extras)
+    assert {"play", "sweep", "test"} <= set(extras)
     install = ["install", "--dry-run", "--ignore-installed", "--quiet", f".[{','.join(extras)}]"]
     done = _python("-m", "pip", *install)
     assert done.returncode == 0, done.stderr

@@ -58,8 +58,7 @@ class RunDirectory(contextlib.AbstractContextManager):
             RunError: It belongs to another game, seed or architecture, it is damaged, it holds
                 something else, or it cannot be written. Nothing in it was changed.
         """
-        name = game.name if isinstance(game, Game) else game
-        wanted = {"game": name, "seed": int(seed), "preset": preset, "config": config.to_dict()}
+        wanted = _wanted(game, config, seed, preset)
         made = [parent for parent in (path, *path.parents) if not parent.exists()]
         lock = None
         try:
@@ -92,6 +91,33 @@ class RunDirectory(contextlib.AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_may_continue(
+    path: Path, game: Game | str, config: Config, seed: int, preset: str
+) -> list[str]:
+    """Refuses what `RunDirectory.open` would, of a directory that exists; changes nothing.
+
+    Returns:
+        One line for every harmless difference.
+
+    Raises:
+        RunError: As `RunDirectory.open`.
+    """
+    try:
+        _check_is_run(path)
+    except OSError as error:
+        raise cannot_write(f"run_dir={path}", error, path) from error
+    record = path / "config.json"
+    if not record.exists():
+        return []
+    return _compare(path, read_json(record), _wanted(game, config, seed, preset))
+
+
+def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[str, Any]:
+    """What config.json says of a run."""
+    name = game.name if isinstance(game, Game) else game
+    return {"game": name, "seed": int(seed), "preset": preset, "config": config.to_dict()}
 
 
 def _check_is_run(path: Path) -> None:

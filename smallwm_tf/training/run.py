@@ -147,6 +147,7 @@ class Run:
         progress = {
             "phases_done": self.phases_done,
             "phases_per_iteration": len(self.algorithm.phases),
+            "phases": [phase.name for phase in self.algorithm.phases],
             "policies_trained": self.policies_trained,
             "episode_return": self.collector.episode_return,
             "metric_lines": self.metrics.sync(),
