@@ -6,9 +6,11 @@ still writes to is waited for, so a run never has two writers and none is left b
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -62,6 +64,9 @@ def perform(job: Job) -> None:
         RunFailedError: It ended with an error, or before it was done.
         KeyboardInterrupt: The task was cancelled; the run has saved and ended.
     """
+    if threading.current_thread() is threading.main_thread():
+        # Ray cancels by an interrupt, which Python drops where a shell's & had it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     run_dir = Path(job.run_dir)
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     with open(log_of(run_dir), "a", encoding="utf-8") as log:

@@ -14,8 +14,10 @@ from tests.sweeping.conftest import ROOT, is_alive, wait_until
 
 #: Planned as the real command, but runs start where the stand-in is.
 DRIVER = """
-import sys
+import os, signal, sys
 from smallwm_tf import sweep
+if "IN_BACKGROUND" in os.environ:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's & does
 folder, Job = sys.argv.pop(1), sweep.Job
 sweep.Job = lambda **given: Job(**(given | {"folder": folder}))
 sweep.main()
@@ -72,6 +74,16 @@ def test_ctrl_c_in_a_terminal_lets_every_run_save(start, runs):
     out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0 and states(out) == ["stopped", "stopped"], err
     assert err.splitlines()[-1] == "SIGINT: stopped; the same command goes on"
+    assert all((run / ".saved").exists() for run in runs)
+    assert not any(map(is_alive, pids))
+
+
+def test_a_sweep_in_the_background_of_a_script_stops_on_sigterm(start, runs):
+    driver = start("sleep", "sleep", IN_BACKGROUND="1")
+    pids = [pid_of(run, driver) for run in runs]
+    driver.send_signal(signal.SIGTERM)
+    out, err = driver.communicate(timeout=600)
+    assert driver.returncode == 0 and states(out) == ["stopped", "stopped"], err
     assert all((run / ".saved").exists() for run in runs)
     assert not any(map(is_alive, pids))
 

@@ -48,13 +48,14 @@ def test_the_real_training_refuses_bad_arguments(job):
 
 
 def test_cancelled_tasks_let_their_run_save(job):
-    sleeping = job("sleep")
+    sleeping = job("sleep", STAND_IN_SAVES="3")
     first = Path(sleeping.run_dir) / ".start1"
 
     def interrupt():
         wait_until(lambda: first.exists() and first.stat().st_size)
-        time.sleep(0.1)
-        _thread.interrupt_main()  # what ray.cancel does
+        for _ in range(2):  # the second one comes while the run saves
+            time.sleep(1.0)
+            _thread.interrupt_main()  # what ray.cancel does
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
