@@ -112,7 +112,7 @@ FIELDS = (
     Field("vqvae.event_loss_weight", 0.0, Interval(0, 1_000_000), "", "ours",
           "weight of the cross-entropy of what a transition pays, told from the codes of both its "
           "observations; 0: the codes learn from pixels alone", fixed=True),
-    Field("vqvae.event_share", 0.25, Interval(0, 1, open_high=True), "", "ours",
+    Field("vqvae.event_share", 0.5, Interval(0, 1, open_high=True), "", "ours",
           "share of these transitions that are drawn among those with a reward"),
     Field("vqvae.warmup_epochs", 50, Interval(0, 1_000_000), "epochs", "paper",
           "training of the VQ-VAE alone after the first collection"),

@@ -22,7 +22,6 @@ from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, reward_classes
 
 _LEARNING_RATE = 1e-3
-_DRAW, _DROP_OUT = range(2)  # what a random number is for
 
 
 class Transitions(NamedTuple):
@@ -71,7 +70,7 @@ class EventRecognition(tf.Module):
         The number is that of the update.
         """
         replay, last = self._replay, self._replay.size_variable - 1
-        pair = tf.random.experimental.stateless_fold_in(self._pair(number), _DRAW)
+        pair = tf.random.experimental.stateless_fold_in(self._seed, number)
         drawn = tf.random.stateless_uniform(
             [self._num_events], pair, 0, tf.shape(self._events)[0], tf.int32
         )
@@ -85,15 +84,11 @@ class EventRecognition(tf.Module):
             has_next=~is_last & (begun < last),
         )
 
-    def loss(self, vectors: tf.Tensor, transitions: Transitions, number: tf.Tensor) -> tf.Tensor:
+    def loss(self, vectors: tf.Tensor, transitions: Transitions) -> tf.Tensor:
         """Mean nats per transition; vectors [2·B, 6, 6, D] of the transitions' steps."""
         before, after = tf.split(vectors, 2)
-        pair = tf.random.experimental.stateless_fold_in(self._pair(number), _DROP_OUT)
-        told = self.head.distribution(before, after, transitions.actions, pair)
+        told = self.head.distribution(before, after, transitions.actions)
         corrected = RewardDistribution(told.logits + self._correction)
         counts = tf.cast(transitions.has_next, tf.float32)
         nats = -corrected.log_prob(transitions.classes)
         return tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts))
-
-    def _pair(self, number: tf.Tensor) -> tf.Tensor:
-        return tf.random.experimental.stateless_fold_in(self._seed, number)

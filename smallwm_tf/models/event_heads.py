@@ -18,7 +18,6 @@ NUM_REWARD_CLASSES = 3  # rewards −1, 0, 1
 _CHANNELS = 32
 _UNITS = 512
 _RECOGNITION_UNITS = 256
-_DROPOUT = 0.3
 
 
 def reward_classes(rewards: tf.Tensor) -> tf.Tensor:
@@ -90,20 +89,14 @@ class RecognitionHead(tf_keras.layers.Layer):
         self.built = True
 
     def distribution(
-        self,
-        vectors: tf.Tensor,
-        next_vectors: tf.Tensor,
-        actions: tf.Tensor,
-        dropout_seed: tf.Tensor | None = None,
+        self, vectors: tf.Tensor, next_vectors: tf.Tensor, actions: tf.Tensor
     ) -> RewardDistribution:
-        """Of embedding vectors [B, 6, 6, D] twice and actions int [B]; a seed drops units."""
+        """Of embedding vectors [B, 6, 6, D] twice and actions int [B]."""
         flat = [
             tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in (vectors, next_vectors)
         ]
         features = tf.concat([*flat, tf.one_hot(actions, self.num_actions)], axis=-1)
         hidden = tf.nn.leaky_relu(self.hidden(features), alpha=LEAKY_RELU_SLOPE)
-        if dropout_seed is not None:
-            hidden = tf.nn.experimental.stateless_dropout(hidden, _DROPOUT, dropout_seed)
         return RewardDistribution(self.logits(hidden))
 
 

@@ -59,14 +59,14 @@ def test_a_share_of_the_transitions_has_a_reward_and_each_is_what_the_replay_hol
     for number in range(50):
         drawn = recognition.draw(steps, tf.constant(number, tf.int64))
         begun, following = np.split(drawn.steps.numpy(), 2)
-        np.testing.assert_array_equal(begun[:6], np.arange(100, 106))
-        assert (begun[6:] % EVERY == 3).all()
+        np.testing.assert_array_equal(begun[:4], np.arange(100, 104))
+        assert (begun[4:] % EVERY == 3).all()
         np.testing.assert_array_equal(following, begun + 1)
         np.testing.assert_array_equal(drawn.actions, begun % 3)
         np.testing.assert_array_equal(drawn.classes, np.where(begun % EVERY == 3, 2, 1))
         assert drawn.has_next.numpy().all()
-        seen += begun[6:].tolist()
-    assert set(seen) == set(range(3, STEPS, EVERY))  # 100 draws of 20
+        seen += begun[4:].tolist()
+    assert set(seen) == set(range(3, STEPS, EVERY))  # 200 draws of 20
     ends = recognition.draw(tf.constant([49, 99, 199, 20, 30, 40, 0, 0]), tf.constant(0, tf.int64))
     np.testing.assert_array_equal(ends.has_next[:4], [False, False, False, True])
 
@@ -76,9 +76,9 @@ def test_the_correction_is_the_logarithm_of_how_much_oftener_each_class_is_drawn
     recognition = recognition_on(replay)
     is_inside = np.arange(STEPS) % 50 != 49
     share = np.mean((np.arange(STEPS) % EVERY == 3)[is_inside])
-    drawn_events = 0.75 * share + 0.25  # of all that is drawn
+    drawn_events = 0.5 * share + 0.5  # of all that is drawn
     by_class = np.exp(recognition._correction.numpy())
-    np.testing.assert_allclose(by_class[1], 0.75 * (1 - share) / (1 - share), rtol=1e-5)
+    np.testing.assert_allclose(by_class[1], 0.5 * (1 - share) / (1 - share), rtol=1e-5)
     np.testing.assert_allclose(by_class[[0, 2]], drawn_events / share, rtol=1e-5)
     nothing = recognition_on(replay_of(np.zeros(STEPS, bool)))
     np.testing.assert_array_equal(nothing._correction, np.zeros(3))
@@ -93,9 +93,9 @@ def test_the_loss_is_the_corrected_cross_entropy_of_transitions_inside_episodes(
     drawn = recognition.draw(steps, number)
     logits = np.random.default_rng(0).normal(size=[8, 3]).astype(np.float32)
     recognition.head = SimpleNamespace(
-        distribution=lambda before, after, actions, seed: SimpleNamespace(logits=logits)
+        distribution=lambda before, after, actions: SimpleNamespace(logits=logits)
     )
-    loss = recognition.loss(tf.zeros([16, 6, 6, 32]), drawn, number)
+    loss = recognition.loss(tf.zeros([16, 6, 6, 32]), drawn)
     corrected = logits + recognition._correction.numpy()
     log_p = corrected - np.log(np.exp(corrected).sum(axis=1, keepdims=True))
     nats = [-log_p[n, c] for n, c in enumerate(drawn.classes) if n != 1]  # step 49 ends an episode
@@ -136,7 +136,7 @@ def test_the_encoder_feels_the_event_loss(learned):
     with tf.GradientTape() as tape:
         scaled = tf.cast(observations, tf.float32) / 255.0
         _, vectors = vqvae.losses_of(scaled, training=False)
-        loss = learner.recognition.loss(vectors.quantized, transitions, learner.vqvae_updates)
+        loss = learner.recognition.loss(vectors.quantized, transitions)
     gradients = tape.gradient(loss, vqvae.encoder.trainable_variables)
     assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients if g is not None) > 0.0
 

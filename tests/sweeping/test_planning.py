@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.runs.run_directory import RunDirectory
@@ -108,7 +109,9 @@ def made(tmp_path, **differences):
     for key, value in differences.items():
         section, _, name = key.partition("__")
         config[section] = config[section] | {name: value} if name else value
-    RunDirectory.open(asked.run_dir, asked.game, config, asked.seed, asked.preset).close()
+    RunDirectory.open(
+        asked.run_dir, asked.game, ConfigDict(config), asked.seed, asked.preset
+    ).close()
     return [run]
 
 
