@@ -72,7 +72,7 @@ def describe(path):
 
 def test_it_is_restored_as_it_is(run):
     again = reopen(run)
-    assert again.phases_done == 1 and again.replay.size == _STEPS
+    assert again.phases_done == 1 and again.algorithm.replay.size == _STEPS
 
 
 @pytest.mark.parametrize(

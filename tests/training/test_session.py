@@ -51,7 +51,7 @@ def snapshot(run: Run) -> SimpleNamespace:
         phases_done=run.phases_done,
         policies_trained=run.policies_trained,
         episode_return=run.collector.episode_return,
-        observation=run.game.current_time_step().observation.copy(),
+        observation=run.games[0].current_time_step().observation.copy(),
         num_lines=run.metrics.num_lines,
     )
 
