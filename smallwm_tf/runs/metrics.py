@@ -140,9 +140,18 @@ class Metrics(contextlib.AbstractContextManager):
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self._events))
             with self._writer.as_default(step=line["step"]):
-                for name, value in line.items():
-                    if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
-                        tf.summary.scalar(f"{line['event']}/{name}", float(value))
+                try:
+                    for name, value in line.items():
+                        is_number = isinstance(value, int | float)
+                        if is_number and name not in ("iteration", "step", "time"):
+                            tf.summary.scalar(f"{line['event']}/{name}", float(value))
+                    self._writer.flush()
+                except tf.errors.OpError:
+                    # A writer that cannot flush stays the default, also of graphs traced later,
+                    # when its context is left; a closed one does not.
+                    with contextlib.suppress(tf.errors.OpError):
+                        self._writer.close()
+                    raise
 
     def _close_events(self) -> None:
         writer, self._writer = self._writer, None

@@ -78,7 +78,7 @@ def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, tmp_path
     assert load_export(bare).world_model is None
     run = f"--run_dir={run_dir}"
     cases = {
-        "has no world_model/": (f"--export={bare}",),
+        "holds no world model": (f"--export={bare}",),
         "--start=50: must be below --steps=30": (run, "--start=50", "--steps=30"),
         "--horizon: '0' must be": (run, "--horizon=0"),
         "--temperature: '-1' must be": (run, "--temperature=-1"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smallwm_tf import sweep
+from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import load_preset
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.scores import read_scores
@@ -90,7 +91,9 @@ def test_a_place_that_cannot_be_written(command, tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         code, _, err = command(sweep, "--games=Pong", f"--out={place}")
         assert code == 2 and err.count("\n") == 1
-        assert f"--out='{place}': " in err and "is not a directory; name another one" in err
+        assert (
+            f"--out={show(str(place))}: " in err and "is not a directory; name another one" in err
+        )
     if os.geteuid():
         (tmp_path / "closed").mkdir(mode=0o500)
         code, _, err = command(sweep, "--games=Pong", f"--out={tmp_path}/closed/out")

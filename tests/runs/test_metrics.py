@@ -147,3 +147,20 @@ def test_a_full_disk_under_tensorboards_files_is_one_line(tmp_path, monkeypatch)
     monkeypatch.setattr(metrics._writer, "close", full)
     metrics.close()  # also where nothing more can be written
     assert len(strict_lines(tmp_path / "metrics.jsonl")) == 1
+
+
+def test_a_writer_that_cannot_flush_is_not_the_default_of_graphs_traced_later(
+    tmp_path, monkeypatch
+):
+    metrics = Metrics(tmp_path)
+    metrics.write("ppo", 1, 1, loss=1.0)
+
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(metrics._writer, "flush", full)
+    monkeypatch.setattr(metrics._writer, "close", lambda: monkeypatch.undo())
+    with pytest.raises(RunError, match="events: cannot be written"):
+        metrics.write("ppo", 1, 2, loss=1.0)
+    traced = tf.function(lambda: tf.summary.scalar("later", 1.0, step=0)).get_concrete_function()
+    assert not [node for node in traced.graph.as_graph_def().node if "WriteSummary" in node.op]

@@ -51,6 +51,17 @@ def valid_settings(draw):
     at_most("dream.horizon", 20)
     drawn["game.max_episode_steps"] = draw(st.integers(drawn["dream.horizon"], 100))
     at_most("ppo.minibatch_size", drawn["dream.num_dreams"] * drawn["dream.horizon"])
+    if drawn["algorithm"] == "ppo":
+        num_games = drawn["ppo.num_actors"] = draw(st.integers(1, 10))
+        for name in ("first_iteration_steps", "steps_per_iteration"):
+            key = f"collection.{name}"
+            drawn[key] = max(1, drawn[key] // num_games) * num_games
+        at_most("vqvae.batch_size", min(10, drawn["collection.first_iteration_steps"]))
+        at_most("dynamics.window_length", 2)
+        at_most("dynamics.context_steps", 1)
+        at_most("dynamics.windows_per_batch", 1)
+        at_most("ppo.minibatch_size", num_games * drawn["ppo.steps_per_rollout"])
+        drawn["precision"] = draw(st.sampled_from(["auto", "float32"]))
     return drawn
 
 
