@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.judging.held_out import area_under_curve, reward_skill
+from smallwm_tf.judging.held_out import skill_and_areas
 from smallwm_tf.judging.open_loop import start_at, unroll
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import reward_classes
@@ -48,10 +48,7 @@ def rewards_along_dreams(
         true = classes[valid[:, t], t]
         if not len(true):
             break
-        predicted = dreams.reward_probabilities[valid[:, t], t].astype(float)
-        loss = -np.log(np.maximum(predicted[np.arange(len(true)), true], 1e-30)).mean()
-        skill[t] = reward_skill(float(loss), np.bincount(true, minlength=3))
-        auc[t] = [area_under_curve(predicted[:, c], true == c) for c in range(3)]
+        skill[t], auc[t] = skill_and_areas(dreams.reward_probabilities[valid[:, t], t], true)
     return RewardsAlongDreams(
         skill,
         auc,

@@ -158,7 +158,7 @@ def one_step_measure(
             confusion,
             calibration,
             reward_skill(reward_loss, true),
-            np.array([area_under_curve(probabilities[:, c], classes == c) for c in range(3)]),
+            areas_by_class(probabilities, classes),
         )
 
     return measure
@@ -187,6 +187,19 @@ def area_under_curve(probabilities: np.ndarray, is_class: np.ndarray) -> float:
     mean_ranks = counts.cumsum() - (counts - 1) / 2.0
     rank_sum = mean_ranks[inverse][is_class].sum()
     return float(rank_sum - num_members * (num_members + 1) / 2.0) / (num_members * num_others)
+
+
+def areas_by_class(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """``area_under_curve`` of each class [3]: probabilities [n, 3] and true classes int [n]."""
+    return np.array([area_under_curve(probabilities[:, c], classes == c) for c in range(3)])
+
+
+def skill_and_areas(probabilities: np.ndarray, classes: np.ndarray) -> tuple[float, np.ndarray]:
+    """``reward_skill`` and ``areas_by_class`` of predictions [n, 3] for true classes int [n]."""
+    probabilities = probabilities.astype(float)
+    loss = -np.log(np.maximum(probabilities[np.arange(len(classes)), classes], 1e-30)).mean()
+    skill = reward_skill(float(loss), np.bincount(classes, minlength=3))
+    return skill, areas_by_class(probabilities, classes)
 
 
 def open_loop_curves(

@@ -75,9 +75,8 @@ def judge_world_model(
         **reward_precision_and_recall(one_step.confusion),
     }
     measures["reward_skill"] = one_step.reward_skill
-    for number, name in enumerate(("negative", "zero", "positive")):
-        measures[f"reward_calibration_{name}"] = one_step.calibration[number]
-        measures[f"reward_auc_{name}"] = one_step.reward_auc[number]
+    measures |= _by_class("reward_calibration_{}", one_step.calibration)
+    measures |= _by_class("reward_auc_{}", one_step.reward_auc)
     along = rewards_along_dreams(
         dreamer,
         replay,
@@ -87,13 +86,11 @@ def judge_world_model(
     if world_model.recognition_head:
         recognition = recognise(world_model, replay)
         measures["recognition_skill"] = recognition.skill
-        for number, name in enumerate(("negative", "zero", "positive")):
-            measures[f"recognition_auc_{name}"] = recognition.auc[number]
+        measures |= _by_class("recognition_auc_{}", recognition.auc)
     for step in _DREAM_STEPS:
         if step <= len(along.skill):
             measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]
-            for number, name in enumerate(("negative", "zero", "positive")):
-                measures[f"dream_reward_auc_{name}_{step}"] = along.auc[step - 1, number]
+            measures |= _by_class(f"dream_reward_auc_{{}}_{step}", along.auc[step - 1])
     measures["dreamed_reward_rate"] = along.dreamed_rate
     measures["real_reward_rate"] = along.real_rate
     for horizon in _LOGGED_HORIZONS:
@@ -154,6 +151,14 @@ def _open_game(experiment: Experiment, purpose: str, iteration: int) -> RealGame
     game = open_game(experiment, purpose, iteration)
     game.reset()
     return game
+
+
+def _by_class(pattern: str, values: np.ndarray) -> dict[str, float]:
+    """Values [3] of the reward classes by name of metric."""
+    return {
+        pattern.format(name): value
+        for name, value in zip(("negative", "zero", "positive"), values, strict=True)
+    }
 
 
 def _finite(value: float | None) -> float | None:

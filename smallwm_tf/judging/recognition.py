@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.judging.held_out import area_under_curve, reward_skill
+from smallwm_tf.judging.held_out import skill_and_areas
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import reward_classes
 from smallwm_tf.models.world_model import WorldModel
@@ -35,10 +35,7 @@ def recognise(world_model: WorldModel, replay: Replay) -> Recognition:
     is_last = replay.terminated.numpy() | replay.truncated.numpy()
     steps = np.flatnonzero(~is_last[: replay.size - 1]).astype(np.int32)
     parts = np.split(steps, range(_TRANSITIONS_AT_ONCE, len(steps), _TRANSITIONS_AT_ONCE))
-    told = np.concatenate([probabilities(part).numpy() for part in parts]).astype(float)
-    classes = reward_classes(tf.gather(replay.rewards, steps)).numpy()
-    loss = -np.log(np.maximum(told[np.arange(len(steps)), classes], 1e-30)).mean()
-    skill = reward_skill(float(loss), np.bincount(classes, minlength=3))
+    told = np.concatenate([probabilities(part).numpy() for part in parts])
     return Recognition(
-        skill, np.array([area_under_curve(told[:, c], classes == c) for c in range(3)])
+        *skill_and_areas(told, reward_classes(tf.gather(replay.rewards, steps)).numpy())
     )
