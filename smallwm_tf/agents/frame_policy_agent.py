@@ -1,11 +1,9 @@
 """A policy on frames in the real game."""
 
 import numpy as np
-import tensorflow as tf
 
-from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.agents.policy_agent import drawing_graph
 from smallwm_tf.models.frame_policy import FramePolicy
-from smallwm_tf.models.policy import draw_actions
 
 
 class FramePolicyAgent:
@@ -19,18 +17,7 @@ class FramePolicyAgent:
     def __init__(self, policy: FramePolicy, temperature: float = 1.0):
         snapshot = FramePolicy(policy.num_actions, policy.num_stacked_frames)
         snapshot.set_weights(policy.get_weights())
-
-        def act(observations, seed, step):
-            logits, _ = snapshot(observations)
-            return draw_actions(logits, temperature, seed, step)
-
-        frames = [None, FRAME_SIZE, FRAME_SIZE, policy.num_stacked_frames]
-        signature = [
-            tf.TensorSpec(frames, tf.uint8),
-            tf.TensorSpec([2], tf.int32),
-            tf.TensorSpec([], tf.int32),
-        ]
-        self._graph = tf.function(act, input_signature=signature, autograph=False)
+        self._graph = drawing_graph(snapshot, policy.num_stacked_frames, temperature)
 
     def begin(self, num_games: int) -> tuple[()]:
         """Nothing: an observation is all that this policy sees."""

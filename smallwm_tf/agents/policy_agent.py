@@ -87,18 +87,35 @@ class PolicyAgent:
     def _graph(self, execution: Execution) -> Callable:
         """The graph for one form of the kernels; made at its first use."""
         if execution not in self._graphs:
-            snapshot, temperature = self._snapshots[execution], self._temperature
-
-            def act(observations, seed, step):
-                logits, _ = snapshot.policy_of(snapshot.encode(observations))
-                return draw_actions(logits, temperature, seed, step)
-
-            frames = [None, FRAME_SIZE, FRAME_SIZE, self._num_stacked_frames]
-            signature = [
-                tf.TensorSpec(frames, tf.uint8),
-                tf.TensorSpec([2], tf.int32),
-                tf.TensorSpec([], tf.int32),
-            ]
-            function = tf.function(act, input_signature=signature, autograph=False)
+            snapshot = self._snapshots[execution]
+            function = drawing_graph(
+                lambda observations: snapshot.policy_of(snapshot.encode(observations)),
+                self._num_stacked_frames,
+                self._temperature,
+            )
             self._graphs[execution] = function.get_concrete_function()
         return self._graphs[execution]
+
+
+def drawing_graph(
+    policy_on: Callable, num_stacked_frames: int, temperature: float
+) -> tf.types.experimental.GenericFunction:
+    """Observations uint8 [B, 96, 96, F], seed and step → actions, see ``draw_actions``.
+
+    Args:
+      policy_on: observations → action logits [B, M] and values [B].
+      num_stacked_frames: F.
+      temperature: divides the logits.
+    """
+
+    def act(observations, seed, step):
+        logits, _ = policy_on(observations)
+        return draw_actions(logits, temperature, seed, step)
+
+    frames = [None, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]
+    signature = [
+        tf.TensorSpec(frames, tf.uint8),
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+    return tf.function(act, input_signature=signature, autograph=False)
