@@ -16,7 +16,6 @@ from smallwm_tf.runs.files import read_json
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.scores import ScoresError, read_scores, read_summaries, summarise
 
-WORLD_MODEL = "world_model"
 _NULLS, _OLD_NULLS = "null_policies.json", "random_policy.json"
 _MEND = "mend the file, or move the run away"
 
@@ -55,7 +54,7 @@ class FoundRun:
     @property
     def algorithm(self) -> str:
         """``world_model`` or ``ppo``."""
-        return str(self.settings.get("algorithm", WORLD_MODEL))
+        return self.settings["algorithm"]
 
     @property
     def num_iterations(self) -> int:
