@@ -1,40 +1,27 @@
 """The page of a report in a real browser: Debian's headless Chromium."""
 
-import shutil
-
 import pytest
 
 pytest.importorskip("rliable", reason="the extra [report] is not installed")
 pytest.importorskip("selenium", reason="the extra [test] is not installed")
 
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 from smallwm_tf.reporting.contents import gather  # noqa: E402
 from smallwm_tf.reporting.writing import write_report  # noqa: E402
+from tests.browser import needs_browser, open_browser  # noqa: E402
 from tests.reporting.made_runs import make_pictures, make_run  # noqa: E402
 
-_PROGRAMS = ("chromium", "chromedriver")
-_MISSING = [name for name in _PROGRAMS if not shutil.which(name)]
-pytestmark = pytest.mark.skipif(
-    bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)} (Debian: chromium-driver)"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    browser.implicitly_wait(10)
-    yield browser
-    browser.quit()
+    with open_browser() as browser:
+        browser.implicitly_wait(10)
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page in a real browser: Debian's headless Chromium."""
 
 import logging
-import shutil
 import threading
 
 import pytest
@@ -9,8 +8,6 @@ import pytest
 pytest.importorskip("flask", reason="the extra [play] is not installed")
 pytest.importorskip("selenium", reason="the extra [test] is not installed")
 
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -18,12 +15,9 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 from werkzeug.serving import make_server  # noqa: E402
 
 from smallwm_tf.viewing.server import make_app  # noqa: E402
+from tests.browser import needs_browser, open_browser  # noqa: E402
 
-_PROGRAMS = ("chromium", "chromedriver")
-_MISSING = [name for name in _PROGRAMS if not shutil.which(name)]
-pytestmark = pytest.mark.skipif(
-    bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)} (Debian: chromium-driver)"
-)
+pytestmark = needs_browser
 
 
 class Page:
@@ -53,15 +47,8 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.add_argument("--window-size=1000,800")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield browser
-    browser.quit()
+    with open_browser("--window-size=1000,800") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
