@@ -47,7 +47,7 @@ def newest(run):
     return max(path.name for path in run.directory.checkpoints.iterdir())
 
 
-@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("num_frames", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
     run = opened(
         game="Odd-v0",

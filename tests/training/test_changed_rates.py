@@ -19,18 +19,17 @@ RATES = {
 
 @pytest.fixture(scope="module")
 def optimizers(tmp_path_factory):
-    """By name, after a second iteration with other rates than the first."""
+    """By name, after learning at other rates than the checkpoint was saved with."""
     path = tmp_path_factory.mktemp("rates") / "run"
     with open_run(experiment_for(path, SETTINGS)) as directory:
         run = start_run(experiment_for(path, SETTINGS), directory)
-        perform(run)
-        perform(run, "collect", iteration=2)
+        perform(run, "collect")
         run.close()
     experiment = experiment_for(path, SETTINGS | RATES)
     with open_run(experiment) as directory:
         assert len(directory.changes) == len(RATES)  # announced
         run = start_run(experiment, directory)
-        perform(run, iteration=2)
+        perform(run, "collect", "learn_world_model", "learn_policy")
         run.close()
     components = run.algorithm.components
     return {name: part for name, part in components.items() if name.endswith("optimizer")}

@@ -27,13 +27,13 @@ SHRUNK = {
     "inspection.num_starts": 3,
     "inspection.horizon": 6,
 }
-FASTEST = ("quick", "catch")  # of the kinds that there are; the others differ in sizes
+WITH_ALL_PARTS = "quick"  # the others have fewer, or differ in sizes
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in FASTEST else pytest.mark.slow)
+        pytest.param(name, marks=() if name == WITH_ALL_PARTS else pytest.mark.slow)
         for name in preset_names()
     ],
 )
