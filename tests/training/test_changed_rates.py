@@ -5,7 +5,12 @@ import pytest
 
 from tests.tiny_runs import experiment_for, open_run, perform, start_run
 
-SETTINGS = {"dynamics.epochs": "(1,1)", "vqvae.update_interval": 1, "ppo.check_interval": 0}
+SETTINGS = {
+    "dynamics.epochs": "(1,1)",
+    "vqvae.update_interval": 1,
+    "ppo.num_updates": "(1,1)",  # the first one is made at the whole rate
+    "ppo.check_interval": 0,
+}
 RATES = {
     "vqvae.learning_rate": 0.00002,
     "dynamics.learning_rate": 0.00003,
