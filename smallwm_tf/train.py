@@ -26,13 +26,12 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
       Stopped: it was asked to; the checkpoint is written.
     """
     from smallwm_tf.runs.run_directory import RunDirectory
+    from smallwm_tf.training.algorithms import ALGORITHMS
     from smallwm_tf.training.estimate import describe
-    from smallwm_tf.training.model_free_agent import ModelFreeAgent
     from smallwm_tf.training.precision import with_precision
     from smallwm_tf.training.run import Run
-    from smallwm_tf.training.world_model_agent import WorldModelAgent
 
-    algorithm = {"world_model": WorldModelAgent, "ppo": ModelFreeAgent}[experiment.config.algorithm]
+    algorithm = ALGORITHMS[experiment.config.algorithm]
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.judging import judge
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.stop_request import Stopped, StopRequest
 from smallwm_tf.train import train
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 from smallwm_tf.training.world_model_agent import WorldModelAgent
 
@@ -131,10 +131,10 @@ def look_over_the_shoulder(run: Run, monkeypatch) -> SimpleNamespace:
     learner = run.algorithm.world_model_learner
     write, warmup_steps = run.metrics.write, learner.warmup_steps
     policy_of_agent = {}
-    evaluated = Players.evaluated
+    make_agent = CodeNetworks.agent
 
-    def noting_evaluated(players):
-        agent = evaluated(players)
+    def noting_agent(networks, temperature):
+        agent = make_agent(networks, temperature)
         policy_of_agent[id(agent)] = (agent, policy_of(run))
         return agent
 
@@ -156,7 +156,7 @@ def look_over_the_shoulder(run: Run, monkeypatch) -> SimpleNamespace:
         seen.rates.append((run.algorithm.replay.size, float(learner.vqvae_optimizer.learning_rate)))
         return warmup_steps(rows)
 
-    monkeypatch.setattr(Players, "evaluated", noting_evaluated)
+    monkeypatch.setattr(CodeNetworks, "agent", noting_agent)
     noting("real_rewards", seen.players)
     noting("find_starts", seen.finders)
     run.metrics.write = noting_write

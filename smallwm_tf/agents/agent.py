@@ -1,5 +1,6 @@
 """Who acts in the real game: one interface for policies, null policies and what is to come."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,27 @@ class Agent(Protocol):
         the seed, an int32 pair.
         """
         ...
+
+
+class SeeingAgent:
+    """An agent without a memory: what it is shown is all that it acts on.
+
+    Args:
+      draw: observations, seed and step, as of ``Agent.act``, → actions int32 [B].
+    """
+
+    def __init__(self, draw: Callable[[np.ndarray, np.ndarray, int], np.ndarray]):
+        self._draw = draw
+
+    def begin(self, num_games: int) -> tuple[()]:
+        """Nothing."""
+        return ()
+
+    def act(
+        self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, tuple[()]]:
+        """See ``Agent.act``."""
+        return self._draw(observations, seed, step), state
 
 
 class RandomAgent:

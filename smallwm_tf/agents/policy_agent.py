@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.agents.agent import SeeingAgent
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.execution import DIRECT, FAST, Execution
 from smallwm_tf.models.policy import PolicyAndValue, draw_actions
@@ -53,7 +54,7 @@ class PolicySnapshot:
         return self._policy(codes, embeddings, kernels, compiled=False)
 
 
-class PolicyAgent:
+class PolicyAgent(SeeingAgent):
     """Draws actions from the policy; a snapshot, see ``PolicySnapshot``. Computes in float32.
 
     Args:
@@ -63,6 +64,7 @@ class PolicyAgent:
     """
 
     def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float = 1.0):
+        super().__init__(self._draw_actions)
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
         self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
@@ -71,18 +73,11 @@ class PolicyAgent:
         }
         self._graphs: dict[Execution, Callable] = {}
 
-    def begin(self, num_games: int) -> tuple[()]:
-        """Nothing: an observation is all that this policy sees."""
-        return ()
-
-    def act(
-        self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
-    ) -> tuple[np.ndarray, tuple[()]]:
-        """See ``Agent.act``."""
+    def _draw_actions(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
         graph = self._graph(DIRECT if len(observations) < _MANY else self._for_many)
         arguments = (tf.convert_to_tensor(observations), seed, tf.constant(step, tf.int32))
         with single_threaded_executor():
-            return graph(*arguments).numpy(), state
+            return graph(*arguments).numpy()
 
     def _graph(self, execution: Execution) -> Callable:
         """The graph for one form of the kernels; made at its first use."""

@@ -8,23 +8,16 @@ from typing import Any
 import ml_collections
 import tensorflow as tf
 
+from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.deployment import export_directory
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
-from smallwm_tf.deployment.trained_agent import (
-    ExportedNetworks,
-    Networks,
-    TrainedAgent,
-    TrainedFramePolicy,
-    TrainedNetworks,
-)
+from smallwm_tf.deployment.trained_agent import ExportedNetworks, TrainedAgent
 from smallwm_tf.experiment import config as settings
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.games.catalogue import resolve_game
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.models.build import build_frame_policy, build_models
-from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
 from smallwm_tf.runs import RunError, scores
 from smallwm_tf.runs.checkpoints import Checkpoints
 from smallwm_tf.runs.files import read_json
@@ -75,8 +68,9 @@ def load_run(
     built_for.precision = "float32"  # on any machine the same
     if convolution:
         built_for.dynamics.convolution = convolution
-    networks, parts, parameters = _build(built_for, len(action_meanings), experiment.seed)
-    restored = Checkpoints(path / "checkpoints", parts, read_only=True).restore_latest()
+    networks = build_networks(built_for, len(action_meanings), experiment.seed)
+    checkpoints = Checkpoints(path / "checkpoints", networks.components, read_only=True)
+    restored = checkpoints.restore_latest()
     progress = restored.progress if restored else {}
     trained, done = progress.get("policies_trained", 0), progress.get("phases_done", 0)
     total = config.collection.num_iterations * progress.get("phases_per_iteration", 1)
@@ -94,20 +88,9 @@ def load_run(
         networks=networks,
         iteration=trained,
         num_interactions=total_steps(config, trained),
-        parameters=parameters,
+        parameters=networks.parameters,
         scores=entries[-1] if entries else None,
     )
-
-
-def _build(config: Any, num_actions: int, seed: int) -> tuple[Networks, dict, dict[str, int]]:
-    """Fresh networks, those of them that a checkpoint holds by name, and parameter counts."""
-    if config.algorithm == "ppo":
-        policy = build_frame_policy(config, num_actions, seed)
-        counts = frame_policy_counts(policy)
-        return TrainedFramePolicy(policy), {"policy": policy}, counts
-    world_model, policy = build_models(config, num_actions, seed)
-    parts = {"vqvae": world_model.vqvae, "dynamics": world_model.dynamics, "policy": policy}
-    return TrainedNetworks(world_model, policy), parts, parameter_counts(world_model, policy)
 
 
 def load_export(path: Path | str) -> TrainedAgent:

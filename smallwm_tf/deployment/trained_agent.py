@@ -5,88 +5,19 @@ decoded. Shapes: B batch, F stacked frames, M actions.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import Agent
-from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
-from smallwm_tf.agents.policy_agent import PolicyAgent
+from smallwm_tf.agents.agent import Agent, SeeingAgent
+from smallwm_tf.agents.networks import Networks, PolicyOutput
 from smallwm_tf.experiment.config import Config, validate
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
-from smallwm_tf.models.policy import PolicyAndValue, draw_actions
-from smallwm_tf.models.world_model import WorldModel
+from smallwm_tf.models.policy import draw_actions
 from smallwm_tf.runs import RunError
-
-
-class PolicyOutput(NamedTuple):
-    """What a policy and its critic say of codes, or of observations."""
-
-    logits: np.ndarray  # float32 [B, M]
-    values: np.ndarray  # float32 [B], discounted clipped rewards that the critic expects
-
-
-class Networks(Protocol):
-    """What encodes and acts, and what dreams; without a world model only the last two methods."""
-
-    world_model: DreamableModel | None  # None if it was not exported, or there never was one
-
-    def encode(self, observations: np.ndarray) -> np.ndarray:
-        """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
-
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        """Action logits and values of codes int32 [B, 6, 6]."""
-
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
-        """Logits and values of uint8 [B, 96, 96, F], and the codes in between if there are any."""
-        ...
-
-    def agent(self, temperature: float) -> Agent:
-        """What acts in the real game, at a temperature; 0 is greedy."""
-
-
-class TrainedNetworks:
-    """The ``Networks`` of a run."""
-
-    def __init__(self, world_model: WorldModel, policy: PolicyAndValue):
-        self.world_model, self.policy = world_model, policy
-        embeddings = world_model.vqvae.quantizer.embeddings
-        self._encode = tf.function(world_model.encode, reduce_retracing=True, autograph=False)
-        self._policy = tf.function(
-            lambda codes: policy(codes, embeddings), reduce_retracing=True, autograph=False
-        )
-
-    def encode(self, observations: np.ndarray) -> np.ndarray:
-        return self._encode(tf.constant(observations)).numpy()
-
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
-
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
-        codes = self.encode(observations)
-        return self.policy_of(codes), codes
-
-    def agent(self, temperature: float) -> PolicyAgent:
-        return PolicyAgent(self.world_model.vqvae, self.policy, temperature)
-
-
-class TrainedFramePolicy:
-    """The network of a model-free run, as ``Networks``; nothing is encoded or dreamed."""
-
-    world_model = None
-
-    def __init__(self, policy: FramePolicy):
-        self.policy = policy
-
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
-        return PolicyOutput(*(output.numpy() for output in self.policy(observations))), None
-
-    def agent(self, temperature: float) -> FramePolicyAgent:
-        return FramePolicyAgent(self.policy, temperature)
 
 
 class ExportedNetworks:
@@ -111,24 +42,14 @@ class ExportedNetworks:
         outputs = {k: v.numpy() for k, v in self._saved.serve(tf.constant(observations)).items()}
         return PolicyOutput(outputs["logits"], outputs["value"]), outputs.get("codes")
 
-    def agent(self, temperature: float) -> "ExportedAgent":
-        return ExportedAgent(self._saved, temperature)
+    def agent(self, temperature: float) -> SeeingAgent:
+        """Draws what the agent of its run would draw."""
 
+        def draw(observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
+            logits = self._saved.serve(tf.constant(observations))["logits"]
+            return draw_actions(logits, temperature, seed, step).numpy()
 
-class ExportedAgent:
-    """The ``Agent`` of an export; draws what the ``PolicyAgent`` of its run would draw."""
-
-    def __init__(self, saved: Any, temperature: float):
-        self._saved, self._temperature = saved, temperature
-
-    def begin(self, num_games: int) -> tuple[()]:
-        return ()
-
-    def act(
-        self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
-    ) -> tuple[np.ndarray, tuple[()]]:
-        logits = self._saved.serve(tf.constant(observations))["logits"]
-        return draw_actions(logits, self._temperature, seed, step).numpy(), state
+        return SeeingAgent(draw)
 
 
 @dataclass(frozen=True)
@@ -197,10 +118,10 @@ def require_world_model(agent: TrainedAgent) -> None:
       RunError: one line that says why it cannot.
     """
     where = agent.experiment.run_dir
-    if agent.config.algorithm == "ppo":
+    if "world_model" not in agent.parameters:
         raise RunError(
-            f"{where}: learned without a world model (algorithm=ppo), so nothing can be dreamed; "
-            "name a run of another preset"
+            f"{where}: learned without a world model (algorithm={agent.config.algorithm}), so "
+            "nothing can be dreamed; name a run of another preset"
         )
     if agent.world_model is None:
         raise RunError(

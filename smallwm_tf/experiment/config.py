@@ -12,10 +12,8 @@ from typing import Any
 import ml_collections
 
 from smallwm_tf.experiment.messages import nearest_names, show
-from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS, Field
-
-Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
-"""All settings by section and name: `config.ppo.discount`."""
+from smallwm_tf.experiment.schedule import plan_of
+from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS, Config, Field
 
 
 class ConfigError(ValueError):
@@ -114,7 +112,7 @@ def validate(config: Config) -> None:
         if field.key not in flat:
             raise ConfigError(field.key, None, "the setting is missing")
         _check_range(field, _cast(field, flat[field.key]))
-    _check_together(config)
+    _check_together(config, flat)
 
 
 def _cast(field: Field, value: object) -> Any:
@@ -160,29 +158,30 @@ def _check_range(field: Field, value: Any) -> None:
         raise ConfigError(field.key, value, f"must be {expected(field)}{hint}")
 
 
-def _check_together(config: Config) -> None:
+def _check_together(config: Config, flat: Mapping[str, Any]) -> None:
     """Settings that contradict each other; the message names both."""
-    collection, dynamics, dream, ppo = (
-        config[section] for section in ("collection", "dynamics", "dream", "ppo")
-    )
-    per_iteration = {"dynamics.epochs": dynamics.epochs, "ppo.num_updates": ppo.num_updates}
-    for key, entries in per_iteration.items():
-        if len(entries) < collection.num_iterations:
+    collection, dynamics, plan = config.collection, config.dynamics, plan_of(config)
+    for key in ("dynamics.epochs", "ppo.num_updates"):
+        if len(flat[key]) < collection.num_iterations:
             remedy = (
                 f"needs one entry for each of collection.num_iterations="
-                f"{collection.num_iterations}, but has {len(entries)}"
+                f"{collection.num_iterations}, but has {len(flat[key])}"
             )
-            raise ConfigError(key, entries, remedy)
+            raise ConfigError(key, flat[key], remedy)
     if dynamics.epoch_fallback and config.vqvae.update_interval:
         remedy = (
             "needs vqvae.update_interval=0: while the VQ-VAE learns, accuracies of different "
             "epochs are those of different codes"
         )
         raise ConfigError("dynamics.epoch_fallback", True, remedy)
-    model_free = config.algorithm == "ppo"
-    if model_free:
-        _check_model_free(config)
-    num_actors, num_steps = ppo.num_actors, ppo.steps_per_rollout
+    if config.precision == "bfloat16" and not plan.has_bfloat16:
+        remedy = f"must be auto or float32: algorithm={config.algorithm} has no other"
+        raise ConfigError("precision", config.precision, remedy)
+    for key in ("collection.first_iteration_steps", "collection.steps_per_iteration"):
+        if flat[key] % plan.num_games:
+            remedy = f"must be a multiple of ppo.num_actors={plan.num_games}"
+            raise ConfigError(key, flat[key], remedy)
+    sizes = [flat[key] for key in plan.rollout_sizes]
     first = collection.first_iteration_steps
     limits = (  # key, value, most, where the limit comes from
         ("dynamics.context_steps", dynamics.context_steps, dynamics.window_length - 1,
@@ -194,25 +193,11 @@ def _check_together(config: Config) -> None:
          f"{dynamics.window_length} in collection.first_iteration_steps={first}"),
         ("vqvae.batch_size", config.vqvae.batch_size, first,
          f"at most collection.first_iteration_steps={first}"),
-        ("ppo.minibatch_size", ppo.minibatch_size, num_actors * num_steps,
-         f"at most ppo.num_actors * ppo.steps_per_rollout = {num_actors} * {num_steps}")
-        if model_free else
-        ("ppo.minibatch_size", ppo.minibatch_size, dream.num_dreams * dream.horizon,
-         f"at most dream.num_dreams * dream.horizon = {dream.num_dreams} * {dream.horizon}"),
-        ("dream.horizon", dream.horizon, config.game.max_episode_steps,
+        ("ppo.minibatch_size", config.ppo.minibatch_size, math.prod(sizes),
+         f"at most {' * '.join(plan.rollout_sizes)} = {' * '.join(map(str, sizes))}"),
+        ("dream.horizon", config.dream.horizon, config.game.max_episode_steps,
          f"at most game.max_episode_steps={config.game.max_episode_steps}"),
     )  # fmt: skip
     for key, value, most, remedy in limits:
         if value > most:
             raise ConfigError(key, value, f"must be {remedy}")
-
-
-def _check_model_free(config: Config) -> None:
-    """What ``algorithm="ppo"`` cannot do."""
-    if config.precision == "bfloat16":
-        remedy = "must be auto or float32: algorithm=ppo has no other"
-        raise ConfigError("precision", config.precision, remedy)
-    for name in ("first_iteration_steps", "steps_per_iteration"):
-        if config.collection[name] % config.ppo.num_actors:
-            remedy = f"must be a multiple of ppo.num_actors={config.ppo.num_actors}"
-            raise ConfigError(f"collection.{name}", config.collection[name], remedy)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from smallwm_tf.experiment.config import Config
+from smallwm_tf.experiment.settings import Config
 
 #: Real steps from one moment from which policies are compared to the next.
 STEPS_BETWEEN_STARTS = 20
@@ -51,64 +51,87 @@ def total_steps(config: Config, num_iterations: int | None = None) -> int:
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 
-def num_games(config: Config) -> int:
-    """Games that a run learns from side by side."""
-    return config.ppo.num_actors if config.algorithm == "ppo" else 1
+class WorldModelPlan:
+    """What a run of the paper's algorithm needs, from its configuration alone; see ``plan_of``."""
+
+    num_games = 1  #: real ones that it learns from side by side
+    has_bfloat16 = True  #: whether ``precision`` may be that
+    rollout_sizes = ("dream.num_dreams", "dream.horizon")  #: settings; steps of a policy update
+
+    def __init__(self, config: Config):
+        self._config = config
+
+    def work(self) -> Work:
+        """Dynamics updates at least, as each episode ends with a part of a window."""
+        config, num_iterations = self._config, self._config.collection.num_iterations
+        size = vqvae_steps = dynamics_steps = 0
+        for iteration in range(1, num_iterations + 1):
+            size += collection_steps(config, iteration)
+            windows = size // (config.dynamics.window_length - 1)
+            steps_per_epoch = max(1, windows // config.dynamics.windows_per_batch)
+            dynamics_steps += config.dynamics.epochs[iteration - 1] * steps_per_epoch
+            epochs = config.vqvae.warmup_epochs if iteration == 1 else config.vqvae.later_epochs
+            vqvae_steps += epochs * max(1, size // config.vqvae.batch_size)
+        if config.vqvae.update_interval:
+            vqvae_steps += dynamics_steps // config.vqvae.update_interval
+        ppo_updates = sum(config.ppo.num_updates[:num_iterations])
+        episodes = _evaluation_episodes(config)
+        return Work(self.real_steps(), vqvae_steps, dynamics_steps, ppo_updates, episodes)
+
+    def real_steps(self) -> RealSteps:
+        """By what they are for."""
+        config, inspection = self._config, self._config.inspection
+        interval, num_iterations = config.ppo.check_interval, config.collection.num_iterations
+        held_out = num_iterations * inspection.held_out_steps
+        to_starts = num_iterations * ((inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1)
+        from_starts = inspection.num_starts * inspection.horizon  # each time that a policy plays
+        num_looks, choosing = 0, held_out if config.dynamics.epoch_fallback else 0
+        if interval:  # before the first update of an iteration, after each interval, after the last
+            updates = config.ppo.num_updates[:num_iterations]
+            num_looks = sum(1 + -(-count // interval) for count in updates)
+            choosing += to_starts
+        return RealSteps(
+            learned_from=total_steps(config),
+            chosen_by=choosing + num_looks * from_starts,
+            only_judged=held_out + to_starts - choosing + num_iterations * from_starts,
+        )
 
 
-def rollout_lengths(config: Config, iteration: int) -> list[int]:
-    """Steps per game of each rollout of ``algorithm="ppo"``; an iteration's last may be shorter."""
-    steps = collection_steps(config, iteration) // config.ppo.num_actors
-    most = config.ppo.steps_per_rollout
-    return [min(most, steps - begun) for begun in range(0, steps, most)]
+class ModelFreePlan:
+    """The same for model-free PPO."""
+
+    has_bfloat16 = False
+    rollout_sizes = ("ppo.num_actors", "ppo.steps_per_rollout")
+
+    def __init__(self, config: Config):
+        self._config = config
+        self.num_games = config.ppo.num_actors
+
+    def work(self) -> Work:
+        """One update of the policy after each rollout."""
+        iterations = range(1, self._config.collection.num_iterations + 1)
+        ppo_updates = sum(len(self.rollout_lengths(iteration)) for iteration in iterations)
+        return Work(self.real_steps(), 0, 0, ppo_updates, _evaluation_episodes(self._config))
+
+    def real_steps(self) -> RealSteps:
+        """Nothing chooses or judges but the evaluation."""
+        return RealSteps(total_steps(self._config), chosen_by=0, only_judged=0)
+
+    def rollout_lengths(self, iteration: int) -> list[int]:
+        """Steps per game of each rollout; an iteration's last may be shorter."""
+        steps = collection_steps(self._config, iteration) // self.num_games
+        most = self._config.ppo.steps_per_rollout
+        return [min(most, steps - begun) for begun in range(0, steps, most)]
 
 
-def real_steps(config: Config) -> RealSteps:
-    """Counts the real steps of a whole run."""
-    if config.algorithm == "ppo":
-        return RealSteps(learned_from=total_steps(config), chosen_by=0, only_judged=0)
-    inspection, interval = config.inspection, config.ppo.check_interval
-    num_iterations = config.collection.num_iterations
-    held_out = num_iterations * inspection.held_out_steps
-    to_starts = num_iterations * ((inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1)
-    from_starts = inspection.num_starts * inspection.horizon  # each time that a policy plays
-    num_looks = 0
-    if interval:  # before the first update of an iteration, after each interval, after the last
-        updates = config.ppo.num_updates[:num_iterations]
-        num_looks = sum(1 + -(-count // interval) for count in updates)
-    choosing = (held_out if config.dynamics.epoch_fallback else 0) + (to_starts if interval else 0)
-    return RealSteps(
-        learned_from=total_steps(config),
-        chosen_by=choosing + num_looks * from_starts,
-        only_judged=held_out + to_starts - choosing + num_iterations * from_starts,
-    )
+def plan_of(config: Config) -> WorldModelPlan | ModelFreePlan:
+    """The plan of a run with this configuration."""
+    return {"world_model": WorldModelPlan, "ppo": ModelFreePlan}[config.algorithm](config)
 
 
-def expected_work(config: Config) -> Work:
-    """Amounts of work; dynamics updates at least, as each episode ends with a part of a window."""
-    iterations = range(1, config.collection.num_iterations + 1)
-    size = vqvae_steps = dynamics_steps = 0
-    ppo_updates = sum(config.ppo.num_updates[: config.collection.num_iterations])
-    if config.algorithm == "ppo":
-        ppo_updates = sum(len(rollout_lengths(config, iteration)) for iteration in iterations)
-        iterations = range(0)
-    for iteration in iterations:
-        size += collection_steps(config, iteration)
-        windows = size // (config.dynamics.window_length - 1)
-        steps_per_epoch = max(1, windows // config.dynamics.windows_per_batch)
-        dynamics_steps += config.dynamics.epochs[iteration - 1] * steps_per_epoch
-        epochs = config.vqvae.warmup_epochs if iteration == 1 else config.vqvae.later_epochs
-        vqvae_steps += epochs * max(1, size // config.vqvae.batch_size)
-    if config.vqvae.update_interval:
-        vqvae_steps += dynamics_steps // config.vqvae.update_interval
-    return Work(
-        real_steps=real_steps(config),
-        vqvae_steps=vqvae_steps,
-        dynamics_steps=dynamics_steps,
-        ppo_updates=ppo_updates,
-        evaluation_episodes=config.evaluation.num_episodes
-        * -(-config.collection.num_iterations // config.evaluation.interval),
-    )
+def _evaluation_episodes(config: Config) -> int:
+    num_evaluations = -(-config.collection.num_iterations // config.evaluation.interval)
+    return config.evaluation.num_episodes * num_evaluations
 
 
 def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:

@@ -11,6 +11,11 @@ ppo2 on Atari, which model-free PPO follows; "ours": decided here.
 
 from dataclasses import dataclass
 
+import ml_collections
+
+Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
+"""All settings by section and name: `config.ppo.discount`."""
+
 FRAME_SIZE = 96
 """Height and width of a frame in pixels. No setting: the networks are made for it."""
 

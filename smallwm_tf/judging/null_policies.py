@@ -14,7 +14,7 @@ from smallwm_tf.agents.agent import Agent, RandomAgent
 from smallwm_tf.agents.playing import play_episodes, play_steps
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.experiment.schedule import real_steps
+from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.evaluation import games_to_evaluate
 from smallwm_tf.runs import scores
@@ -92,7 +92,7 @@ def score_null_policies(
         UNIFORM: RandomAgent(num_actions),
         HOLDING: RandomAgent(num_actions, _HOLDING),
     }
-    picked, num_steps = "", real_steps(experiment.config).chosen_by
+    picked, num_steps = "", plan_of(experiment.config).real_steps().chosen_by
     if num_steps:
         picked = pick_best_of_nine(experiment, num_steps)
         agents[BEST_OF_NINE] = nine_policies(num_actions)[picked]

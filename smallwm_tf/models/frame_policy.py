@@ -22,22 +22,29 @@ class FramePolicy(tf_keras.Model):
     Args:
       num_actions: M.
       num_stacked_frames: F.
+      drawn: whether initial kernels are drawn; else they are zero, for weights that are to be set.
     """
 
-    def __init__(self, num_actions: int, num_stacked_frames: int, **kwargs):
+    def __init__(self, num_actions: int, num_stacked_frames: int, drawn: bool = True, **kwargs):
         super().__init__(**kwargs)
+
+        def initializer(gain: float) -> tf_keras.initializers.Initializer:
+            return (
+                tf_keras.initializers.Orthogonal(gain) if drawn else tf_keras.initializers.Zeros()
+            )
+
         self.num_actions, self.num_stacked_frames = num_actions, num_stacked_frames
         self.convolutions = [
             tf_keras.layers.Conv2D(
-                filters, size, stride, activation="relu", kernel_initializer=_orthogonal(_RELU)
+                filters, size, stride, activation="relu", kernel_initializer=initializer(_RELU)
             )
             for filters, size, stride in _CONVOLUTIONS
         ]
         self.hidden = tf_keras.layers.Dense(
-            _UNITS, activation="relu", kernel_initializer=_orthogonal(_RELU)
+            _UNITS, activation="relu", kernel_initializer=initializer(_RELU)
         )
-        self.logits = tf_keras.layers.Dense(num_actions, kernel_initializer=_orthogonal(0.01))
-        self.value = tf_keras.layers.Dense(1, kernel_initializer=_orthogonal(1.0))
+        self.logits = tf_keras.layers.Dense(num_actions, kernel_initializer=initializer(0.01))
+        self.value = tf_keras.layers.Dense(1, kernel_initializer=initializer(1.0))
         self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames], tf.uint8))
 
     def call(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -47,7 +54,3 @@ class FramePolicy(tf_keras.Model):
             features = convolution(features)
         hidden = self.hidden(tf.reshape(features, [-1, math.prod(features.shape[1:])]))
         return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
-
-
-def _orthogonal(gain: float) -> tf_keras.initializers.Initializer:
-    return tf_keras.initializers.Orthogonal(gain)

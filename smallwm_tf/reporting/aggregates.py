@@ -110,7 +110,7 @@ def improvements(presets: Sequence[PresetResult]) -> list[tuple[str, Estimate]]:
             found.append((preset.preset, _improvement(BEST_NULLS, pairs)))
     for one in presets:
         for other in presets:
-            if (one.algorithm == "ppo", other.algorithm == "ppo") == (False, True):
+            if (one.algorithm, other.algorithm) == ("world_model", "ppo"):
                 theirs = {game.game: game.scores for game in other.games}
                 pairs = [(g.scores, theirs[g.game]) for g in one.games if g.game in theirs]
                 if pairs:

@@ -9,7 +9,7 @@ from typing import Any
 
 from smallwm_tf.experiment.config import Config, ConfigError, build_config, flatten
 from smallwm_tf.experiment.messages import show
-from smallwm_tf.experiment.schedule import RealSteps, real_steps, total_steps
+from smallwm_tf.experiment.schedule import RealSteps, plan_of, total_steps
 from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json
@@ -73,7 +73,7 @@ class FoundRun:
             return RealSteps(0, 0, 0)
         config = self.config.copy_and_resolve_references()
         config.collection.num_iterations = min(iteration, self.num_iterations)
-        return real_steps(config)
+        return plan_of(config).real_steps()
 
     def steps_while_collecting(self) -> Iterator[tuple[int, float]]:
         """All real steps at the ends of collections, and their mean returns."""

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from smallwm_tf.agents.agent import Agent, RandomAgent
+from smallwm_tf.agents.networks import CodeNetworks
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.schedule import collection_steps, total_steps
 from smallwm_tf.runs.progress import Progress
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 
 
@@ -15,12 +17,12 @@ class CollectPhase:
     place_type = None
     trains_policy = False
 
-    def __init__(self, players: Players):
-        self._players = players
+    def __init__(self, networks: CodeNetworks):
+        self._networks = networks
 
     def perform(self, run: Run, iteration: int) -> None:
         num_steps = collection_steps(run.experiment.config, iteration)
-        agent = self._players.collecting(iteration)
+        agent = collecting_agent(run.experiment.config, self._networks, iteration)
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
 
             def check_and_update(count: int) -> None:
@@ -40,3 +42,11 @@ class CollectPhase:
         run.metrics.write(
             "collect", iteration, total_steps(run.experiment.config, iteration), **measures
         )
+
+
+def collecting_agent(config: Config, networks: CodeNetworks, iteration: int) -> Agent:
+    """Who plays real steps to learn from: nobody knows anything in the first iteration."""
+    if iteration == 1:
+        num_actions = networks.policy.num_actions
+        return RandomAgent(num_actions, config.collection.repeat_probability)
+    return networks.agent(config.collection.temperature)

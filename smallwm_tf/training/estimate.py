@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.schedule import Work, expected_work, total_steps
+from smallwm_tf.experiment.schedule import Work, plan_of, total_steps
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.build import build_frame_policy, build_models
 from smallwm_tf.models.execution import resolve_convolution
-from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
-from smallwm_tf.training.rates import estimate_seconds
+from smallwm_tf.training.algorithms import ALGORITHMS
 
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
 BASE_BYTES = 1.6e9
@@ -100,25 +99,22 @@ def describe(experiment: Experiment, timed: bool = False) -> Report:
     game = RealGame(experiment.game, config.game.num_stacked_frames, seed=0)
     num_actions = game.num_actions
     game.close()
-    if model_free := config.algorithm == "ppo":
-        parameters = frame_policy_counts(build_frame_policy(config, num_actions))
-    else:
-        parameters = parameter_counts(*build_models(config, num_actions))
-    work, kept_steps = expected_work(config), 0 if model_free else total_steps(config)
+    networks, work = build_networks(config, num_actions), plan_of(config).work()
+    dreams = networks.world_model is not None  # from steps that are kept
     return Report(
         game=experiment.game.name,
         preset=experiment.preset,
         num_actions=num_actions,
         num_stacked_frames=config.game.num_stacked_frames,
-        convolution=None if model_free else resolve_convolution(config.dynamics.convolution),
+        convolution=resolve_convolution(config.dynamics.convolution) if dreams else None,
         precision=config.precision,
-        parameters=parameters,
+        parameters=networks.parameters,
         work=work,
         # Weights, their gradients and two moments; transformed kernels are counted in the base.
         memory_bytes=BASE_BYTES
-        + 16.0 * parameters["training_total"]
-        + float(kept_steps) * FRAME_SIZE**2,
-        seconds=estimate_seconds(experiment, work) if timed else None,
+        + 16.0 * networks.parameters["training_total"]
+        + float(dreams * total_steps(config)) * FRAME_SIZE**2,
+        seconds=ALGORITHMS[config.algorithm].seconds(experiment, work) if timed else None,
     )
 
 

@@ -1,12 +1,11 @@
 """Evaluation: whole episodes of the real game."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from smallwm_tf.agents.agent import Agent
+from smallwm_tf.agents.networks import Networks
 from smallwm_tf.agents.playing import Episodes
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.figures import run_figures
@@ -36,8 +35,8 @@ class EvaluationPhase:
     place_type = EvaluationPlace
     trains_policy = False
 
-    def __init__(self, evaluated: Callable[[], Agent]):
-        self._evaluated = evaluated  # the policy as it is scored
+    def __init__(self, networks: Networks):
+        self._networks = networks
 
     def perform(self, run: Run, iteration: int) -> None:
         config = run.experiment.config
@@ -79,5 +78,5 @@ class EvaluationPhase:
                 if run.is_to_pause():
                     run.pause(EvaluationPlace(np.array(taken), played_with))
 
-            agent = self._evaluated()
+            agent = self._networks.agent(config.evaluation.temperature)
             return evaluate(run.experiment, agent, iteration, update_and_pause, taken)

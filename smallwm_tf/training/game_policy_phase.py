@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import (
+    ModelFreePlan,
     collection_steps,
-    expected_work,
     policy_learning_rate,
-    rollout_lengths,
     total_steps,
 )
 from smallwm_tf.learning.game_policy_learner import GamePolicyLearner, Rollout, play_rollout
@@ -48,7 +47,8 @@ class GamePolicyPhase:
 
     def perform(self, run: Run, iteration: int) -> None:
         config = run.experiment.config
-        lengths, num_updates = rollout_lengths(config, iteration), expected_work(config).ppo_updates
+        plan = ModelFreePlan(config)
+        lengths, num_updates = plan.rollout_lengths(iteration), plan.work().ppo_updates
         place = run.place or GamePolicyPlace(0, np.zeros([0, len(METRICS)]), np.zeros([0]))
         unlogged, finished = list(place.unlogged), list(place.finished)
         played = len(run.games) * sum(lengths[: place.done])

@@ -1,14 +1,18 @@
 """Model-free PPO: what the paper compares itself with (section 4), without a world model."""
 
+import contextlib
+
 import tensorflow as tf
 
-from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
+from smallwm_tf.agents.networks import FrameNetworks
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.schedule import Work
+from smallwm_tf.games.opening import open_game
 from smallwm_tf.learning.adam import BiasCorrectedAdam
-from smallwm_tf.learning.game_policy_learner import GamePolicyLearner
-from smallwm_tf.models.build import build_frame_policy
+from smallwm_tf.learning.game_policy_learner import GamePolicyLearner, play_rollout
 from smallwm_tf.training.evaluation_phase import EvaluationPhase
 from smallwm_tf.training.game_policy_phase import GamePolicyPhase
+from smallwm_tf.training.rates import OTHER_SECONDS, PAIR, STEPS, play_at_random, timed
 
 
 class ModelFreeAgent:
@@ -23,20 +27,43 @@ class ModelFreeAgent:
 
     def __init__(self, experiment: Experiment, num_actions: int):
         config = experiment.config
-        self.policy = policy = build_frame_policy(config, num_actions, experiment.seed)
+        self.networks = FrameNetworks(config, num_actions, experiment.seed)
+        policy = self.networks.policy
         optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
         optimizer.build(policy.trainable_variables)
         self.learner = GamePolicyLearner(policy, optimizer, config)
         num_games = config.ppo.num_actors
         running_returns = tf.Variable(tf.zeros([num_games], tf.float64), trainable=False)
         self.components = {
-            "policy": policy,
+            **self.networks.components,
             "policy_optimizer": optimizer,
             "policy_updates": self.learner.num_updates,
             "running_returns": running_returns,
         }
-        temperature = config.evaluation.temperature
         self.phases = (
             GamePolicyPhase(self.learner, running_returns),
-            EvaluationPhase(lambda: FramePolicyAgent(policy, temperature)),
+            EvaluationPhase(self.networks),
         )
+
+    @classmethod
+    def seconds(cls, experiment: Experiment, work: Work) -> float:
+        """See ``Algorithm.seconds``."""
+        config, played = experiment.config, play_at_random(experiment)
+        agent = cls(experiment, played.num_actions)
+        num_games, rate = config.ppo.num_actors, config.ppo.learning_rate
+        num_steps = min(STEPS, config.ppo.steps_per_rollout)
+        with contextlib.ExitStack() as opened:
+            games = [open_game(experiment, "rates", number) for number in range(num_games)]
+            for game in games:
+                opened.callback(game.close)
+                game.reset()
+
+            def play_and_learn() -> None:
+                rollout = play_rollout(agent.learner, games, num_steps, PAIR)
+                agent.learner.update(rollout, PAIR, rate)
+
+            update, start = timed(play_and_learn)
+        evaluated_steps = played.episode_steps * work.evaluation_episodes
+        updates = work.real_steps.learned_from / (num_games * num_steps)
+        acted_step = played.acted_step(agent.networks.agent(1.0))
+        return OTHER_SECONDS + start + update * updates + acted_step * evaluated_steps

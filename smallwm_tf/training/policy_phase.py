@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smallwm_tf.agents.networks import CodeNetworks
+from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import policy_learning_rate
 from smallwm_tf.figures import run_figures
@@ -12,10 +14,8 @@ from smallwm_tf.judging.judge import RealityCheck
 from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
 from smallwm_tf.learning.dream_policy_learner import METRICS, DreamPolicyLearner
 from smallwm_tf.models.imagination import Dreamer
-from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.runs.progress import Progress
 from smallwm_tf.training.places import Arrays
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 
 
@@ -44,15 +44,9 @@ class PolicyPhase:
     place_type = PolicyPlace
     trains_policy = True
 
-    def __init__(
-        self,
-        players: Players,
-        learner: DreamPolicyLearner,
-        policy: PolicyAndValue,
-        dreamer: Dreamer,
-    ):
-        self._players, self._learner = players, learner
-        self._policy, self._dreamer = policy, dreamer
+    def __init__(self, networks: CodeNetworks, learner: DreamPolicyLearner, dreamer: Dreamer):
+        self._networks, self._learner, self._dreamer = networks, learner, dreamer
+        self._policy = networks.policy
 
     def perform(self, run: Run, iteration: int) -> None:
         place = run.place or PolicyPlace(
@@ -60,7 +54,7 @@ class PolicyPhase:
         )
         with contextlib.closing(self._open_check(run, iteration, place)) as check:
             self._learn(run, iteration, place, check)
-            promise = check.promise(self._dreamer, self._policy, self._players.evaluated())
+            promise = check.promise(self._dreamer, self._policy, self._player(run))
         dreamed, real = (float(rewards.sum(axis=1).mean()) for rewards in promise)
         measures = {"gap": promise.gap, "gap_error": promise.gap_error}
         run.metrics.write(
@@ -102,16 +96,20 @@ class PolicyPhase:
         """Finds the moments of the real game that the policy from before the phase comes to."""
         present = values_of(self._policy.variables)
         assign(self._policy.variables, place.begun)
-        check = RealityCheck(run.experiment, self._players.evaluated(), iteration)
+        check = RealityCheck(run.experiment, self._player(run), iteration)
         assign(self._policy.variables, present)
         return check
 
     def _look(self, run: Run, iteration: int, check: RealityCheck, best: BestWeights) -> None:
         """Lets the present policy play the real game; the best one so far is kept."""
-        rewards = check.real_rewards(self._players.evaluated(), self._num_updates)
+        rewards = check.real_rewards(self._player(run), self._num_updates)
         pay = float(rewards.sum(axis=1).mean())
         kept = best.offer(pay)
         run.metrics.write("check", iteration, self._num_updates, real=pay, kept=kept)
+
+    def _player(self, run: Run) -> PolicyAgent:
+        """The present policy as it is scored."""
+        return self._networks.agent(run.experiment.config.evaluation.temperature)
 
     @property
     def _num_updates(self) -> int:

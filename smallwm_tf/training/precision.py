@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_collections
 
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs.files import read_json
 
@@ -21,7 +22,7 @@ def with_precision(experiment: Experiment) -> Experiment:
     if experiment.config.precision != "auto":
         return experiment
     config = ml_collections.ConfigDict(experiment.config.as_configdict())
-    fastest = "float32" if config.algorithm == "ppo" else resolve_precision("auto")
+    fastest = resolve_precision("auto") if plan_of(config).has_bfloat16 else "float32"
     config.precision = _recorded(experiment.run_dir / "config.json") or fastest
     return dataclasses.replace(experiment, config=ml_collections.FrozenConfigDict(config))
 

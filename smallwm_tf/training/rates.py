@@ -3,29 +3,43 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import RandomAgent
+from smallwm_tf.agents.agent import Agent, RandomAgent
 from smallwm_tf.agents.collecting import Collector
-from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
-from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.judge import judge_world_model
-from smallwm_tf.learning.game_policy_learner import Rollout, play_rollout
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import batches
-from smallwm_tf.training.model_free_agent import ModelFreeAgent
-from smallwm_tf.training.world_model_agent import WorldModelAgent
 
-_STEPS = 1000  # of the game, uniformly random
+if TYPE_CHECKING:
+    from smallwm_tf.training.world_model_agent import WorldModelAgent
+
+STEPS = 1000  # of the game, uniformly random
+OTHER_SECONDS = 12.0  # start of the process, files and figures
+PAIR = np.array([0, 1], np.int32)  # seed
 _LEAST_SECONDS = 2.0  # of each measurement
 _GAMES = 32  # observations that an evaluation asks about at once
-_OTHER_SECONDS = 12.0  # start of the process, files and figures
+
+
+class RandomPlay(NamedTuple):
+    """Some steps of uniformly random play."""
+
+    num_actions: int
+    replay: Replay  # of these steps
+    observations: np.ndarray  # of the first ones
+    step: float  # seconds of one
+    episode_steps: float  # of an episode, or of all steps that were tried
+
+    def acted_step(self, agent: Agent, num_games: int = _GAMES) -> float:
+        """Seconds of one step of one game that an agent plays side by side with others."""
+        seen = self.observations[:num_games]
+        return self.step + timed(lambda: agent.act(seen, (), PAIR, 0))[0] / num_games
 
 
 class Rates(NamedTuple):
@@ -70,7 +84,7 @@ class Rates(NamedTuple):
         )
         encoded = 0 if config.vqvae.update_interval else num_iterations * sizes[-1]
         return (
-            _OTHER_SECONDS
+            OTHER_SECONDS
             + self.start
             + self.random_step * random_steps
             + self.acted_step * (alone - random_steps)
@@ -84,99 +98,59 @@ class Rates(NamedTuple):
         )
 
 
-def measure_rates(experiment: Experiment) -> Rates:
-    """Plays some steps, trains networks of its own on them, and watches the clock."""
-    config, seed = experiment.config, tf.constant([0, 1])
-    generator = np.random.default_rng(0)
+def play_at_random(experiment: Experiment) -> RandomPlay:
+    """Plays the experiment's game and watches the clock."""
     with contextlib.closing(open_game(experiment, "rates")) as game:
         game.reset()
         begun = time.perf_counter()
-        played = Collector(game).collect(RandomAgent(game.num_actions), _STEPS, (0, "rates"))
-        random_step = (time.perf_counter() - begun) / _STEPS
-        replay = Replay(_STEPS)
-        replay.append(**played.steps())
-        algorithm = WorldModelAgent(experiment, game.num_actions, replay)
-    learner, world_model = algorithm.world_model_learner, algorithm.world_model
+        played = Collector(game).collect(RandomAgent(game.num_actions), STEPS, (0, "rates"))
+        step = (time.perf_counter() - begun) / STEPS
+    replay = Replay(STEPS)
+    replay.append(**played.steps())
+    num_frames = experiment.config.game.num_stacked_frames
+    observations = replay.observations(tf.range(_GAMES), num_frames).numpy()
+    episode_steps = STEPS / max(1, len(played.episode_returns))
+    return RandomPlay(game.num_actions, replay, observations, step, episode_steps)
+
+
+def measure_rates(agent: "WorldModelAgent", played: RandomPlay, experiment: Experiment) -> Rates:
+    """Trains an agent of its own on the steps that were played, and watches the clock."""
+    config, replay, world_model = experiment.config, played.replay, agent.world_model
+    generator, seed = np.random.default_rng(0), tf.constant(PAIR)
     length, size = config.dynamics.window_length, config.dynamics.windows_per_batch
     starts = replay.window_starts(generator, length)
     frames = batches(replay.frame_order(generator), config.vqvae.batch_size)[:1]
     windows = batches(starts, size)[:1]
-    num_frames = config.game.num_stacked_frames
-    observations = replay.observations(tf.range(_GAMES), num_frames).numpy()
-    agent = PolicyAgent(world_model.vqvae, algorithm.policy)
     encode = tf.function(world_model.encode)
-    rate, pair = config.ppo.learning_rate, seed.numpy()
-    vqvae_update, start_vqvae = _time(lambda: learner.warmup_steps(frames).numpy())
+    player, learner = agent.networks.agent(1.0), agent.world_model_learner
+    vqvae_update, start_vqvae = timed(lambda: learner.warmup_steps(frames).numpy())
     learner.encode_replay()
     # Number 1: beside number 0 the VQ-VAE learns, too.
-    dynamics_update, start_dynamics = _time(
+    dynamics_update, start_dynamics = timed(
         lambda: learner.joint_steps(windows, 1, seed)[2].numpy()
     )
-    policy_update, start_policy = _time(
-        lambda: algorithm.policy_learner.update(seed, 0, rate).numpy()
+    policy_update, start_policy = timed(
+        lambda: agent.policy_learner.update(seed, 0, config.ppo.learning_rate).numpy()
     )
-    judging, start_judging = _time(
+    judging, start_judging = timed(
         lambda: judge_world_model(world_model, replay, experiment, 1), repetitions=1
     )
-    act_alone, _ = _time(lambda: agent.act(observations[:1], (), pair, 0))
-    act_together, _ = _time(lambda: agent.act(observations, (), pair, 0))
-    encoding, _ = _time(lambda: encode(observations).numpy())
     return Rates(
-        random_step=random_step,
-        acted_step=random_step + act_alone,
-        shared_step=random_step + act_together / _GAMES,
-        encoded_frame=encoding / _GAMES,
+        random_step=played.step,
+        acted_step=played.acted_step(player, num_games=1),
+        shared_step=played.acted_step(player),
+        encoded_frame=timed(lambda: encode(played.observations).numpy())[0] / _GAMES,
         vqvae_update=vqvae_update,
         dynamics_update=dynamics_update,
         policy_update=policy_update,
-        judging=judging * config.inspection.held_out_steps / _STEPS,
+        judging=judging * config.inspection.held_out_steps / STEPS,
         start=start_vqvae + start_dynamics + start_policy + start_judging,
-        updates_per_step=len(starts) / _STEPS / size,
-        episode_steps=_STEPS / max(1, len(played.episode_returns)),
+        updates_per_step=len(starts) / STEPS / size,
+        episode_steps=played.episode_steps,
     )
 
 
-def estimate_seconds(experiment: Experiment, work: Work) -> float:
-    """What a whole run takes, if its episodes are as long as random ones; measures for a minute."""
-    if experiment.config.algorithm == "ppo":
-        return _model_free_seconds(experiment, work)
-    return measure_rates(experiment).seconds(experiment, work)
-
-
-def _model_free_seconds(experiment: Experiment, work: Work) -> float:
-    config, pair = experiment.config, np.array([0, 1], np.int32)
-    with contextlib.ExitStack() as opened:
-        games = [
-            opened.enter_context(contextlib.closing(open_game(experiment, "rates", number)))
-            for number in range(config.ppo.num_actors)
-        ]
-        for game in games:
-            game.reset()
-        algorithm = ModelFreeAgent(experiment, games[0].num_actions)
-        num_steps, rate = min(_STEPS, config.ppo.steps_per_rollout), config.ppo.learning_rate
-        rollouts: list[Rollout] = []
-
-        def play_and_learn() -> None:
-            rollouts.append(play_rollout(algorithm.learner, games, num_steps, pair))
-            algorithm.learner.update(rollouts[-1], pair, rate)
-
-        update, start = _time(play_and_learn)
-        observations = rollouts[-1].frames[:, :_GAMES].reshape([-1, *rollouts[-1].frames.shape[2:]])
-        agent = FramePolicyAgent(algorithm.policy)
-        act_together, _ = _time(lambda: agent.act(observations[:_GAMES], (), pair, 0))
-        begun = time.perf_counter()
-        played = Collector(games[0]).collect(
-            RandomAgent(games[0].num_actions), _STEPS, (0, "rates")
-        )
-        random_step = (time.perf_counter() - begun) / _STEPS
-    episode_steps = _STEPS / max(1, len(played.episode_returns))
-    evaluated_steps = episode_steps * work.evaluation_episodes
-    updates = work.real_steps.learned_from / (config.ppo.num_actors * num_steps)
-    acted_step = random_step + act_together / _GAMES
-    return _OTHER_SECONDS + start + update * updates + acted_step * evaluated_steps
-
-
-def _time(call: Callable[[], object], repetitions: int = 3) -> tuple[float, float]:
+def timed(call: Callable[[], object], repetitions: int = 3) -> tuple[float, float]:
     """Median seconds of a call, and what its first one took more."""
     begun = time.perf_counter()
     call()

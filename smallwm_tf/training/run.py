@@ -15,7 +15,7 @@ import tensorflow as tf
 from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
-from smallwm_tf.experiment.schedule import num_games
+from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.models.initializers import weights_by_path
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
@@ -24,8 +24,8 @@ from smallwm_tf.runs.progress import say
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.stop_request import StopRequest
-from smallwm_tf.training.algorithm import Algorithm, Phase
 from smallwm_tf.training.places import pack, unpack
+from smallwm_tf.training.protocols import Algorithm, Phase
 
 _PLACE = "place__"  # prefix of a place's arrays in a checkpoint
 
@@ -63,7 +63,7 @@ class Run:
             tf.random.set_seed(experiment.seed)
         self.games = [
             open_game(experiment, "collect", *([number] if number else []))
-            for number in range(num_games(experiment.config))
+            for number in range(plan_of(experiment.config).num_games)
         ]
         self.collector = Collector(self.games[0])
         self.algorithm = make_algorithm(experiment, self.games[0].num_actions)

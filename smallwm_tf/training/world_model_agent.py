@@ -1,18 +1,18 @@
 """The paper's agent: a policy that learns in the dreams of a world model (section 3)."""
 
+from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.schedule import total_steps
+from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
-from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.training.collect_phase import CollectPhase
 from smallwm_tf.training.evaluation_phase import EvaluationPhase
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.policy_phase import PolicyPhase
+from smallwm_tf.training.rates import measure_rates, play_at_random
 from smallwm_tf.training.world_model_phase import WorldModelPhase
 
 
@@ -28,7 +28,8 @@ class WorldModelAgent:
     def __init__(self, experiment: Experiment, num_actions: int, replay: Replay | None = None):
         config = experiment.config
         self.replay = replay = Replay(total_steps(config)) if replay is None else replay
-        self.world_model, self.policy = build_models(config, num_actions, experiment.seed)
+        self.networks = networks = CodeNetworks(config, num_actions, experiment.seed)
+        self.world_model, self.policy = networks.world_model, networks.policy
         self.world_model_learner = WorldModelLearner(
             self.world_model, replay, config, experiment.seed
         )
@@ -47,9 +48,7 @@ class WorldModelAgent:
             self.dream, self.policy, embeddings, optimizer, config
         )
         self.components = {
-            "vqvae": self.world_model.vqvae,
-            "dynamics": self.world_model.dynamics,
-            "policy": self.policy,
+            **networks.components,
             "vqvae_optimizer": self.world_model_learner.vqvae_optimizer,
             "dynamics_optimizer": self.world_model_learner.dynamics_optimizer,
             "reward_optimizer": self.world_model_learner.reward_optimizer,
@@ -61,10 +60,16 @@ class WorldModelAgent:
         if recognition := self.world_model_learner.recognition:
             self.components["recognition_head"] = recognition.head
             self.components["recognition_optimizer"] = recognition.optimizer
-        players = Players(config, self.world_model.vqvae, self.policy)
         self.phases = (
-            CollectPhase(players),
-            WorldModelPhase(players, self.world_model_learner, dreamer),
-            PolicyPhase(players, self.policy_learner, self.policy, dreamer),
-            EvaluationPhase(players.evaluated),
+            CollectPhase(networks),
+            WorldModelPhase(networks, self.world_model_learner, dreamer),
+            PolicyPhase(networks, self.policy_learner, dreamer),
+            EvaluationPhase(networks),
         )
+
+    @classmethod
+    def seconds(cls, experiment: Experiment, work: Work) -> float:
+        """See ``Algorithm.seconds``."""
+        played = play_at_random(experiment)
+        agent = cls(experiment, played.num_actions, played.replay)
+        return measure_rates(agent, played, experiment).seconds(experiment, work)

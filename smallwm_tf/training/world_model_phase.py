@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures import run_figures
 from smallwm_tf.judging.held_out import one_step_measure
@@ -16,8 +17,8 @@ from smallwm_tf.learning.world_model_learner import WorldModelLearner, batches
 from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.runs.progress import Progress, say
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
+from smallwm_tf.training.collect_phase import collecting_agent
 from smallwm_tf.training.places import Arrays
-from smallwm_tf.training.players import Players
 from smallwm_tf.training.run import Run
 
 _COLLAPSED = 2.0  # codebook perplexity below which there is next to nothing to see
@@ -49,8 +50,8 @@ class WorldModelPhase:
     place_type = WorldModelPlace
     trains_policy = False
 
-    def __init__(self, players: Players, learner: WorldModelLearner, dreamer: Dreamer):
-        self._players, self._learner, self._dreamer = players, learner, dreamer
+    def __init__(self, networks: CodeNetworks, learner: WorldModelLearner, dreamer: Dreamer):
+        self._networks, self._learner, self._dreamer = networks, learner, dreamer
 
     def perform(self, run: Run, iteration: int) -> None:
         self._judge(run, iteration, self.learn(run, iteration))
@@ -73,7 +74,7 @@ class WorldModelPhase:
 
     def _begin(self, run: Run, iteration: int) -> WorldModelPlace:
         """Plays the held-out steps, with codes and policy from before this training."""
-        agent = self._players.collecting(iteration)
+        agent = collecting_agent(run.experiment.config, self._networks, iteration)
         played = play_held_out(run.experiment, agent, iteration, run.stop.check)
         folder = run.directory.replay
         chunk = write_chunk(folder / f"held_out_{iteration:06d}.npz", **played.as_arrays())

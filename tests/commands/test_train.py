@@ -14,7 +14,7 @@ from smallwm_tf.games.frame_source import GameFaultError
 from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import ScoresError
-from smallwm_tf.training import estimate
+from smallwm_tf.training.world_model_agent import WorldModelAgent
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_pat
 
 
 def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(estimate, "estimate_seconds", lambda *_: 123.0)  # measured above
+    monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: 123.0)  # measured above
     words = ["--game=SmallWM/Catch-v0", "--config=smoke", "--dry_run"]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     monkeypatch.chdir(tmp_path)

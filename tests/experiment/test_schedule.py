@@ -9,9 +9,8 @@ from smallwm_tf.experiment.presets import load_preset
 from smallwm_tf.experiment.schedule import (
     RealSteps,
     collection_steps,
-    expected_work,
+    plan_of,
     policy_learning_rate,
-    real_steps,
     total_steps,
 )
 
@@ -25,7 +24,7 @@ def test_the_papers_interactions():
 
 
 def test_the_papers_work():
-    work = expected_work(default_config())
+    work = plan_of(default_config()).work()
     assert work.real_steps.learned_from == 102_400
     assert work.ppo_updates == 7 * 1000 + 2000 + 3 * 1000 + 2000 + 2 * 1000 + 3000
     assert work.evaluation_episodes == 15 * 32
@@ -52,7 +51,7 @@ TINY = {
 
 def test_a_tiny_schedule():
     # 100 steps: 20 windows, 10 updates an epoch; 150 steps: 30 windows, 15 updates.
-    work = expected_work(build_config(TINY))
+    work = plan_of(build_config(TINY)).work()
     assert work[1:] == (3 * 3 + (40 + 15) // 2, 40 + 15, 5, 14)
 
 
@@ -61,18 +60,18 @@ def test_the_last_iteration_is_always_evaluated(interval, evaluated):
     """With an interval of 2: after the iterations 2, 4 and 5."""
     five = {"collection.num_iterations": 5, "dynamics.epochs": (1,) * 5}
     five |= {"ppo.num_updates": (1,) * 5, "evaluation.interval": interval}
-    assert expected_work(build_config(TINY | five)).evaluation_episodes == 7 * evaluated
+    assert plan_of(build_config(TINY | five)).work().evaluation_episodes == 7 * evaluated
 
 
 def test_a_vqvae_that_trains_alone_only():
     resting = TINY | {"vqvae.update_interval": 0}
-    assert expected_work(build_config(resting))[1:] == (3 * 3, 40 + 15, 5, 14)
+    assert plan_of(build_config(resting)).work()[1:] == (3 * 3, 40 + 15, 5, 14)
     # Batches of 30: three in 100 steps, five in 150, six in 200.
     later = TINY | {"vqvae.later_epochs": 2}
-    assert expected_work(build_config(later)).vqvae_steps == 3 * 3 + 2 * 5 + (40 + 15) // 2
+    assert plan_of(build_config(later)).work().vqvae_steps == 3 * 3 + 2 * 5 + (40 + 15) // 2
     longer = {"collection.num_iterations": 3, "dynamics.epochs": (4, 1, 0)}
     longer |= {"ppo.num_updates": (5, 0, 1), "vqvae.warmup_epochs": 0}
-    work = expected_work(build_config(resting | later | longer | {"vqvae.update_interval": 0}))
+    work = plan_of(build_config(resting | later | longer | {"vqvae.update_interval": 0})).work()
     assert work.vqvae_steps == 2 * 5 + 2 * 6
     assert (work.dynamics_steps, work.ppo_updates) == (40 + 15, 6)
 
@@ -97,9 +96,8 @@ JUDGED = {"inspection.held_out_steps": 70, "inspection.num_starts": 3, "inspecti
     ],
 )
 def test_every_real_step_by_what_it_is_for(differences, chosen_by, only_judged):
-    steps = real_steps(build_config(TINY | JUDGED | differences))
-    assert steps == RealSteps(150, chosen_by, only_judged)
-    assert expected_work(build_config(TINY | JUDGED | differences)).real_steps == steps
+    plan = plan_of(build_config(TINY | JUDGED | differences))
+    assert plan.real_steps() == plan.work().real_steps == RealSteps(150, chosen_by, only_judged)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +111,7 @@ def test_every_real_step_by_what_it_is_for(differences, chosen_by, only_judged):
     ],
 )
 def test_real_steps_of_the_presets(preset, counted):
-    assert real_steps(load_preset(preset)[1]) == counted
+    assert plan_of(load_preset(preset)[1]).real_steps() == counted
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,7 @@ def test_real_steps_of_the_presets(preset, counted):
 def test_documents_name_the_number_that_is_counted(document, preset, names):
     text = " ".join((ROOT / document).read_text("utf-8").split())
     for name in names:
-        assert f"{getattr(real_steps(load_preset(preset)[1]), name):,}" in text, name
+        assert f"{getattr(plan_of(load_preset(preset)[1]).real_steps(), name):,}" in text, name
 
 
 @pytest.mark.parametrize(

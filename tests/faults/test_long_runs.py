@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.training.players import Players
 from tests.tiny_runs import perform
 
 pytestmark = pytest.mark.skipif(
@@ -46,10 +45,9 @@ def test_memory_and_files_stay_flat(opened):
             run.metrics.write("ppo", 1, number, dream_return=1.0)
 
     def play(count):
-        players = Players(run.experiment.config, agent.world_model.vqvae, agent.policy)
         frames = np.zeros([1, 96, 96, 2], np.uint8)
         for number in range(count):
-            player = players.evaluated()
+            player = agent.networks.agent(1.0)
             player.act(frames, player.begin(1), pair, number)
 
     for work, first, rest in ((train, 20, 2000), (practise, 20, 200), (play, 20, 200)):

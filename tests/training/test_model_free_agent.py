@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.agents.frame_policy_agent import FramePolicyAgent
 from smallwm_tf.deployment.export_directory import write_export
 from smallwm_tf.deployment.opening import load_export, load_run
 from smallwm_tf.deployment.trained_agent import require_world_model
 from smallwm_tf.experiment.config import ConfigError, build_config, validate
-from smallwm_tf.experiment.schedule import expected_work, rollout_lengths
+from smallwm_tf.experiment.schedule import ModelFreePlan
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import read_scores
 from smallwm_tf.train import train
@@ -51,12 +50,12 @@ def test_scores_and_metrics_count_the_steps_that_were_played(runs):
 
 
 def test_rollouts_cover_the_steps_of_an_iteration():
-    config = build_config(MODEL_FREE)
-    assert rollout_lengths(config, 1) == [12, 12, 6] and rollout_lengths(config, 2) == [12]
-    two = build_config(MODEL_FREE | {"collection.num_iterations": 2})
-    assert expected_work(two).ppo_updates == 4
-    assert expected_work(two).real_steps == (84, 0, 0)
-    assert expected_work(two).vqvae_steps == expected_work(two).dynamics_steps == 0
+    plan = ModelFreePlan(build_config(MODEL_FREE | {"collection.num_iterations": 2}))
+    assert plan.rollout_lengths(1) == [12, 12, 6] and plan.rollout_lengths(2) == [12]
+    work = plan.work()
+    assert work.ppo_updates == 4
+    assert work.real_steps == (84, 0, 0)
+    assert work.vqvae_steps == work.dynamics_steps == 0
 
 
 @pytest.mark.parametrize(
@@ -78,18 +77,19 @@ def test_what_cannot_be_is_refused_by_its_name(key, value):
 
 
 def test_the_agent_of_a_run_keeps_its_weights(runs):
-    policy = load_run(runs.whole).networks.policy
+    networks = load_run(runs.whole).networks
+    policy = networks.policy
     frames = np.random.default_rng(0).integers(256, size=[64, 96, 96, 2], dtype=np.uint8)
-    agent = FramePolicyAgent(policy, 1.0)
+    agent = networks.agent(1.0)
     seed = np.array([1, 2], np.int32)
     before, _ = agent.act(frames, (), seed, 0)
     logits, _ = policy(frames)
-    greedy, _ = FramePolicyAgent(policy, 0.0).act(frames, (), seed, 0)
+    greedy, _ = networks.agent(0.0).act(frames, (), seed, 0)
     np.testing.assert_array_equal(greedy, np.argmax(logits, axis=-1))
     policy.logits.bias.assign([0.0, 50.0, 0.0])
     after, _ = agent.act(frames, (), seed, 0)
     np.testing.assert_array_equal(before, after)
-    np.testing.assert_array_equal(FramePolicyAgent(policy).act(frames, (), seed, 0)[0], 1)
+    np.testing.assert_array_equal(networks.agent(1.0).act(frames, (), seed, 0)[0], 1)
 
 
 def test_an_export_acts_as_the_run_does(runs, tmp_path):

@@ -2,8 +2,10 @@
 
 import pytest
 
-from smallwm_tf.experiment.schedule import expected_work
-from smallwm_tf.training.rates import Rates, estimate_seconds, measure_rates
+from smallwm_tf.experiment.schedule import plan_of
+from smallwm_tf.training.model_free_agent import ModelFreeAgent
+from smallwm_tf.training.rates import Rates, measure_rates, play_at_random
+from smallwm_tf.training.world_model_agent import WorldModelAgent
 from tests.tiny_runs import MODEL_FREE, experiment_for
 
 NOTHING = Rates(*[0.0] * len(Rates._fields))
@@ -28,26 +30,26 @@ AMOUNTS = {
 def test_each_kind_of_work_counts_as_often_as_it_is_done(tmp_path, name):
     experiment = experiment_for(tmp_path)
     rates = NOTHING._replace(**{name: 1.0})
-    found = rates.seconds(experiment, expected_work(experiment.config)) - OTHER
+    found = rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER
     assert found == AMOUNTS[name]
 
 
 def test_dynamics_updates_follow_the_windows_that_fit_into_episodes(tmp_path):
     experiment = experiment_for(tmp_path)
     rates = NOTHING._replace(dynamics_update=1.0, updates_per_step=0.5)
-    found = rates.seconds(experiment, expected_work(experiment.config)) - OTHER
+    found = rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER
     assert found == 2 * 25 + 1 * 32
 
 
 def test_a_resting_vqvae_encodes_everything_once_per_iteration(tmp_path):
     experiment = experiment_for(tmp_path, {"vqvae.update_interval": 0})
     rates = NOTHING._replace(encoded_frame=1.0)
-    assert rates.seconds(experiment, expected_work(experiment.config)) - OTHER == 2 * 64
+    assert rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER == 2 * 64
 
 
 def test_episodes_are_as_long_as_random_ones(tmp_path):
     experiment = experiment_for(tmp_path)
-    work = expected_work(experiment.config)
+    work = plan_of(experiment.config).work()
     rates = NOTHING._replace(shared_step=1.0, episode_steps=100.0)
     without = NOTHING._replace(shared_step=1.0).seconds(experiment, work)
     assert rates.seconds(experiment, work) - without == 100.0 * 2 * 2
@@ -55,7 +57,10 @@ def test_episodes_are_as_long_as_random_ones(tmp_path):
 
 def test_everything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
-    rates = measure_rates(experiment_for(tmp_path))
+    experiment = experiment_for(tmp_path)
+    played = play_at_random(experiment)
+    agent = WorldModelAgent(experiment, played.num_actions, played.replay)
+    rates = measure_rates(agent, played, experiment)
     assert all(value > 0.0 for value in rates)
     assert 5.0 < rates.episode_steps < 20.0  # a ball of Catch
     assert rates.updates_per_step > 1.0 / 3.0 / 8.0  # windows of four steps, eight at once
@@ -64,7 +69,7 @@ def test_everything_is_measured(tmp_path, monkeypatch):
 def test_a_model_free_run_is_measured_too(tmp_path, monkeypatch):
     monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
     experiment = experiment_for(tmp_path, MODEL_FREE)
-    work = expected_work(experiment.config)
-    seconds = estimate_seconds(experiment, work)
+    work = plan_of(experiment.config).work()
+    seconds = ModelFreeAgent.seconds(experiment, work)
     more = work._replace(real_steps=work.real_steps._replace(learned_from=10**9))
-    assert 0.0 < seconds - OTHER < estimate_seconds(experiment, more) - OTHER > 1e5
+    assert 0.0 < seconds - OTHER < ModelFreeAgent.seconds(experiment, more) - OTHER > 1e5

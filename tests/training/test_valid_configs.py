@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.experiment.config import flatten
-from smallwm_tf.experiment.schedule import expected_work, total_steps
+from smallwm_tf.experiment.schedule import plan_of, total_steps
 from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS
 from smallwm_tf.models.build import build_models
 
@@ -77,7 +77,7 @@ def test_valid_settings_pass_and_arrive_as_they_were_given(drawn):
     flat = flatten(config.as_configdict())
     assert {key: flat[key] for key in drawn} == drawn
     assert total_steps(config) >= config.collection.first_iteration_steps
-    assert expected_work(config).real_steps.learned_from == total_steps(config)
+    assert plan_of(config).work().real_steps.learned_from == total_steps(config)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))

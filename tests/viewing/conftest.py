@@ -6,11 +6,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-from smallwm_tf.deployment.trained_agent import TrainedAgent, TrainedNetworks
+from smallwm_tf.agents.networks import CodeNetworks
+from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.catalogue import resolve_game
-from smallwm_tf.models.build import build_models
 from smallwm_tf.viewing.dream_session import DreamSession
 
 NUM_EMBEDDINGS = 24
@@ -26,21 +26,21 @@ SETTINGS = {
 
 def make_agent() -> TrainedAgent:
     config = build_config(SETTINGS)
-    world_model, policy = build_models(config, num_actions=3, seed=5)
+    networks = CodeNetworks(config, num_actions=3, seed=5)
     # Untrained embeddings are so close to each other that all frames round to one grey.
-    embeddings = world_model.vqvae.quantizer.embeddings
+    embeddings = networks.world_model.vqvae.quantizer.embeddings
     embeddings.assign(np.random.default_rng(0).normal(size=embeddings.shape))
-    for layer in world_model.vqvae.decoder.deconvolutions:
+    for layer in networks.world_model.vqvae.decoder.deconvolutions:
         layer.kernel.assign(4.0 * layer.kernel)
 
     frozen = ml_collections.FrozenConfigDict(config)
     return TrainedAgent(
         experiment=Experiment(resolve_game("Catch"), frozen, 3, Path("runs/x"), ""),
         action_meanings=("STAY", "LEFT", "RIGHT"),
-        networks=TrainedNetworks(world_model, policy),
+        networks=networks,
         iteration=1,
         num_interactions=0,
-        parameters={},
+        parameters=networks.parameters,
         scores=None,
     )
 

@@ -1,8 +1,10 @@
-"""What a run needs of an algorithm: parts to save, and the phases of an iteration."""
+"""What a run needs of an algorithm and of its phases."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.schedule import Work
 from smallwm_tf.learning.replay import Replay
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Phase(Protocol):
 
 
 class Algorithm(Protocol):
-    """Something that learns to play.
+    """Something that learns to play; made of an experiment and the game's number of actions.
 
     Attributes:
       components: name to model, optimiser or ``tf.Variable``: all that a checkpoint must hold.
@@ -40,3 +42,8 @@ class Algorithm(Protocol):
     components: Mapping[str, Any]
     phases: Sequence[Phase]
     replay: Replay | None
+
+    @staticmethod
+    def seconds(experiment: Experiment, work: Work) -> float:
+        """What a whole run takes if its episodes are as long as random ones; plays and measures."""
+        ...
