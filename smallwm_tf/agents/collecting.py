@@ -23,7 +23,8 @@ class Collected(NamedTuple):
     terminated: np.ndarray  # bool [n]
     truncated: np.ndarray  # bool [n]
     lost_life: np.ndarray  # bool [n]
-    episode_returns: list[float]  # of the episodes that ended
+    episode_returns: list[float]  # raw, of the episodes that ended
+    running_return: float  # of the one that goes on, so far
     states: list[State]  # of the game, before the steps 0, state_interval, 2·state_interval, …
 
     def steps(self) -> dict[str, np.ndarray]:
@@ -31,47 +32,44 @@ class Collected(NamedTuple):
         return {name: getattr(self, name) for name in STEPS}
 
 
-class Collector:
-    """Plays on inside the running episode from one collection to the next."""
+def collect(
+    game: RealGame,
+    agent: Agent,
+    num_steps: int,
+    seed_path: tuple[int | str, ...],
+    on_step: Callable[[], None] = lambda: None,
+    state_interval: int | None = None,
+    running_return: float = 0.0,
+) -> Collected:
+    """Plays ``num_steps`` steps, on inside the running episode.
 
-    def __init__(self, game: RealGame):
-        self._game = game
-        self.episode_return = 0.0  #: raw, of the running episode so far
-
-    def collect(
-        self,
-        agent: Agent,
-        num_steps: int,
-        seed_path: tuple[int | str, ...],
-        on_steps: Callable[[int], None] = lambda count: None,
-        state_interval: int | None = None,
-    ) -> Collected:
-        """Plays ``num_steps`` steps.
-
-        Args:
-          agent: chooses the actions.
-          num_steps: how many.
-          seed_path: of the random numbers, see ``randomness.seed_pair``.
-          on_steps: called with the number of steps since its last call; may raise to stop.
-          state_interval: see ``play_steps``.
-        """
-        arrays = {
-            name: np.empty([num_steps, *shape[1:]], dtype) for name, (dtype, shape) in STEPS.items()
-        }
-        collected = Collected(**arrays, episode_returns=[], states=[])
-        steps = play_steps(self._game, agent, seed_pair(*seed_path), state_interval)
-        for number, step in enumerate(itertools.islice(steps, num_steps)):
-            collected.frames[number] = step.frame
-            collected.actions[number] = step.action
-            collected.rewards[number] = step.reward
-            collected.terminated[number] = step.terminated
-            collected.truncated[number] = step.truncated
-            collected.lost_life[number] = step.lost_life
-            if step.state is not None:
-                collected.states.append(step.state)
-            self.episode_return += step.reward
-            if step.is_last:
-                collected.episode_returns.append(self.episode_return)
-                self.episode_return = 0.0
-            on_steps(1)
-        return collected
+    Args:
+      game: was reset.
+      agent: chooses the actions.
+      num_steps: how many.
+      seed_path: of the random numbers, see ``randomness.seed_pair``.
+      on_step: called after every step; may raise to stop.
+      state_interval: see ``play_steps``.
+      running_return: of the running episode so far.
+    """
+    arrays = {
+        name: np.empty([num_steps, *shape[1:]], dtype) for name, (dtype, shape) in STEPS.items()
+    }
+    returns, states = [], []
+    steps = play_steps(game, agent, seed_pair(*seed_path), state_interval)
+    for number, step in enumerate(itertools.islice(steps, num_steps)):
+        arrays["frames"][number] = step.frame
+        arrays["actions"][number] = step.action
+        arrays["rewards"][number] = step.reward
+        for name in ("terminated", "truncated", "lost_life"):
+            arrays[name][number] = getattr(step, name)
+        if step.state is not None:
+            states.append(step.state)
+        running_return += step.reward
+        if step.is_last:
+            returns.append(running_return)
+            running_return = 0.0
+        on_step()
+    return Collected(
+        **arrays, episode_returns=returns, running_return=running_return, states=states
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent
-from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.experiment.schedule import STEPS_BETWEEN_STARTS
@@ -45,7 +45,7 @@ def play_held_out(
     num_steps = experiment.config.inspection.held_out_steps
     game = _open_game(experiment, _PURPOSE, iteration)
     path = (experiment.seed, _PURPOSE, iteration)
-    collected = Collector(game).collect(agent, num_steps, path, lambda count: before_step())
+    collected = collect(game, agent, num_steps, path, before_step)
     game.close()
     replay = Replay(num_steps)
     replay.append(**collected.steps())

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from smallwm_tf.agents.agent import Agent
-from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
@@ -70,7 +70,7 @@ def find_starts(
       context_steps: T, steps before each moment to keep with it.
     """
     num_steps = (num_starts - 1) * interval + 1
-    collected = Collector(game).collect(agent, num_steps, seed_path, state_interval=interval)
+    collected = collect(game, agent, num_steps, seed_path, state_interval=interval)
     played = Replay(num_steps)
     played.append(**collected.steps())
     moments = tf.range(0, num_steps, interval)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from smallwm_tf.agents.agent import Agent, RandomAgent
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.schedule import collection_steps, total_steps
@@ -25,12 +26,14 @@ class CollectPhase:
         agent = collecting_agent(run.experiment.config, self._networks, iteration)
         with Progress(num_steps, f"{iteration}: collect", "step") as progress:
 
-            def check_and_update(count: int) -> None:
+            def check_and_update() -> None:
                 run.stop.check()  # what was collected so far is lost
-                progress.update(count)
+                progress.update()
 
             path = (run.experiment.seed, "collect", iteration)
-            collected = run.collector.collect(agent, num_steps, path, check_and_update)
+            given = (run.games[0], agent, num_steps, path, check_and_update)
+            collected = collect(*given, running_return=run.running_return)
+        run.running_return = collected.running_return
         run.keep_steps(f"{iteration:06d}.npz", collected.steps())
         returns = collected.episode_returns
         measures = {

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent, RandomAgent
-from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
@@ -103,7 +103,7 @@ def play_at_random(experiment: Experiment) -> RandomPlay:
     with contextlib.closing(open_game(experiment, "rates")) as game:
         game.reset()
         begun = time.perf_counter()
-        played = Collector(game).collect(RandomAgent(game.num_actions), STEPS, (0, "rates"))
+        played = collect(game, RandomAgent(game.num_actions), STEPS, (0, "rates"))
         step = (time.perf_counter() - begun) / STEPS
     replay = Replay(STEPS)
     replay.append(**played.steps())

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.collecting import Collector
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import plan_of
@@ -43,6 +42,7 @@ class Run:
       games: the real ones that are learned from, in the middle of their episodes.
       phases_done: number of finished phases over all iterations.
       policies_trained: how often a policy was trained.
+      running_return: raw, of the episode in which the collection goes on, so far.
       place: where inside the phase that comes next the checkpoint was written; None at its start.
     """
 
@@ -65,10 +65,10 @@ class Run:
             open_game(experiment, "collect", *([number] if number else []))
             for number in range(plan_of(experiment.config).num_games)
         ]
-        self.collector = Collector(self.games[0])
         self.algorithm = make_algorithm(experiment, self.games[0].num_actions)
         self.metrics = Metrics(directory)
         self.phases_done = self.policies_trained = 0
+        self.running_return = 0.0
         self.place: Any = None
         self._replay_files: list[Chunk] = []
         self._phase_start = self._saved_at = time.monotonic()
@@ -149,7 +149,7 @@ class Run:
             "phases_per_iteration": len(self.algorithm.phases),
             "phases": [phase.name for phase in self.algorithm.phases],
             "policies_trained": self.policies_trained,
-            "episode_return": self.collector.episode_return,
+            "episode_return": self.running_return,
             "metric_lines": self.metrics.sync(),
             "replay": [chunk.name for chunk in self._replay_files],
             "place": values,
@@ -215,7 +215,7 @@ class Run:
         progress = restored.progress
         self.phases_done = int(progress["phases_done"])
         self.policies_trained = int(progress["policies_trained"])
-        self.collector.episode_return = float(progress["episode_return"])
+        self.running_return = float(progress["episode_return"])
         self._replay_files = [restored.chunks[name] for name in progress["replay"]]
         for chunk in self._replay_files:
             self.algorithm.replay.append(**read_steps(self.directory.replay, chunk))

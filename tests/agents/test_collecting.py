@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from smallwm_tf.agents.agent import RandomAgent
-from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.runs.replay_files import STEPS
 from tests.agents.scripted_agent import ScriptedAgent
@@ -39,11 +39,13 @@ def replayed(actions):
 @pytest.mark.parametrize("agent", [ScriptedAgent(), RandomAgent(3)])
 @pytest.mark.parametrize("first", [17, 12])  # inside an episode, and at an end
 def test_collections_continue_each_other_and_record_what_was_seen(game, agent, first):
-    collector, counted = Collector(game), []
-    parts = [
-        collector.collect(agent, count, (1, "collect", number), counted.append)
-        for number, count in enumerate([first, 37 - first], start=1)
-    ]
+    counted, parts, so_far = [], [], 0.0
+    for number, count in enumerate([first, 37 - first], start=1):
+        path = (1, "collect", number)
+        parts.append(
+            collect(game, agent, count, path, lambda: counted.append(1), running_return=so_far)
+        )
+        so_far = parts[-1].running_return
     assert sum(counted) == 37
     together = {name: np.concatenate([p.steps()[name] for p in parts]) for name in STEPS}
     frames, rewards, ended, returns = replayed(together["actions"])
@@ -53,7 +55,7 @@ def test_collections_continue_each_other_and_record_what_was_seen(game, agent, f
     assert not together["truncated"].any() and not together["lost_life"].any()
     assert [r for p in parts for r in p.episode_returns] == returns
     assert len(returns) == 3  # 37 steps of episodes of 12
-    assert collector.episode_return == sum(rewards[36:])
+    assert so_far == sum(rewards[36:])
     for name, (dtype, shape) in STEPS.items():
         assert together[name].dtype == dtype and together[name].shape == (37, *shape[1:])
 
@@ -61,7 +63,7 @@ def test_collections_continue_each_other_and_record_what_was_seen(game, agent, f
 def test_lost_lives_are_those_that_gymnasium_counts():
     game = RealGame("Breakout", 1, seed=7)
     game.reset()
-    collected = Collector(game).collect(RandomAgent(4), 500, (1, "collect"))
+    collected = collect(game, RandomAgent(4), 500, (1, "collect"))
     game.close()
     emulator = gymnasium.make("ALE/Breakout-v5", frameskip=1, repeat_action_probability=0.0)
     oracle = gymnasium.wrappers.AtariPreprocessing(emulator, screen_size=96)
@@ -80,7 +82,7 @@ def test_lost_lives_are_those_that_gymnasium_counts():
 
 
 def test_states_lead_back_to_their_steps(game):
-    collected = Collector(game).collect(RandomAgent(3), 20, (1, "collect"), state_interval=7)
+    collected = collect(game, RandomAgent(3), 20, (1, "collect"), state_interval=7)
     again = RealGame("Catch", 2, seed=0)
     assert len(collected.states) == 3
     for number, state in zip([0, 7, 14], collected.states, strict=True):
@@ -91,7 +93,7 @@ def test_states_lead_back_to_their_steps(game):
 
 def test_the_random_stream(game):
     """Golden: whoever changes which numbers are drawn for which step must say so."""
-    collected = Collector(game).collect(RandomAgent(3), 20, (1, "collect", 1))
+    collected = collect(game, RandomAgent(3), 20, (1, "collect", 1))
     assert collected.actions.tolist() == [
         2,
         0,

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.agents.agent import RandomAgent
-from smallwm_tf.agents.collecting import Collector
+from smallwm_tf.agents.collecting import collect
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.experiment.config import build_config, flatten
@@ -66,7 +66,7 @@ def test_held_out_play_repeats_and_differs_between_iterations(experiment, agent,
 def test_held_out_play_is_not_what_is_trained_on(experiment, agent):
     game = open_game(experiment, "collect")
     game.reset()
-    collected = Collector(game).collect(agent, STEPS, (experiment.seed, "collect", 1))
+    collected = collect(game, agent, STEPS, (experiment.seed, "collect", 1))
     held_out = play_held_out(experiment, agent, 1)
     assert not np.array_equal(held_out.frames, collected.frames)
     assert not np.array_equal(held_out.actions, collected.actions)

@@ -50,7 +50,7 @@ def snapshot(run: Run) -> SimpleNamespace:
         policy_updates=int(agent.policy_learner.num_updates),
         phases_done=run.phases_done,
         policies_trained=run.policies_trained,
-        episode_return=run.collector.episode_return,
+        running_return=run.running_return,
         observation=run.games[0].current_time_step().observation.copy(),
         num_lines=run.metrics.num_lines,
     )
