@@ -29,51 +29,17 @@ def build_models(
       num_actions: M of the game.
       seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
-    execution = execution_of(config)
-    vqvae = build_seeded(
-        VQVAE,
-        seed,
-        num_stacked_frames=config.game.num_stacked_frames,
-        num_embeddings=config.vqvae.num_embeddings,
-        embedding_dim=config.vqvae.embedding_dim,
-        ema_decay=config.vqvae.ema_decay,
-        ema_epsilon=config.vqvae.ema_epsilon,
-        restart_below=config.vqvae.restart_below,
-        execution=execution,
-        likelihood=config.vqvae.likelihood,
-        pixel_margin=config.vqvae.pixel_margin,
-        name="vqvae",
-    )
+    execution, embedding_dim = execution_of(config), config.vqvae.embedding_dim
+    vqvae = build_seeded(VQVAE, seed, config=config, execution=execution, name="vqvae")
     vqvae.quantizer.reset_averages()
-    dynamics = build_seeded(
-        Dynamics,
-        seed,
-        num_actions=num_actions,
-        num_embeddings=config.vqvae.num_embeddings,
-        embedding_dim=config.vqvae.embedding_dim,
-        channels=config.dynamics.channels,
-        execution=execution,
-        cell=config.dynamics.cell,
-        code_head=config.dynamics.code_head,
-        present_code_logit=config.dynamics.present_code_logit,
-        reward_head_dropout=config.dynamics.reward_head_dropout,
-        name="dynamics",
-    )
+    given = {"seed": seed, "num_actions": num_actions}
+    dynamics = build_seeded(Dynamics, **given, config=config, execution=execution, name="dynamics")
     policy = build_seeded(
-        PolicyAndValue,
-        seed,
-        num_actions=num_actions,
-        embedding_dim=config.vqvae.embedding_dim,
-        execution=execution,
-        name="policy",
+        PolicyAndValue, **given, embedding_dim=embedding_dim, execution=execution, name="policy"
     )
     recognition_head = None
     if config.vqvae.event_loss_weight:
         recognition_head = build_seeded(
-            RecognitionHead,
-            seed,
-            num_actions=num_actions,
-            embedding_dim=config.vqvae.embedding_dim,
-            name="recognition_head",
+            RecognitionHead, **given, embedding_dim=embedding_dim, name="recognition_head"
         )
     return WorldModel(vqvae, dynamics, recognition_head), policy

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
-from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.models.autoencoder import Decoder, Encoder
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
 from smallwm_tf.models.execution import DIRECT, Execution
@@ -30,39 +30,35 @@ class VQVAELosses(NamedTuple):
 class VQVAE(tf_keras.Model):
     """Encoder, vector quantiser and decoder.
 
-    ``ema_decay``, ``ema_epsilon`` and ``restart_below`` are of the ``VectorQuantizer``.
-
     Args:
+      config: the run's; reads ``game.num_stacked_frames`` and ``vqvae``.
+      execution: how it is computed.
+
+    Attributes:
       likelihood: "clamped", as in the authors' code, or "exact"; see ``continuous_bernoulli``.
       pixel_margin: δ; pixels are squeezed into [δ, 1 − δ] before the likelihood. With the exact
         likelihood a margin of 0.05 keeps logits within ±20.
     """
 
-    def __init__(
-        self,
-        num_stacked_frames: int,
-        num_embeddings: int,
-        embedding_dim: int,
-        ema_decay: float,
-        ema_epsilon: float,
-        execution: Execution = DIRECT,
-        likelihood: str = "clamped",
-        pixel_margin: float = 0.0,
-        restart_below: float = 0.0,
-        **kwargs,
-    ):
+    def __init__(self, config: Config, execution: Execution = DIRECT, **kwargs):
         super().__init__(**kwargs)
-        self.likelihood = likelihood
-        self.pixel_margin = pixel_margin
-        self.num_stacked_frames = num_stacked_frames
-        self.encoder = Encoder(num_stacked_frames, embedding_dim, execution, name="encoder")
+        settings = config.vqvae
+        self.likelihood, self.pixel_margin = settings.likelihood, settings.pixel_margin
+        self.num_stacked_frames = config.game.num_stacked_frames
+        sizes = (self.num_stacked_frames, settings.embedding_dim, execution)
+        self.encoder = Encoder(*sizes, name="encoder")
         self.quantizer = VectorQuantizer(
-            num_embeddings, embedding_dim, ema_decay, ema_epsilon, restart_below, name="quantizer"
+            settings.num_embeddings,
+            settings.embedding_dim,
+            settings.ema_decay,
+            settings.ema_epsilon,
+            settings.restart_below,
+            name="quantizer",
         )
-        self.decoder = Decoder(num_stacked_frames, embedding_dim, execution, name="decoder")
+        self.decoder = Decoder(*sizes, name="decoder")
         #: KL from a uniform prior: a constant, 36·ln K nats (section 3.4, "Constant KL Term").
-        self.kl_divergence = NUM_CELLS * math.log(num_embeddings)
-        self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]))  # builds the weights
+        self.kl_divergence = NUM_CELLS * math.log(settings.num_embeddings)
+        self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, self.num_stacked_frames]))  # builds the weights
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Reconstruction logits [B, 96, 96, F] of observations in [0, 1]."""

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
@@ -27,9 +28,8 @@ END = 2  # the step that ends the second window's episode
 def world_model():
     tf.keras.utils.set_random_seed(1)
     quantizer = VectorQuantizer(K, D, decay=0.99, epsilon=1e-5)
-    dynamics = Dynamics(
-        num_actions=M, num_embeddings=K, embedding_dim=D, channels=4, execution=DIRECT
-    )
+    sizes = {"vqvae.num_embeddings": K, "vqvae.embedding_dim": D, "dynamics.channels": 4}
+    dynamics = Dynamics(build_config(sizes), M, DIRECT)
     kernel = dynamics.code_head.convolution.kernel
     kernel.assign(4 * kernel)  # far from uniform
     return WorldModel(SimpleNamespace(quantizer=quantizer, num_stacked_frames=1), dynamics)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.code_heads import GivenRewardCodeHead, IndependentCodes
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import (
@@ -16,12 +17,12 @@ from smallwm_tf.models.event_heads import (
 from smallwm_tf.models.execution import DIRECT, FAST
 
 B, M, K, D, C = 2, 3, 16, 4, 8
-SIZES = {"num_actions": M, "num_embeddings": K, "embedding_dim": D, "channels": C}
+CONFIG = build_config({"vqvae.num_embeddings": K, "vqvae.embedding_dim": D, "dynamics.channels": C})
 
 
 @pytest.fixture(scope="module")
 def direct():
-    return Dynamics(**SIZES, execution=DIRECT)
+    return Dynamics(CONFIG, M, DIRECT)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_cells_are_chained_and_see_the_action(direct, step_arguments):
 
 def test_direct_and_fast_dream_alike(direct, step_arguments):
     embedded, actions = step_arguments
-    fast = Dynamics(**SIZES, execution=FAST)
+    fast = Dynamics(CONFIG, M, FAST)
     for ours, theirs in zip(fast.variables, direct.variables, strict=True):
         assert ours.shape == theirs.shape
         ours.assign(theirs)

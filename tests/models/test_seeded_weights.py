@@ -61,16 +61,8 @@ def test_the_order_of_building_plays_no_part(built):
         )
 
     alone = policy()
-    build_seeded(
-        Dynamics,
-        0,
-        num_actions=5,
-        num_embeddings=9,
-        embedding_dim=32,
-        channels=2,
-        execution=DIRECT,
-        name="dynamics",
-    )
+    other = build_config({"vqvae.num_embeddings": 9, "dynamics.channels": 2})
+    build_seeded(Dynamics, 0, config=other, num_actions=5, execution=DIRECT, name="dynamics")
     after = policy()
     assert all(are_equal(alone.get_weights(), after.get_weights()))
     assert all(are_equal(alone.get_weights(), built["policy"]))

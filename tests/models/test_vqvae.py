@@ -7,17 +7,23 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.models.execution import DIRECT, FAST
 from smallwm_tf.models.vqvae import VQVAE, pixel_distribution, scale_pixels
 
 B, F, K, D = 2, 3, 16, 8
-SETTINGS = {"num_embeddings": K, "embedding_dim": D, "ema_decay": 0.9, "ema_epsilon": 1e-5}
+SETTINGS = {
+    "game.num_stacked_frames": F,
+    "vqvae.num_embeddings": K,
+    "vqvae.embedding_dim": D,
+    "vqvae.ema_decay": 0.9,
+}
 
 
 @pytest.fixture(scope="module")
 def vqvae():
     """A VQ-VAE all of whose norms have moved away from the identity."""
-    model = VQVAE(F, **SETTINGS)
+    model = VQVAE(build_config(SETTINGS))
     draw = np.random.default_rng(0)
     for variable in model.encoder.variables:
         if "gamma" in variable.name or "variance" in variable.name:
@@ -149,7 +155,8 @@ MARGIN = 0.1
 @pytest.fixture(scope="module")
 def squeezing():
     """A VQ-VAE with a margin, sure enough of its pixels for means beyond the margin."""
-    model = VQVAE(F, **SETTINGS, likelihood="exact", pixel_margin=MARGIN)
+    exact = {"vqvae.likelihood": "exact", "vqvae.pixel_margin": MARGIN}
+    model = VQVAE(build_config(SETTINGS | exact))
     last = model.decoder.deconvolutions[-1]
     last.kernel.assign(2000.0 * last.kernel)
     norm = model.encoder.projection_norm
@@ -224,7 +231,7 @@ def test_weights_multiply_the_log_density_of_pixels_and_nothing_else(squeezing, 
 
 
 def test_the_kl_term_of_the_paper_is_174_67_nats():
-    model = VQVAE(1, num_embeddings=128, embedding_dim=32, ema_decay=0.99, ema_epsilon=1e-5)
+    model = VQVAE(build_config({"game.num_stacked_frames": 1}))
     assert round(model.kl_divergence, 2) == 174.67
 
 
