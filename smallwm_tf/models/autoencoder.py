@@ -212,7 +212,7 @@ class Decoder(tf_keras.Model):
         )
         self.residual_blocks = [ResidualBlock(False, execution) for _ in range(2)]
         self.deconvolutions = [
-            initializers.conv2d_transpose(after, 4, before, strides=2)
+            initializers.conv2d(after, 4, before, strides=2, transposed=True)
             for before, after in zip(channels, channels[1:], strict=False)
         ]
 

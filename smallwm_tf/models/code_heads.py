@@ -13,7 +13,7 @@ import tf_keras
 
 from smallwm_tf.models import initializers
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES, reward_classes
-from smallwm_tf.models.grid_convolution import GRID_SIZE, NUM_CELLS
+from smallwm_tf.models.grid_convolution import GRID_SIZE
 
 
 class IndependentCodes(NamedTuple):
@@ -64,8 +64,8 @@ class CodesGivenReward(NamedTuple):
         return IndependentCodes(tf.gather(self.logits, reward_classes(rewards), batch_dims=1))
 
 
-class IndependentCodeHead(tf_keras.layers.Layer):
-    """f(y): one 1×1 convolution.
+class _CodeHead(tf_keras.layers.Layer):
+    """One 1×1 convolution.
 
     Args:
       num_embeddings: K.
@@ -74,46 +74,47 @@ class IndependentCodeHead(tf_keras.layers.Layer):
         step to step; with this the network need only learn which ones change.
     """
 
-    def __init__(self, num_embeddings: int, num_channels: int, present_code_logit: float, **kwargs):
-        super().__init__(**kwargs)
-        self.present_code_logit = present_code_logit
-        # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
-        self.convolution = initializers.dense(num_embeddings, num_channels)
-        self.convolution.build([NUM_CELLS, None, num_channels])
-        self.built = True
-
-    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> IndependentCodes:
-        """p(z_{t+1} | y_t), of y [36, B, C + M] and the present codes z_t, int [B, 6, 6]."""
-        logits = tf.transpose(self.convolution(y), [1, 0, 2])
-        logits = tf.reshape(logits, [-1, GRID_SIZE, GRID_SIZE, logits.shape[-1]])
-        if self.present_code_logit:
-            logits += self.present_code_logit * tf.one_hot(present_codes, logits.shape[-1])
-        return IndependentCodes(logits)
-
-
-class GivenRewardCodeHead(tf_keras.layers.Layer):
-    """One 1×1 convolution for each reward: what a transition paid shows in its next codes.
-
-    In a dream the reward is drawn first and the codes given it: a pill that is eaten is gone.
-    Arguments as of ``IndependentCodeHead``.
-    """
+    num_distributions: int  #: for each cell
 
     def __init__(self, num_embeddings: int, num_channels: int, present_code_logit: float, **kwargs):
         super().__init__(**kwargs)
         self.num_embeddings = num_embeddings
         self.present_code_logit = present_code_logit
-        self.convolution = initializers.dense(NUM_REWARD_CLASSES * num_embeddings, num_channels)
-        self.convolution.build([NUM_CELLS, None, num_channels])
+        num_outputs = self.num_distributions * num_embeddings
+        self.convolution = initializers.dense(num_outputs, num_channels)
         self.built = True
 
-    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> CodesGivenReward:
-        """See ``IndependentCodeHead.distribution``."""
-        shape = [GRID_SIZE, GRID_SIZE, -1, NUM_REWARD_CLASSES, self.num_embeddings]
+    def _logits(self, y: tf.Tensor, present_codes: tf.Tensor) -> tf.Tensor:
+        """[B, number of distributions, 6, 6, K]."""
+        shape = [GRID_SIZE, GRID_SIZE, -1, self.num_distributions, self.num_embeddings]
         logits = tf.transpose(tf.reshape(self.convolution(y), shape), [2, 3, 0, 1, 4])
         if self.present_code_logit:
             stays = tf.one_hot(present_codes, self.num_embeddings)
             logits += self.present_code_logit * stays[:, tf.newaxis]
-        return CodesGivenReward(logits)
+        return logits
+
+
+class IndependentCodeHead(_CodeHead):
+    """f(y) of the paper."""
+
+    num_distributions = 1
+
+    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> IndependentCodes:
+        """p(z_{t+1} | y_t), of y [36, B, C + M] and the present codes z_t, int [B, 6, 6]."""
+        return IndependentCodes(tf.squeeze(self._logits(y, present_codes), axis=1))
+
+
+class GivenRewardCodeHead(_CodeHead):
+    """A distribution for each reward: what a transition paid shows in its next codes.
+
+    In a dream the reward is drawn first and the codes given it: a pill that is eaten is gone.
+    """
+
+    num_distributions = NUM_REWARD_CLASSES
+
+    def distribution(self, y: tf.Tensor, present_codes: tf.Tensor) -> CodesGivenReward:
+        """See ``IndependentCodeHead.distribution``."""
+        return CodesGivenReward(self._logits(y, present_codes))
 
 
 CODE_HEADS = {"independent": IndependentCodeHead, "given_reward": GivenRewardCodeHead}

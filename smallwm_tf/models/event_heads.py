@@ -84,8 +84,6 @@ class RecognitionHead(tf_keras.layers.Layer):
         flat_size = 2 * NUM_CELLS * embedding_dim + num_actions
         self.hidden = initializers.dense(_RECOGNITION_UNITS, flat_size)
         self.logits = initializers.dense(NUM_REWARD_CLASSES, _RECOGNITION_UNITS)
-        self.hidden.build([None, flat_size])
-        self.logits.build([None, _RECOGNITION_UNITS])
         self.built = True
 
     def distribution(
@@ -113,15 +111,11 @@ class RewardHead(tf_keras.layers.Layer):
         super().__init__(**kwargs)
         self._dropout = dropout
         flat_size = NUM_CELLS * _CHANNELS
-        # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.convolution = initializers.dense(_CHANNELS, num_channels)
         self.norm = GridLayerNormalization(compiled)
         self.hidden = initializers.dense(_UNITS, flat_size)
         self.logits = initializers.dense(NUM_REWARD_CLASSES, _UNITS)
-        self.convolution.build([NUM_CELLS, None, num_channels])
         self.norm.build([NUM_CELLS, None, _CHANNELS])
-        self.hidden.build([None, flat_size])
-        self.logits.build([None, _UNITS])
         self.built = True
 
     def distribution(

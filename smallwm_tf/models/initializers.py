@@ -74,45 +74,37 @@ def conv2d(
     in_channels: int,
     strides: int = 1,
     use_bias: bool = True,
-    **kwargs: Any,
+    transposed: bool = False,
 ) -> tf_keras.layers.Conv2D:
-    """A SAME convolution with the initial weights of this project."""
-    layer = tf_keras.layers.Conv2D(
+    """A SAME convolution with the initial weights of this project.
+
+    Like PyTorch's, the fan-in of a transposed one counts the *output* channels.
+    """
+    make = tf_keras.layers.Conv2DTranspose if transposed else tf_keras.layers.Conv2D
+    fan_in = kernel_size**2 * (filters if transposed else in_channels)
+    layer = make(
         filters,
         kernel_size,
         strides=strides,
         padding="same",
         use_bias=use_bias,
         kernel_initializer=kernel_initializer(),
-        bias_initializer=bias_initializer(kernel_size**2 * in_channels),
-        **kwargs,
-    )
-    layer.build([None, None, None, in_channels])
-    return layer
-
-
-def conv2d_transpose(
-    filters: int, kernel_size: int, in_channels: int, strides: int, **kwargs: Any
-) -> tf_keras.layers.Conv2DTranspose:
-    """A SAME transposed convolution; like PyTorch, its fan-in counts the *output* channels."""
-    layer = tf_keras.layers.Conv2DTranspose(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same",
-        kernel_initializer=kernel_initializer(),
-        bias_initializer=bias_initializer(kernel_size**2 * filters),
-        **kwargs,
+        bias_initializer=bias_initializer(fan_in),
     )
     layer.build([None, None, None, in_channels])
     return layer
 
 
 def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:
-    """A fully connected layer with the initial weights of this project."""
-    return tf_keras.layers.Dense(
+    """A fully connected layer with the initial weights of this project.
+
+    On grid-major tensors [36, B, C] it is a 1×1 convolution.
+    """
+    layer = tf_keras.layers.Dense(
         units,
         kernel_initializer=kernel_initializer(),
         bias_initializer=bias_initializer(in_features),
         **kwargs,
     )
+    layer.build([None, in_features])
+    return layer

@@ -41,7 +41,6 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         self._execution = execution
         self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
-        # On grid-major tensors a 1×1 convolution is a dense layer over the channels.
         self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, use_bias=False)
         self.norm_1x1 = GridLayerNormalization(execution.compiled)
         self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, execution.dreaming_form)
@@ -49,7 +48,6 @@ class PolicyAndValue(tf_keras.Model):
         self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
         self.logits = initializers.dense(num_actions, _UNITS, name="logits")
         self.value = initializers.dense(1, _UNITS, name="value")
-        self.hidden.build([None, NUM_CELLS * _CHANNELS])
         self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
