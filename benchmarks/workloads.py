@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.deployment.saved_agent import saved_code_policy
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
@@ -73,14 +73,12 @@ class OurWorkloads:
         self.config = config
         self.world_model, self.policy = build_models(config, NUM_ACTIONS)
         self.replay = replay = Replay(capacity)
-        replay.append(*data)
+        replay.append(**data._asdict())
         self.learner = WorldModelLearner(self.world_model, replay, config)
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
-        dream = DreamEnvironment(dreamer, replay, config.dream.num_dreams, config.dream.horizon)
-        optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
-        optimizer.build(self.policy.trainable_variables)
-        embeddings = self.world_model.vqvae.quantizer.embeddings
-        self.ppo = DreamPolicyLearner(dream, self.policy, embeddings, optimizer, config)
+        dream = DreamEnvironment(dreamer, replay, config)
+        optimizer = built_adam(config, config.ppo.learning_rate, self.policy.trainable_variables)
+        self.ppo = DreamPolicyLearner(dream, self.policy, optimizer, config)
         self.agent = PolicyAgent(self.world_model.vqvae, self.policy)
 
     def all(self) -> list[Work]:

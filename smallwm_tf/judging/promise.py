@@ -76,7 +76,6 @@ def find_starts(
     moments = tf.range(0, num_steps, interval)
     num_frames = game.current_time_step().observation.shape[-1]
     past = played.past(moments, context_steps, num_frames)
-    past = Past(past.observations, past.actions, past.valid)
     return Starts(collected.states, played.observations(moments, num_frames).numpy(), past)
 
 

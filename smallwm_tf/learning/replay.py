@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.models.imagination import Past
 from smallwm_tf.runs.replay_files import STEPS
 
 
@@ -64,46 +65,30 @@ class Replay(tf.Module):
         """Number of steps held."""
         return int(self.size_variable)
 
-    def append(
-        self,
-        frames: np.ndarray,
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        lost_life: np.ndarray,
-    ) -> None:
+    def append(self, **steps: np.ndarray) -> None:
         """Adds consecutive steps; they continue the last episode unless that was over.
 
-        Frames are uint8 [n, 96, 96], actions int [n], rewards raw, float [n], the rest bool [n].
+        Frames are uint8 [n, 96, 96], actions int [n], rewards raw, float [n], terminated, truncated
+        and lost_life bool [n].
 
         Raises:
           ValueError: if there is no room left, or lengths differ.
         """
-        first, count = self.size, len(frames)
+        first, lengths = self.size, {name: len(steps[name]) for name in STEPS}
+        count = lengths["frames"]
         if first + count > self.capacity:
             raise ValueError(
                 f"the replay holds {first} of {self.capacity} steps; {count} more do not fit"
             )
-        lengths = [len(part) for part in (actions, rewards, terminated, truncated, lost_life)]
-        if set(lengths) != {count}:
-            raise ValueError(
-                f"{count} frames, but {lengths} actions, rewards, true ends, time limits and lost "
-                "lives; their numbers must agree"
-            )
-        starts = self._starts_of(first, np.logical_or(terminated, truncated))
+        if set(lengths.values()) != {count}:
+            raise ValueError(f"steps have the lengths {lengths}; their numbers must agree")
+        is_last = np.logical_or(steps["terminated"], steps["truncated"])
+        steps["episode_starts"] = self._starts_of(first, is_last)
         with tf.device("/CPU:0"):
             new = tf.range(first, first + count)
-            for variable, values in (
-                (self.frames, frames),
-                (self.actions, actions),
-                (self.rewards, rewards),
-                (self.terminated, terminated),
-                (self.truncated, truncated),
-                (self.lost_life, lost_life),
-                (self.episode_starts, starts),
-            ):
+            for name, values in steps.items():
                 # In place; assigning to a slice would keep a second copy of everything alive.
+                variable = getattr(self, name)
                 values = np.asarray(values, variable.dtype.as_numpy_dtype)
                 variable.scatter_update(tf.IndexedSlices(values, new))
             self.size_variable.assign(first + count)
@@ -157,24 +142,24 @@ class Replay(tf.Module):
 
     def windows(self, starts: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
         """Windows of ``length`` steps from the steps ``starts`` [B] on."""
-        return self._read(*self.window_steps(starts, length), num_stacked_frames)
-
-    def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Windows:
-        """The ``length`` steps before each of the steps [B], oldest first.
-
-        Where the episode is younger, the first ones are padding that repeats its first step.
-        """
-        before = steps[:, tf.newaxis] + tf.range(-length, 0)  # [B, T]
-        first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
-        return self._read(tf.maximum(before, first), before >= first, num_stacked_frames)
-
-    def _read(self, steps: tf.Tensor, valid: tf.Tensor, num_stacked_frames: int) -> Windows:
+        steps, valid = self.window_steps(starts, length)
         return Windows(
             observations=self.observations(steps, num_stacked_frames),
             actions=tf.gather(self.actions, steps),
             rewards=tf.gather(self.rewards, steps),
             valid=valid,
         )
+
+    def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Past:
+        """The ``length`` steps before each of the steps [B], oldest first.
+
+        Where the episode is younger, the first ones are padding that repeats its first step.
+        """
+        before = steps[:, tf.newaxis] + tf.range(-length, 0)  # [B, T]
+        first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
+        within = tf.maximum(before, first)
+        observations = self.observations(within, num_stacked_frames)
+        return Past(observations, tf.gather(self.actions, within), before >= first)
 
     def _episodes(self) -> Iterable[tuple[int, int]]:
         """First step of each episode, and the step behind its last."""

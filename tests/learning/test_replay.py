@@ -110,7 +110,7 @@ def test_the_past_goes_back_to_the_first_step_of_the_episode(
 ):
     past = replay.past(tf.range(SIZE), length, num_stacked_frames)
     assert past.observations.shape == [SIZE, length, 4, 4, num_stacked_frames]
-    assert past.valid.shape == past.actions.shape == past.rewards.shape == [SIZE, length]
+    assert past.valid.shape == past.actions.shape == [SIZE, length]
     for now in range(SIZE):
         for t in range(length):
             step = now - length + t
@@ -118,7 +118,6 @@ def test_the_past_goes_back_to_the_first_step_of_the_episode(
             assert bool(past.valid[now, t]) == inside, (now, t)
             readable = step if inside else FIRSTS[EPISODE[now]]  # never another episode's
             assert past.actions[now, t] == steps["actions"][readable]
-            assert past.rewards[now, t] == steps["rewards"][readable]
             expected = stack(steps["frames"], readable, num_stacked_frames)
             np.testing.assert_array_equal(past.observations[now, t], expected)
 
