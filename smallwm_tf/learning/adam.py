@@ -5,8 +5,12 @@ epsilon/√(1 − β₂ᵗ): 32 times larger at the first step. With a reward lo
 are of the size of epsilon and the reward head would hardly learn (paper_details, section 7).
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tf_keras
+
+from smallwm_tf.experiment.config import Config
 
 
 class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
@@ -47,3 +51,12 @@ class BiasCorrectedAdam(tf_keras.optimizers.Optimizer):
             epsilon=self.epsilon * tf.sqrt(1.0 - beta_2_power),
             grad=tf.convert_to_tensor(gradient),
         )
+
+
+def built_adam(
+    config: Config, learning_rate: float, variables: Sequence[tf.Variable]
+) -> BiasCorrectedAdam:
+    """An optimiser of these variables with the run's ``adam``, its moments zero."""
+    optimizer = BiasCorrectedAdam(learning_rate, **dict(config.adam))
+    optimizer.build(variables)
+    return optimizer

@@ -24,6 +24,7 @@ from tf_agents.environments import tf_environment
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamState
@@ -44,20 +45,11 @@ class DreamEnvironment(tf_environment.TFEnvironment):
     Args:
       dreamer: of a ``WorldModel``.
       replay: where the first observations are drawn from.
-      num_dreams: N.
-      horizon: steps until a dream ends.
-      bootstrap_at_horizon: whether the end is a truncation (discount 1) instead of terminal (0).
+      config: the run's; reads ``dream``.
     """
 
-    def __init__(
-        self,
-        dreamer: Dreamer,
-        replay: Replay,
-        num_dreams: int,
-        horizon: int,
-        bootstrap_at_horizon: bool = False,
-    ):
-        world_model = dreamer.world_model
+    def __init__(self, dreamer: Dreamer, replay: Replay, config: Config):
+        world_model, num_dreams = dreamer.world_model, config.dream.num_dreams
         action_spec = tensor_spec.BoundedTensorSpec(
             [], tf.int32, 0, world_model.dynamics.num_actions - 1, name="action"
         )
@@ -65,17 +57,17 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         super().__init__(
             ts.time_step_spec(codes_spec(num_embeddings)), action_spec, batch_size=num_dreams
         )
-        self._dreamer = dreamer
+        self.dreamer = dreamer
         self._replay = replay
-        self.horizon = horizon
-        self._last_discount = 1.0 if bootstrap_at_horizon else 0.0
+        self.horizon = config.dream.horizon
+        self._last_discount = 1.0 if config.dream.bootstrap_at_horizon else 0.0
 
         def variable(value) -> tf.Variable:
             return tf.Variable(value, trainable=False)
 
         self._seed = variable(tf.zeros([2], tf.int32))
         self._counter = variable(tf.constant(0))  # of steps and resets since ``seed``
-        self._steps_taken = variable(tf.constant(horizon))  # so that the first step resets
+        self._steps_taken = variable(tf.constant(self.horizon))  # so that the first step resets
         self._reward = variable(tf.zeros([num_dreams]))
         # Kernels are kept, too: they change between dreams only, and transforming them at every
         # step would cost more than it saves.
@@ -118,17 +110,17 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         steps = tf.random.stateless_uniform(
             [self.batch_size], self._random_pair(_START), 0, self._replay.size_variable, tf.int32
         )
-        num_frames = self._dreamer.world_model.num_stacked_frames
-        past = self._replay.past(steps, self._dreamer.settings.context_steps, num_frames)
+        num_frames = self.dreamer.world_model.num_stacked_frames
+        past = self._replay.past(steps, self.dreamer.settings.context_steps, num_frames)
         observations = self._replay.observations(steps, num_frames)
-        _assign(self._dreams, self._dreamer.start(observations, past))
+        _assign(self._dreams, self.dreamer.start(observations, past))
         self._reward.assign(tf.zeros_like(self._reward))
         self._steps_taken.assign(0)
         return self._counter.assign_add(1)
 
     def _advance(self, action: tf.Tensor) -> tf.Tensor:
         """Dreams one step of all dreams; returns the counter."""
-        step, after = self._dreamer.step(self.dreams, action, self._random_pair(_STEP))
+        step, after = self.dreamer.step(self.dreams, action, self._random_pair(_STEP))
         _assign(self._dreams._replace(kernels=()), after._replace(kernels=()))
         self._reward.assign(step.rewards)
         self._steps_taken.assign_add(1)

@@ -26,24 +26,22 @@ class DreamPolicyLearner(ppo.PolicyLearner):
     Args:
       environment: the dream.
       policy: the network to train.
-      embeddings: the codebook [K, D], which the policy reads.
       optimizer: of the policy's variables.
-      config: the run's; reads ``ppo`` and ``dream.horizon``.
+      config: the run's; reads ``ppo``.
     """
 
     def __init__(
         self,
         environment: DreamEnvironment,
         policy: PolicyAndValue,
-        embeddings: tf.Variable,
         optimizer: BiasCorrectedAdam,
         config,
     ):
         specs = environment.time_step_spec(), environment.action_spec()
-        trunk = CodeTrunk(policy, embeddings)
+        vqvae = environment.dreamer.world_model.vqvae
+        trunk = CodeTrunk(policy, vqvae.quantizer.embeddings)
         super().__init__(ppo.make_agent(trunk, *specs, optimizer, config), optimizer, config)
         self._environment = environment
-        self._horizon = config.dream.horizon
 
     def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
         """All dreams of the environment from reset to horizon, for a seed int32 [2]: [N, H + 1].
@@ -51,7 +49,7 @@ class DreamPolicyLearner(ppo.PolicyLearner):
         The last column is the end of the dream, on which nothing is trained.
         """
         environment, policy = self._environment, self.agent.collect_policy
-        horizon = self._horizon
+        horizon = environment.horizon
         environment.seed(tf.random.experimental.stateless_fold_in(seed, 0))
         action_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         time_step = environment.reset()

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, reward_classes
 
@@ -43,8 +43,7 @@ class EventRecognition(tf.Module):
         self._seed = seed_pair(seed, "event_recognition")
         self._num_transitions = config.vqvae.batch_size // 2
         self._num_events = round(config.vqvae.event_share * self._num_transitions)
-        self.optimizer = BiasCorrectedAdam(_LEARNING_RATE, **dict(config.adam))
-        self.optimizer.build(head.trainable_variables)
+        self.optimizer = built_adam(config, _LEARNING_RATE, head.trainable_variables)
         self._events = tf.Variable([0], shape=[None], trainable=False, name="events")
         self._correction = tf.Variable(tf.zeros([3]), trainable=False, name="correction")
 

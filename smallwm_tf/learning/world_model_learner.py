@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.event_recognition import EventRecognition
@@ -61,12 +61,6 @@ class WorldModelLearner(tf.Module):
             with tf.device("/CPU:0"):
                 self._codes = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="codes")
             self._num_encoded, self._encoded_with = 0, []
-
-        def adam(learning_rate: float, variables: list[tf.Variable]) -> BiasCorrectedAdam:
-            optimizer = BiasCorrectedAdam(learning_rate, **dict(config.adam))
-            optimizer.build(variables)
-            return optimizer
-
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
         self._reward_variables = dynamics.event_head.trainable_variables
@@ -74,19 +68,17 @@ class WorldModelLearner(tf.Module):
         special = {v.ref() for v in [*self._reward_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
         self._taped_variables = [v for v in dynamics.trainable_variables if v.ref() not in special]
-        self.vqvae_optimizer = adam(config.vqvae.learning_rate, self._vqvae_variables)
-        self.dynamics_optimizer = adam(
-            config.dynamics.learning_rate, [*self._taped_variables, *kernels]
-        )
-        self.reward_optimizer = adam(
-            config.dynamics.reward_head_learning_rate, self._reward_variables
-        )
+        # ``use_learning_rates`` sets the rates.
+        self.vqvae_optimizer = built_adam(config, 0.0, self._vqvae_variables)
+        self.dynamics_optimizer = built_adam(config, 0.0, [*self._taped_variables, *kernels])
+        self.reward_optimizer = built_adam(config, 0.0, self._reward_variables)
         self.recognition, self.vqvae_metrics = None, VQVAE_METRICS
         if head := world_model.recognition_head:
             self.recognition = EventRecognition(head, replay, config, seed)
             self.vqvae_metrics = (*VQVAE_METRICS, "event_loss")
         self.vqvae_updates = tf.Variable(0, False, name="vqvae_updates", dtype=tf.int64)
         self.dynamics_updates = tf.Variable(0, False, name="dynamics_updates", dtype=tf.int64)
+        self.use_learning_rates()
 
     def use_learning_rates(self, warmup: bool = False) -> None:
         """Sets every rate to the configured one; a checkpoint brings those that it was saved with.

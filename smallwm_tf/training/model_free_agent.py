@@ -8,7 +8,7 @@ from smallwm_tf.agents.networks import FrameNetworks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.game_policy_learner import GamePolicyLearner, play_rollout
 from smallwm_tf.training.evaluation_phase import EvaluationPhase
 from smallwm_tf.training.game_policy_phase import GamePolicyPhase
@@ -29,8 +29,7 @@ class ModelFreeAgent:
         config = experiment.config
         self.networks = FrameNetworks(config, num_actions, experiment.seed)
         policy = self.networks.policy
-        optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
-        optimizer.build(policy.trainable_variables)
+        optimizer = built_adam(config, config.ppo.learning_rate, policy.trainable_variables)
         self.learner = GamePolicyLearner(policy, optimizer, config)
         num_games = config.ppo.num_actors
         running_returns = tf.Variable(tf.zeros([num_games], tf.float64), trainable=False)

@@ -3,7 +3,7 @@
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
@@ -34,19 +34,9 @@ class WorldModelAgent:
             self.world_model, replay, config, experiment.seed
         )
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
-        self.dream = DreamEnvironment(
-            dreamer,
-            replay,
-            num_dreams=config.dream.num_dreams,
-            horizon=config.dream.horizon,
-            bootstrap_at_horizon=config.dream.bootstrap_at_horizon,
-        )
-        optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
-        optimizer.build(self.policy.trainable_variables)
-        embeddings = self.world_model.vqvae.quantizer.embeddings
-        self.policy_learner = DreamPolicyLearner(
-            self.dream, self.policy, embeddings, optimizer, config
-        )
+        self.dream = DreamEnvironment(dreamer, replay, config)
+        optimizer = built_adam(config, config.ppo.learning_rate, self.policy.trainable_variables)
+        self.policy_learner = DreamPolicyLearner(self.dream, self.policy, optimizer, config)
         self.components = {
             **networks.components,
             "vqvae_optimizer": self.world_model_learner.vqvae_optimizer,

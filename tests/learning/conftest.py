@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
@@ -44,18 +44,12 @@ class PolicyParts:
 
     def learner(self, optimizer=None, **differences) -> DreamPolicyLearner:
         config = build_config(PPO_DIFFERENCES | differences)
-        environment = DreamEnvironment(
-            Dreamer(self.world_model, DreamSettings.of(config)),
-            self.replay,
-            config.dream.num_dreams,
-            config.dream.horizon,
-            config.dream.bootstrap_at_horizon,
-        )
+        dreamer = Dreamer(self.world_model, DreamSettings.of(config))
+        environment = DreamEnvironment(dreamer, self.replay, config)
         if optimizer is None:
-            optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
-            optimizer.build(self.policy.trainable_variables)
-        embeddings = self.world_model.vqvae.quantizer.embeddings
-        return DreamPolicyLearner(environment, self.policy, embeddings, optimizer, config)
+            variables = self.policy.trainable_variables
+            optimizer = built_adam(config, config.ppo.learning_rate, variables)
+        return DreamPolicyLearner(environment, self.policy, optimizer, config)
 
     def be_constant(self, logits: list[float], value: float) -> None:
         """Lets the policy answer every observation alike."""

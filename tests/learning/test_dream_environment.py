@@ -65,8 +65,13 @@ def environments(world_model, replay):
         "certain": (certain, False),
         "warm": (certain._replace(context_steps=CONTEXT), False),
     }
+    sizes = {"dream.num_dreams": N, "dream.horizon": H}
     return {
-        name: DreamEnvironment(Dreamer(world_model, settings), replay, N, H, bootstrap)
+        name: DreamEnvironment(
+            Dreamer(world_model, settings),
+            replay,
+            build_config(sizes | {"dream.bootstrap_at_horizon": bootstrap}),
+        )
         for name, (settings, bootstrap) in kinds.items()
     }
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.learning.adam import BiasCorrectedAdam
+from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.game_policy_learner import (
     GamePolicyLearner,
     Rollout,
@@ -31,9 +31,8 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def learner():
     config = build_config(SETTINGS)
-    optimizer = BiasCorrectedAdam(config.ppo.learning_rate, **dict(config.adam))
     policy = build_frame_policy(config, M, seed=1)
-    optimizer.build(policy.trainable_variables)
+    optimizer = built_adam(config, config.ppo.learning_rate, policy.trainable_variables)
     return GamePolicyLearner(policy, optimizer, config)
 
 

@@ -59,7 +59,7 @@ def departures(tmp_path_factory):
         seen.pixel_margin = agent.world_model.vqvae.pixel_margin
         agent.dream.reset()
         seen.first_state = tf.nest.flatten(agent.dream._dreams.recurrent)
-        seen.dream_settings = agent.dream._dreamer.settings
+        seen.dream_settings = agent.dream.dreamer.settings
         seen.dream_rewards = agent.dream.step(tf.zeros([4], tf.int32)).reward.numpy()
         update, seen.policy_rates = agent.policy_learner.update, []
 
