@@ -33,7 +33,7 @@ def main() -> None:
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.deployment.trained_agent import require_world_model
-        from smallwm_tf.figures.run_figures import draw_dream
+        from smallwm_tf.figures.strips import draw_dream
         from smallwm_tf.viewing import dreams
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)

@@ -3,19 +3,24 @@
 Shapes: N frames, T steps; frames are [96, 96] grey, codes [6, 6] embedding indices.
 """
 
-from __future__ import annotations
-
-import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures.code_colours import colours_of_codes
+from smallwm_tf.judging import open_loop
+from smallwm_tf.learning.replay import Replay
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.runs.files import write_atomically
 
+_NUM_FRAMES = 8  # in a figure of codes
+_MOST_COLUMNS = 10  # of a dream
 _MARGIN = 6  # pixels between pictures
 _FONT_SIZE = 13
 _INK = (20, 20, 20)
@@ -23,7 +28,7 @@ _POSITIVE, _NEGATIVE, _NO_REWARD = (0, 140, 60), (205, 40, 40), (222, 222, 222)
 
 
 def save_codes_figure(
-    path: str | os.PathLike,
+    path: Path | str,
     frames: np.ndarray,
     codes: np.ndarray,
     reconstructions: np.ndarray,
@@ -37,63 +42,58 @@ def save_codes_figure(
       ValueError: a wrong shape, type or index.
     """
     frames, reconstructions = _frames("frames", frames), _frames("reconstructions", reconstructions)
-    codes = _codes("codes", codes, num_embeddings)
-    _check_equal_lengths(frames=frames, codes=codes, reconstructions=reconstructions)
-    rows = [
-        ("frame", _grey(frames, scale=2)),
-        ("codes", _squares(codes, scale=2)),
-        ("reconstruction", _grey(reconstructions, scale=2)),
-    ]
-    _save(path, _draw_rows(rows, column_labels=None))
-
-
-def save_dream_strip(
-    path: str | os.PathLike,
-    real: np.ndarray,
-    reconstructed: np.ndarray,
-    dreamed: np.ndarray,
-    real_codes: np.ndarray,
-    dreamed_codes: np.ndarray,
-    real_rewards: np.ndarray,
-    dreamed_rewards: np.ndarray,
-    max_columns: int = 10,
-) -> None:
-    """What happened beside what the world model dreamed from the same start and actions.
-
-    Shows at most `max_columns` steps, evenly spaced from the first to the last; the two reward rows
-    show every step: green for a positive, red for a negative, grey for no reward.
-
-    Frames are uint8 [T, 96, 96], codes int [T, 6, 6], rewards numbers [T].
-
-    Raises:
-      ValueError: a wrong shape, type or value.
-    """
-    arrays = {
-        "real": _frames("real", real),
-        "reconstructed": _frames("reconstructed", reconstructed),
-        "dreamed": _frames("dreamed", dreamed),
-        "real_codes": _codes("real_codes", real_codes),
-        "dreamed_codes": _codes("dreamed_codes", dreamed_codes),
-        "real_rewards": _rewards("real_rewards", real_rewards),
-        "dreamed_rewards": _rewards("dreamed_rewards", dreamed_rewards),
+    codes = np.asarray(codes)
+    if codes.shape[1:] != (GRID_SIZE, GRID_SIZE) or codes.dtype.kind not in "iu":
+        raise ValueError(f"codes: {codes.dtype} {codes.shape} is not whole numbers [N, 6, 6]")
+    if codes.min() < 0 or codes.max() >= num_embeddings:
+        raise ValueError(f"codes: {codes.min()}..{codes.max()} is outside 0..{num_embeddings}-1")
+    lengths = {"frames": len(frames), "codes": len(codes), "reconstructions": len(reconstructions)}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"different lengths: {lengths}")
+    pictures = {
+        "frame": _grey(frames, scale=2),
+        "codes": _squares(codes, scale=2),
+        "reconstruction": _grey(reconstructions, scale=2),
     }
-    num_steps = _check_equal_lengths(**arrays)
-    if max_columns < 1:
-        raise ValueError(f"max_columns: {max_columns} is not at least 1")
-    num_columns = min(num_steps, max_columns)
-    shown = np.linspace(0, num_steps - 1, num_columns).round().astype(int)
-    difference = absolute_difference(arrays["real"], arrays["dreamed"])
-    rows = [
-        ("real", _grey(arrays["real"][shown], scale=1)),
-        ("real codes", _squares(arrays["real_codes"][shown], scale=1)),
-        ("reconstruction", _grey(arrays["reconstructed"][shown], scale=1)),
-        ("dream", _grey(arrays["dreamed"][shown], scale=1)),
-        ("difference", _grey(difference[shown], scale=1)),
-        ("dream codes", _squares(arrays["dreamed_codes"][shown], scale=1)),
-    ]
-    real, dream = arrays["real_rewards"], arrays["dreamed_rewards"]
-    reward_rows = [("real reward", real), ("dream reward", dream)]
-    _save(path, _draw_rows(rows, [f"t={step}" for step in shown], reward_rows))
+    _save(path, _draw_rows(pictures))
+
+
+def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
+    """What happened beside what the world model dreamed from the same start and actions, as PNG.
+
+    Shows a few steps, evenly spaced from the first to the last; the two reward rows show every
+    step: green for a positive, red for a negative, grey for no reward.
+    """
+    num_steps, real = len(loop.dreamed), loop.real
+    shown = np.linspace(0, num_steps - 1, min(num_steps, _MOST_COLUMNS)).round().astype(int)
+    pictures = {
+        "real": _grey(real.frames[shown], scale=1),
+        "real codes": _squares(real.codes[shown], scale=1),
+        "reconstruction": _grey(real.reconstructions[shown], scale=1),
+        "dream": _grey(loop.dreamed[shown], scale=1),
+        "difference": _grey(absolute_difference(real.frames, loop.dreamed)[shown], scale=1),
+        "dream codes": _squares(loop.dreamed_codes[shown], scale=1),
+    }
+    rewards = {"real reward": loop.real_rewards, "dream reward": loop.dreamed_rewards}
+    _save(path, _draw_rows(pictures, [f"t={step}" for step in shown], rewards))
+
+
+def draw_world_model(
+    folder: Path, dreamer: Dreamer, replay: Replay, experiment: Experiment, iteration: int
+) -> None:
+    """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
+
+    They go to ``codes_<iteration>.png`` and ``dream_<iteration>.png``.
+    """
+    config, path = experiment.config, (experiment.seed, "figures", iteration)
+    order = generator(*path)
+    steps = np.sort(order.integers(replay.size, size=_NUM_FRAMES))
+    shown = open_loop.reconstruct(dreamer.world_model, replay, steps)
+    codes_path = folder / f"codes_{iteration:03d}.png"
+    save_codes_figure(codes_path, *shown, config.vqvae.num_embeddings)
+    start, length = open_loop.longest_start(replay, config.dream.horizon, order)
+    loop = open_loop.open_loop(dreamer, replay, start, length, seed_pair(*path))
+    draw_dream(folder / f"dream_{iteration:03d}.png", loop)
 
 
 def absolute_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -102,33 +102,32 @@ def absolute_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _draw_rows(
-    rows: Sequence[tuple[str, np.ndarray]],
-    column_labels: Sequence[str] | None,
-    reward_rows: Sequence[tuple[str, np.ndarray]] = (),
+    pictures: Mapping[str, np.ndarray],
+    column_labels: Sequence[str] = (),
+    rewards: Mapping[str, np.ndarray] | None = None,
 ) -> Image.Image:
-    """Draws labelled rows of pictures (uint8 [N, S, S, 3]) and, below, rows of reward cells."""
-    font = ImageFont.load_default(_FONT_SIZE)
-    labels = [label for label, _ in rows] + [label for label, _ in reward_rows]
-    left = 2 * _MARGIN + int(max(font.getlength(label) for label in labels))
-    count, side = rows[0][1].shape[:2]
+    """Draws rows of pictures uint8 [N, S, S, 3] by label and, below, rows of reward cells."""
+    font, rewards = ImageFont.load_default(_FONT_SIZE), rewards or {}
+    left = 2 * _MARGIN + int(max(font.getlength(label) for label in [*pictures, *rewards]))
+    count, side = next(iter(pictures.values())).shape[:2]
     top = _MARGIN + (_FONT_SIZE + _MARGIN if column_labels else 0)
     width = left + count * (side + _MARGIN)
     line = _FONT_SIZE + 2 + _MARGIN
-    height = top + len(rows) * (side + _MARGIN) + len(reward_rows) * line
+    height = top + len(pictures) * (side + _MARGIN) + len(rewards) * line
     canvas = Image.new("RGB", (width, height), (255, 255, 255))
     draw = ImageDraw.Draw(canvas)
-    for column, label in enumerate(column_labels or ()):
+    for column, label in enumerate(column_labels):
         centre = left + column * (side + _MARGIN) + side / 2
         draw.text((centre, _MARGIN), label, _INK, font, anchor="ma")
-    for row, (label, pictures) in enumerate(rows):
+    for row, (label, columns) in enumerate(pictures.items()):
         y = top + row * (side + _MARGIN)
         draw.text((left - _MARGIN, y + side / 2), label, _INK, font, anchor="rm")
-        for column, picture in enumerate(pictures):
+        for column, picture in enumerate(columns):
             canvas.paste(Image.fromarray(picture), (left + column * (side + _MARGIN), y))
-    y = top + len(rows) * (side + _MARGIN)
-    for label, rewards in reward_rows:
+    y = top + len(pictures) * (side + _MARGIN)
+    for label, of_steps in rewards.items():
         draw.text((left - _MARGIN, y + _FONT_SIZE / 2), label, _INK, font, anchor="rm")
-        _draw_rewards(draw, rewards, left, width - _MARGIN, y)
+        _draw_rewards(draw, of_steps, left, width - _MARGIN, y)
         y += line
     return canvas
 
@@ -167,30 +166,5 @@ def _frames(name: str, value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _codes(name: str, value: np.ndarray, num_embeddings: int | None = None) -> np.ndarray:
-    value = np.asarray(value)
-    if value.shape[1:] != (6, 6) or len(value) == 0 or value.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: expected whole numbers [N, 6, 6], got {value.dtype} {value.shape}"
-        )
-    if value.min() < 0 or (num_embeddings is not None and value.max() >= num_embeddings):
-        raise ValueError(f"{name}: {value.min()}..{value.max()} is outside 0..{num_embeddings}-1")
-    return value
-
-
-def _rewards(name: str, value: np.ndarray) -> np.ndarray:
-    value = np.asarray(value)
-    if value.ndim != 1 or not np.isfinite(value).all():
-        raise ValueError(f"{name}: expected one finite number per step, got shape {value.shape}")
-    return value
-
-
-def _check_equal_lengths(**arrays: np.ndarray) -> int:
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"different lengths: {lengths}")
-    return next(iter(lengths.values()))
-
-
-def _save(path: str | os.PathLike, image: Image.Image) -> None:
-    write_atomically(pathlib.Path(path), lambda file: image.save(file, "PNG", optimize=True))
+def _save(path: Path | str, image: Image.Image) -> None:
+    write_atomically(Path(path), lambda file: image.save(file, "PNG", optimize=True))

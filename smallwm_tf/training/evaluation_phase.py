@@ -8,7 +8,7 @@ import numpy as np
 from smallwm_tf.agents.networks import Networks
 from smallwm_tf.agents.playing import Episodes
 from smallwm_tf.experiment.schedule import total_steps
-from smallwm_tf.figures import run_figures
+from smallwm_tf.figures.curves import draw_scores
 from smallwm_tf.judging.evaluation import evaluate
 from smallwm_tf.judging.null_policies import score_null_policies
 from smallwm_tf.runs import scores
@@ -56,7 +56,7 @@ class EvaluationPhase:
         measures = {"mean_return": entry["mean"], "std_return": entry["std"]}
         measures["mean_length"] = float(np.mean(episodes.lengths))
         run.metrics.write("evaluate", iteration, num_steps, **measures)
-        run_figures.draw_scores(directory.figures, name, entries, nulls)
+        draw_scores(directory.figures, name, entries, nulls)
         best = scores.best_null_policy(nulls)
         say(
             f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "

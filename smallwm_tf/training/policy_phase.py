@@ -9,7 +9,7 @@ from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import policy_learning_rate
-from smallwm_tf.figures import run_figures
+from smallwm_tf.figures.curves import draw_promise
 from smallwm_tf.judging.judge import RealityCheck
 from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
 from smallwm_tf.learning.dream_policy_learner import METRICS, DreamPolicyLearner
@@ -60,7 +60,7 @@ class PolicyPhase:
         run.metrics.write(
             "promise", iteration, self._num_updates, dreamed=dreamed, real=real, **measures
         )
-        run_figures.draw_promise(run.directory.figures, promise, iteration)
+        draw_promise(run.directory.figures, promise, iteration)
 
     def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
         config, interval = run.experiment.config, run.experiment.config.ppo.check_interval

@@ -7,7 +7,8 @@ import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import run_figures
+from smallwm_tf.figures.curves import draw_horizons
+from smallwm_tf.figures.strips import draw_world_model
 from smallwm_tf.judging.held_out import one_step_measure
 from smallwm_tf.judging.judge import judge_world_model, play_held_out
 from smallwm_tf.learning import world_model_learner as learning
@@ -155,10 +156,8 @@ class WorldModelPhase:
                 "apart; try a smaller vqvae.learning_rate"
             )
         title = f"Open-loop predictions on held-out steps, iteration {iteration}"
-        run_figures.draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
-        run_figures.draw_world_model(
-            figures, self._dreamer, run.algorithm.replay, experiment, iteration
-        )
+        draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
+        draw_world_model(figures, self._dreamer, run.algorithm.replay, experiment, iteration)
 
     @property
     def _num_updates(self) -> int:

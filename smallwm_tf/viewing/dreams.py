@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import run_figures as pictures
 from smallwm_tf.figures import videos
+from smallwm_tf.figures.curves import draw_horizons
 from smallwm_tf.figures.strips import absolute_difference
 from smallwm_tf.judging import held_out, open_loop
 from smallwm_tf.judging.judge import play_held_out
@@ -66,7 +66,7 @@ def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
 
 
 def save_film(path: Path, loop: open_loop.OpenLoop) -> None:
-    """The dream of `pictures.draw_dream` as a GIF or MP4."""
+    """The dream of `strips.draw_dream` as a GIF or MP4."""
     real = loop.real
     shown = {
         "real": real.frames,
@@ -118,4 +118,4 @@ def save_horizons(
     content["reward_confusion"] = curves.reward_confusion.tolist()
     write_json(folder / "horizon.json", content)
     title = f"{content['game']}: open-loop predictions of real steps"
-    pictures.draw_horizons(folder / "horizon.png", curves, title, occurring)
+    draw_horizons(folder / "horizon.png", curves, title, occurring)

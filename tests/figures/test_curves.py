@@ -1,13 +1,13 @@
 """Curves: the lines that are drawn, against the numbers they show."""
 
-import os
-
 import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
 
-from smallwm_tf.figures.curves import save_curve, save_horizon_figure, save_promise_figure
+from smallwm_tf.figures.curves import draw_horizons, draw_promise, draw_scores
+from smallwm_tf.judging.held_out import OpenLoopCurves
+from smallwm_tf.judging.promise import Promise
 
 BLUE = (0x1F, 0x77, 0xB4)
 
@@ -44,9 +44,14 @@ def is_picture(path):
         return image.format == "PNG" and np.asarray(image.convert("L")).std() > 0
 
 
+def entries(*points):
+    """Of ``scores.json``."""
+    return [dict(zip(("num_interactions", "mean", "std"), point, strict=True)) for point in points]
+
+
 def test_curve_shows_means_bands_and_references(tmp_path, drawn):
     points = [(12800, -20.0, 1.0), (19200, 0.0, 2.0), (25600, 18.0, 0.5)]
-    save_curve(tmp_path / "c.png", points, "Pong", [("random", -20.7)])
+    draw_scores(tmp_path, "Pong", entries(*points), {"random": {"mean": -20.7}})
     (axes,) = drawn[0].axes
     found = lines(axes)
     np.testing.assert_allclose(
@@ -54,48 +59,46 @@ def test_curve_shows_means_bands_and_references(tmp_path, drawn):
     )
     np.testing.assert_allclose(found["random"][1], -20.7)
     np.testing.assert_allclose(band(axes, 0), [[-21, -2, 17.5], [-19, 2, 18.5]])
-    assert axes.get_title() == "Pong" and is_picture(tmp_path / "c.png")
+    assert axes.get_title() == "Pong" and is_picture(tmp_path / "scores.png")
 
 
 def test_curve_of_a_single_evaluation(tmp_path):
-    save_curve(tmp_path / "c.png", [(12800, -20.0, 0.0)])
-    with Image.open(tmp_path / "c.png") as image:
+    draw_scores(tmp_path, "Pong", entries((12800, -20.0, 0.0)), {})
+    with Image.open(tmp_path / "scores.png") as image:
         blue = (np.asarray(image.convert("RGB")) == BLUE).all(-1)
     assert blue.any(axis=1).sum() >= 6  # the marker
 
 
-@pytest.mark.parametrize("points", [[], [(1, 2)], [(1, 2, float("nan"))]])
-def test_curve_refuses_bad_points(tmp_path, points):
-    with pytest.raises(ValueError, match="points"):
-        save_curve(tmp_path / "c.png", points)
-    assert os.listdir(tmp_path) == []
-
-
 def test_horizon_figure_shows_its_numbers_step_by_step_with_gaps(tmp_path, drawn):
     rising, gap = np.linspace(0, 1, 6), np.array([1.0, np.nan, 0.5, 0.4, np.nan, np.nan])
-    accuracy = {"most probable codes": gap, "copy of the first code": rising[::-1]}
-    error, recall = {"reconstruction": 9 * rising}, {"positive, recall": gap}
-    save_horizon_figure(tmp_path / "h.png", accuracy, error, "t", recall)
+    curves = OpenLoopCurves(gap, rising / 2, rising[::-1], 9 * gap, 8 * rising, 7 * rising, None)
+    likeliest, copy, recall = "most probable codes", "copy of the first code", "positive, recall"
+    draw_horizons(tmp_path / "h.png", curves, "t", {recall: gap})
     codes, errors, rewards = drawn[0].axes
-    expected = [(codes, accuracy), (errors, error), (rewards, recall)]
-    for axes, curves in expected:
+    expected = [
+        (codes, {likeliest: gap, "sampled codes, as in dreams": rising / 2, copy: rising[::-1]}),
+        (errors, {likeliest: 9 * gap, copy: 8 * rising,
+                  "reconstruction of the true code": 7 * rising}),
+        (rewards, {recall: gap}),
+    ]  # fmt: skip
+    for axes, shown in expected:
         found = lines(axes)
-        assert found.keys() == curves.keys()
-        for label, values in curves.items():
+        assert found.keys() == shown.keys()
+        for label, values in shown.items():
             np.testing.assert_array_equal(found[label][0], [1, 2, 3, 4, 5, 6])
             np.testing.assert_array_equal(found[label][1], values)
     styles = {line.get_label(): line.get_linestyle() for line in codes.get_lines()}
-    assert styles == {"most probable codes": "-", "copy of the first code": "--"}
+    assert styles == {likeliest: "-", "sampled codes, as in dreams": "-", copy: "--"}
     assert codes.get_ylabel() == "share of right codes" and "grey" in errors.get_ylabel()
     assert is_picture(tmp_path / "h.png")
-    save_horizon_figure(tmp_path / "h.png", accuracy, error, "t")
+    draw_horizons(tmp_path / "h.png", curves, "t")
     assert len(drawn[1].axes) == 2
 
 
 def test_promise_figure_shows_sums_of_rewards_and_two_standard_errors(tmp_path, drawn):
     dreamed = np.array([[1, 0, -1], [1, 1, 0], [0, 1, 1], [0, 0, 0]])
     real = np.array([[0, 0, 1], [0, 0, 0], [0, -1, 0], [0, 0, 0]])
-    save_promise_figure(tmp_path / "p.png", dreamed, real, "t")
+    draw_promise(tmp_path, Promise(dreamed, real), 1)
     (axes,) = drawn[0].axes
     found = lines(axes)
     steps, promised = found["promised by the dream"]
@@ -108,10 +111,12 @@ def test_promise_figure_shows_sums_of_rewards_and_two_standard_errors(tmp_path, 
     np.testing.assert_allclose(band(axes, 0), [promised - deviations, promised + deviations])
     # Sums 0 0 1, 0 0 0, 0 -1 -1, 0 0 0.
     np.testing.assert_allclose(np.ptp(band(axes, 1), axis=0), [0, 2 * np.sqrt(3) / 4, np.sqrt(2)])
-    assert is_picture(tmp_path / "p.png")
+    assert is_picture(tmp_path / "promise_001.png")
 
 
 def test_equal_input_gives_equal_bytes(tmp_path):
-    for name in ("a.png", "b.png"):
-        save_promise_figure(tmp_path / name, np.ones([3, 6]), np.zeros([3, 6]), "t")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    drawn = []
+    for _ in range(2):
+        draw_promise(tmp_path, Promise(np.ones([3, 6]), np.zeros([3, 6])), 1)
+        drawn.append((tmp_path / "promise_001.png").read_bytes())
+    assert drawn[0] == drawn[1]

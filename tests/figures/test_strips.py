@@ -8,6 +8,7 @@ from PIL import Image
 
 from smallwm_tf.figures import strips
 from smallwm_tf.figures.code_colours import colours_of_codes
+from smallwm_tf.judging.open_loop import OpenLoop, Reconstructions
 
 
 def _frames(count, seed=0):
@@ -35,15 +36,10 @@ def _find(image, picture):
 
 
 def _dream(num_steps):
-    return {
-        "real": _frames(num_steps, 1),
-        "reconstructed": _frames(num_steps, 2),
-        "dreamed": _frames(num_steps, 3),
-        "real_codes": _codes(num_steps, seed=4),
-        "dreamed_codes": _codes(num_steps, seed=5),
-        "real_rewards": np.arange(num_steps) % 3 - 1.0,
-        "dreamed_rewards": np.zeros(num_steps),
-    }
+    real = Reconstructions(_frames(num_steps, 1), _codes(num_steps, seed=4), _frames(num_steps, 2))
+    rewards = np.arange(num_steps) % 3 - 1.0
+    dreamed = _frames(num_steps, 3), _codes(num_steps, seed=5)
+    return OpenLoop(real, *dreamed, rewards, np.zeros(num_steps))
 
 
 def test_colours_are_distinct_and_the_same_in_every_figure():
@@ -90,12 +86,13 @@ def test_equal_input_gives_equal_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(("num_steps", "shown"), [(1, [0]), (4, [0, 1, 2, 3]), (50, [0, 25, 49])])
-def test_dream_strip_shows_evenly_spaced_steps(tmp_path, num_steps, shown):
-    arrays = _dream(num_steps)
-    strips.save_dream_strip(tmp_path / "d.png", **arrays, max_columns=max(3, len(shown)))
+def test_dream_strip_shows_evenly_spaced_steps(tmp_path, monkeypatch, num_steps, shown):
+    monkeypatch.setattr(strips, "_MOST_COLUMNS", max(3, len(shown)))
+    dream = _dream(num_steps)
+    strips.draw_dream(tmp_path / "d.png", dream)
     image = _read(tmp_path / "d.png")
-    for name in ("real", "reconstructed", "dreamed"):
-        places = [_find(image, frame[..., None].repeat(3, -1)) for frame in arrays[name]]
+    for frames in (dream.real.frames, dream.real.reconstructions, dream.dreamed):
+        places = [_find(image, frame[..., None].repeat(3, -1)) for frame in frames]
         found = [step for step, place in enumerate(places) if place]
         assert len(found) == len(shown)
         np.testing.assert_allclose(found, shown, atol=1)
@@ -104,8 +101,7 @@ def test_dream_strip_shows_evenly_spaced_steps(tmp_path, num_steps, shown):
 
 
 def test_dream_strip_shows_every_reward(tmp_path):
-    arrays = _dream(30)
-    strips.save_dream_strip(tmp_path / "d.png", **arrays)
+    strips.draw_dream(tmp_path / "d.png", _dream(30))
     image = _read(tmp_path / "d.png").astype(int)
     rows = image[-40:]  # the two reward rows stand at the bottom
     green = (rows == strips._POSITIVE).all(-1).any(0)
@@ -133,19 +129,4 @@ def test_codes_figure_names_a_bad_argument(tmp_path, name, value):
         strips.save_codes_figure(
             tmp_path / "a.png", **{**arguments, name: value}, num_embeddings=128
         )
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("real_rewards", np.full(4, np.nan)),
-        ("dreamed_rewards", np.zeros((4, 1))),
-        ("dreamed_codes", np.zeros((3, 6, 6), int)),
-        ("max_columns", 0),
-    ],
-)
-def test_dream_strip_names_a_bad_argument(tmp_path, name, value):
-    with pytest.raises(ValueError, match=name):
-        strips.save_dream_strip(tmp_path / "d.png", **{**_dream(4), name: value})
     assert os.listdir(tmp_path) == []

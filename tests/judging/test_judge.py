@@ -12,7 +12,7 @@ from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.cli.train_flags import read_train_flags
 from smallwm_tf.experiment.config import build_config, flatten
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import run_figures as pictures
+from smallwm_tf.figures import strips
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.held_out import open_loop_curves
 from smallwm_tf.judging.judge import RealityCheck, judge_world_model, play_held_out
@@ -212,9 +212,9 @@ def test_the_dream_in_the_figure_is_dreamed_as_policies_dream(
     changed = with_settings(experiment, differences)
     held_out = play_held_out(experiment, agent, 1)
     drawn = []
-    monkeypatch.setattr(pictures, "draw_dream", lambda path, loop: drawn.append(loop))
+    monkeypatch.setattr(strips, "draw_dream", lambda path, loop: drawn.append(loop))
     dreamer = Dreamer(models[0], DreamSettings.of(changed.config))
-    pictures.draw_world_model(tmp_path, dreamer, held_out, changed, 1)
+    strips.draw_world_model(tmp_path, dreamer, held_out, changed, 1)
     codes = drawn[0].dreamed_codes
     assert len(codes) > 3
     start, _ = longest_start(held_out, 8, figure_order(held_out))
