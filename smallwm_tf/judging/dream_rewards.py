@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.judging.held_out import skill_and_areas
+from smallwm_tf.judging.held_out import recognition_of
 from smallwm_tf.judging.open_loop import start_at, unroll
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import reward_classes
@@ -25,7 +25,7 @@ _MOST_STARTS = 800
 class RewardsAlongDreams(NamedTuple):
     """By step of the dream; NaN where nothing can be said."""
 
-    skill: np.ndarray  # [H], as ``held_out.reward_skill``
+    skill: np.ndarray  # [H], as of ``held_out.Recognition``
     auc: np.ndarray  # [H, 3] of each class against the others
     dreamed_rate: float  # predicted number of rewards that are not 0, per step
     real_rate: float  # how many there really were
@@ -48,7 +48,7 @@ def rewards_along_dreams(
         true = classes[valid[:, t], t]
         if not len(true):
             break
-        skill[t], auc[t] = skill_and_areas(dreams.reward_probabilities[valid[:, t], t], true)
+        skill[t], auc[t] = recognition_of(dreams.reward_probabilities[valid[:, t], t], true)
     return RewardsAlongDreams(
         skill,
         auc,

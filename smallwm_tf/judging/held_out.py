@@ -46,6 +46,13 @@ class OneStep(NamedTuple):
     reward_auc: np.ndarray  # [3] of each class against the others; NaN if there are not both
 
 
+class Recognition(NamedTuple):
+    """How well rewards are told; NaN without two classes."""
+
+    skill: float  # ``reward_skill``
+    auc: np.ndarray  # [3] of each class against the others
+
+
 class OpenLoopCurves(NamedTuple):
     """Means over the starts whose episode lasts that long; [H], NaN where none does."""
 
@@ -194,12 +201,12 @@ def areas_by_class(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray
     return np.array([area_under_curve(probabilities[:, c], classes == c) for c in range(3)])
 
 
-def skill_and_areas(probabilities: np.ndarray, classes: np.ndarray) -> tuple[float, np.ndarray]:
-    """``reward_skill`` and ``areas_by_class`` of predictions [n, 3] for true classes int [n]."""
+def recognition_of(probabilities: np.ndarray, classes: np.ndarray) -> Recognition:
+    """Of predictions [n, 3] for true classes int [n]."""
     probabilities = probabilities.astype(float)
     loss = -np.log(np.maximum(probabilities[np.arange(len(classes)), classes], 1e-30)).mean()
     skill = reward_skill(float(loss), np.bincount(classes, minlength=3))
-    return skill, areas_by_class(probabilities, classes)
+    return Recognition(skill, areas_by_class(probabilities, classes))
 
 
 def open_loop_curves(

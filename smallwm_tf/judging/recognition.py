@@ -1,11 +1,9 @@
 """Whether the codes of a real transition still tell what it paid."""
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.judging.held_out import skill_and_areas
+from smallwm_tf.judging.held_out import Recognition, recognition_of
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import reward_classes
 from smallwm_tf.models.world_model import WorldModel
@@ -13,15 +11,11 @@ from smallwm_tf.models.world_model import WorldModel
 _TRANSITIONS_AT_ONCE = 100
 
 
-class Recognition(NamedTuple):
-    """Of the recognition head, over transitions inside episodes; NaN without two classes."""
-
-    skill: float  # as ``held_out.reward_skill``
-    auc: np.ndarray  # [3] of each class against the others
-
-
 def recognise(world_model: WorldModel, replay: Replay) -> Recognition:
-    """Lets the world model's recognition head look at both observations of every transition."""
+    """Lets the world model's recognition head look at both observations of every transition.
+
+    Those inside episodes count.
+    """
     vqvae, head = world_model.vqvae, world_model.recognition_head
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
@@ -36,6 +30,4 @@ def recognise(world_model: WorldModel, replay: Replay) -> Recognition:
     steps = np.flatnonzero(~is_last[: replay.size - 1]).astype(np.int32)
     parts = np.split(steps, range(_TRANSITIONS_AT_ONCE, len(steps), _TRANSITIONS_AT_ONCE))
     told = np.concatenate([probabilities(part).numpy() for part in parts])
-    return Recognition(
-        *skill_and_areas(told, reward_classes(tf.gather(replay.rewards, steps)).numpy())
-    )
+    return recognition_of(told, reward_classes(tf.gather(replay.rewards, steps)).numpy())
