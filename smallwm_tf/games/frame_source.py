@@ -13,13 +13,14 @@ import cv2
 import gymnasium
 import numpy as np
 
+from smallwm_tf.experiment.config import default_config
 from smallwm_tf.experiment.messages import one_line, show
-from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open
-from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
 
 State = dict[str, np.ndarray]
+DEFAULT_SETTINGS = default_config().game
 
 
 class GameFaultError(RuntimeError):
@@ -49,7 +50,7 @@ class AtariSource:
     rewards. The frame returned with a true end is the wrapper's last pooled frame.
     """
 
-    def __init__(self, game: Game, seed: int, settings: GameSettings):
+    def __init__(self, game: Game, seed: int, settings: Config):
         emulator = _make(
             game,
             frameskip=1,
@@ -215,9 +216,7 @@ class GymnasiumSource:
         return found.copy()
 
 
-def open_frame_source(
-    game: Game, seed: int, settings: GameSettings
-) -> AtariSource | GymnasiumSource:
+def open_frame_source(game: Game, seed: int, settings: Config) -> AtariSource | GymnasiumSource:
     """Opens a game.
 
     Raises:
@@ -259,6 +258,12 @@ def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
     if len(meanings) == num_actions:
         return meanings
     return tuple(f"ACTION_{number}" for number in range(num_actions))
+
+
+def check_at_least(key: str, value: int, least: int) -> None:
+    """Refuses what is no whole number, or too small a one, by its name."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")
 
 
 def checked_pixels(name: str, saved: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

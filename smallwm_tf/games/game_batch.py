@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open, resolve_game
-from smallwm_tf.games.frame_source import GameFaultError, open_frame_source
+from smallwm_tf.games.frame_source import (
+    DEFAULT_SETTINGS,
+    GameFaultError,
+    check_at_least,
+    open_frame_source,
+)
 from smallwm_tf.games.frame_stack import push_frame, start_stack
-from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _MAX_SEED = 2**31 - 1
 _NO_FRAME_LIMIT = 2**31 - 1
@@ -49,7 +53,7 @@ class GameBatch:
         num_games: int,
         num_stacked_frames: int,
         seed: int,
-        settings: GameSettings = DEFAULT_SETTINGS,
+        settings: Config = DEFAULT_SETTINGS,
     ):
         """Opens the games; the arguments are those of `RealGame`.
 
@@ -133,9 +137,7 @@ class _AtariGames:
     single frames. It cannot skip a game: one that is over plays on unseen (action 0).
     """
 
-    def __init__(
-        self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: GameSettings
-    ):
+    def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: Config):
         try:
             import gymnasium
             from ale_py.vector_env import AtariVectorEnv
@@ -193,9 +195,7 @@ class _AtariGames:
 class _GymnasiumGames:
     """N environments in one thread (Python's lock leaves nothing to gain from more)."""
 
-    def __init__(
-        self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: GameSettings
-    ):
+    def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: Config):
         self._sources = [
             open_frame_source(game, int(seed), settings) for seed in seeds.generate_state(num_games)
         ]

@@ -3,7 +3,6 @@
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.randomness import generator
 from smallwm_tf.games.game_batch import GameBatch
-from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 
@@ -13,7 +12,7 @@ def open_game(experiment: Experiment, *purpose: int | str) -> RealGame:
         experiment.game,
         experiment.config.game.num_stacked_frames,
         game_seed(experiment.seed, *purpose),
-        GameSettings.of(experiment.config),
+        experiment.config.game,
     )
 
 
@@ -24,7 +23,7 @@ def open_games(experiment: Experiment, count: int, *purpose: int | str) -> GameB
         count,
         experiment.config.game.num_stacked_frames,
         game_seed(experiment.seed, *purpose),
-        GameSettings.of(experiment.config),
+        experiment.config.game,
     )
 
 

@@ -8,11 +8,16 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, resolve_game
-from smallwm_tf.games.frame_source import State, checked_pixels, open_frame_source
+from smallwm_tf.games.frame_source import (
+    DEFAULT_SETTINGS,
+    State,
+    check_at_least,
+    checked_pixels,
+    open_frame_source,
+)
 from smallwm_tf.games.frame_stack import push_frame, start_stack
-from smallwm_tf.games.game_settings import DEFAULT_SETTINGS, GameSettings, check_at_least
 
 _STATE_KEYS = ("gymnasium_id", "stack", "episode_steps", "step_type", "reward", "discount")
 _SOURCE = "source/"  # begins the names of the source's own arrays
@@ -40,7 +45,7 @@ class RealGame(py_environment.PyEnvironment):
         game: Game | str,
         num_stacked_frames: int,
         seed: int,
-        settings: GameSettings = DEFAULT_SETTINGS,
+        settings: Config = DEFAULT_SETTINGS,
     ):
         """Opens the game.
 
@@ -48,7 +53,7 @@ class RealGame(py_environment.PyEnvironment):
             game: A resolved game, or its name.
             num_stacked_frames: F, at least 1.
             seed: Fixes every random number of the game, not negative.
-            settings: How it is played.
+            settings: How it is played, the section `game` of a configuration.
 
         Raises:
             UnknownGameError, MissingGameError, UnsuitableGameError: One line each.

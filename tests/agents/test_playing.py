@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from smallwm_tf.agents.playing import play_episodes, play_steps
-from smallwm_tf.games.game_settings import GameSettings
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.real_game import RealGame
 from tests.agents.scripted_agent import ScriptedAgent
 
@@ -65,16 +65,23 @@ def test_playing_goes_on_where_it_stopped_even_at_an_end(game):
 
 
 def test_a_time_limit_truncates_and_a_true_end_terminates(game):
-    def ends(settings):
+    def ends(limit):
+        settings = build_config({"game.max_episode_steps": limit}).game
         limited = RealGame("Catch", 1, 4, settings)
         limited.reset()
         steps = played(limited, ScriptedAgent(), 24)
         limited.close()
         return [(number, s.terminated, s.truncated) for number, s in enumerate(steps) if s.is_last]
 
-    assert ends(GameSettings()) == [(11, True, False), (23, True, False)]
-    assert ends(GameSettings(max_episode_steps=12)) == [(11, True, False), (23, True, False)]
-    assert ends(GameSettings(max_episode_steps=10)) == [(9, False, True), (19, False, True)]
+    assert ends(27_000) == [(11, True, False), (23, True, False)]
+    assert ends(12) == [
+        (11, True, False),
+        (23, True, False),
+    ]
+    assert ends(10) == [
+        (9, False, True),
+        (19, False, True),
+    ]
 
 
 def test_states_are_kept_every_few_steps_and_lead_back(game):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.catalogue import UnknownGameError
 from smallwm_tf.games.game_batch import GameBatch
-from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 
@@ -43,7 +43,8 @@ def compare_with_real_games(batch, games, num_steps):
     ],
 )
 def test_equals_the_real_game(name, num_stacked_frames, frame_skip, num_steps, ends_expected):
-    settings = GameSettings(frame_skip, noop_max=0)  # idle frames are drawn otherwise
+    no_idle = {"game.frame_skip": frame_skip, "game.noop_max": 0}  # they are drawn otherwise
+    settings = build_config(no_idle).game
     batch = GameBatch(name, 3, num_stacked_frames, 0, settings)
     games = [RealGame(name, num_stacked_frames, seed, settings) for seed in range(3)]
     observations = batch.reset()
@@ -128,7 +129,7 @@ def test_observations_handed_out_do_not_change():
 
 @pytest.mark.parametrize("name", ["Breakout", "Catch"])
 def test_time_limit(name):
-    batch = GameBatch(name, 2, 1, 0, GameSettings(max_episode_steps=7))
+    batch = GameBatch(name, 2, 1, 0, build_config({"game.max_episode_steps": 7}).game)
     batch.reset()
     steps = [batch.step(np.zeros(2, int)) for _ in range(8)]
     assert [step.episode_over.tolist() for step in steps] == [[False] * 2] * 6 + [[True] * 2] * 2
@@ -140,7 +141,7 @@ def test_time_limit(name):
 
 @pytest.mark.parametrize("limit", [11, 12])
 def test_an_end_at_the_time_limit_is_a_true_end(limit):
-    batch = GameBatch("Catch", 2, 1, 0, GameSettings(max_episode_steps=limit))
+    batch = GameBatch("Catch", 2, 1, 0, build_config({"game.max_episode_steps": limit}).game)
     batch.reset()
     for _ in range(limit):
         last = batch.step(np.zeros(2, int), active=np.array([True, False]))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tf_agents.environments import utils
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.catalogue import MissingGameError, resolve_game
 from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
-from smallwm_tf.games.game_settings import GameSettings
 from smallwm_tf.games.real_game import RealGame
 
 gymnasium.register_envs(ale_py)
@@ -24,7 +24,7 @@ def random_actions(game: RealGame, num_steps: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("num_stacked_frames", [1, 4])
 @pytest.mark.parametrize("name", ["Pong", "Catch", "ToyPixels-v0", "OneAction-v0"])
 def test_is_a_valid_tf_agents_environment(name, num_stacked_frames):
-    game = RealGame(name, num_stacked_frames, 0, GameSettings(max_episode_steps=200))
+    game = RealGame(name, num_stacked_frames, 0, build_config({"game.max_episode_steps": 200}).game)
     utils.validate_py_environment(game, episodes=2)
     assert game.observation_spec().shape == (96, 96, num_stacked_frames)
     assert game.observation_spec().dtype == np.uint8
@@ -80,7 +80,7 @@ def test_equals_gymnasiums_atari_preprocessing(name, num_actions, num_steps):
 
 def test_one_step_by_hand():
     """Maximum of the last two of four raw frames, resized by area: straight from the emulator."""
-    game = RealGame("Pong", 1, 0, GameSettings(noop_max=0))
+    game = RealGame("Pong", 1, 0, build_config({"game.noop_max": 0}).game)
     emulator = ale_py.ALEInterface()
     emulator.setFloat("repeat_action_probability", 0.0)
     emulator.loadROM(ale_py.roms.get_rom_path("pong"))
@@ -110,7 +110,7 @@ def test_seeds_fix_the_start():
 
 
 def test_time_limit_cuts_off_without_ending():
-    game = RealGame("ToyEndlessPixels-v0", 1, 0, GameSettings(max_episode_steps=20))
+    game = RealGame("ToyEndlessPixels-v0", 1, 0, build_config({"game.max_episode_steps": 20}).game)
     game.reset()
     steps = [game.step(0) for _ in range(20)]
     assert [bool(step.is_last()) for step in steps] == [False] * 19 + [True]
@@ -190,12 +190,3 @@ def test_wrong_arguments_are_refused(wrong):
     (key,) = wrong
     with pytest.raises(ValueError, match=key):
         RealGame("Catch", **({"num_stacked_frames": 1, "seed": 0} | wrong))
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"frame_skip": 0}, {"noop_max": -1}, {"max_episode_steps": 2.5}, {"frame_skip": True}]
-)
-def test_wrong_settings_are_refused(wrong):
-    (key,) = wrong
-    with pytest.raises(ValueError, match=key):
-        GameSettings(**wrong)
