@@ -49,8 +49,9 @@ class GamePolicyPhase:
         config = run.experiment.config
         plan = ModelFreePlan(config)
         lengths, num_updates = plan.rollout_lengths(iteration), plan.work().ppo_updates
-        place = run.place or GamePolicyPlace(0, np.zeros([0, len(METRICS)]), np.zeros([0]))
-        unlogged, finished = list(place.unlogged), list(place.finished)
+        none = np.zeros([0, len(METRICS)], np.float32)
+        place = run.place or GamePolicyPlace(0, none, np.zeros([0]))
+        unlogged, finished = place.unlogged, list(place.finished)
         played = len(run.games) * sum(lengths[: place.done])
         total = collection_steps(config, iteration)
         with Progress(total, f"{iteration}: PPO", "step", initial=played) as progress:
@@ -61,15 +62,11 @@ class GamePolicyPhase:
                 finished += self._count_returns(rollout)
                 rate = policy_learning_rate(config, self._num_updates, num_updates)
                 values = self._learner.update(rollout, seed_pair(*path, "shuffle"), rate)
-                unlogged.append(values)
                 progress.update(rollout.rewards.size)
-                is_full = len(unlogged) == config.logging.interval
-                if is_full or number + 1 == len(lengths) or not np.isfinite(values).all():
-                    named = dict(zip(METRICS, np.mean(unlogged, axis=0), strict=True))
-                    run.log("ppo", iteration, self._num_updates, named)
-                    unlogged = []
-                kept = np.reshape(unlogged, [-1, len(METRICS)]).astype(np.float32)
-                run.pause(GamePolicyPlace(number + 1, kept, np.array(finished)))
+                unlogged, is_last = np.vstack([unlogged, values]), number + 1 == len(lengths)
+                given = (iteration, self._num_updates, METRICS)
+                unlogged = run.log_updates(*given, unlogged, is_last)
+                run.pause(GamePolicyPlace(number + 1, unlogged, np.array(finished)))
         mean = float(np.mean(finished)) if finished else None
         num_steps = total_steps(config, iteration)
         run.metrics.write("collect", iteration, num_steps, episodes=len(finished), mean_return=mean)

@@ -68,27 +68,21 @@ class PolicyPhase:
         pair = seed_pair(run.experiment.seed, "ppo", iteration)
         variables = [*self._policy.variables, *self._learner.optimizer.variables]
         best = BestWeights(variables, place.best_score, place.best_values)
-        unlogged = list(place.unlogged)
         if interval and not place.done:
             self._look(run, iteration, check, best)
-        done = place.done
+        done, unlogged = place.done, place.unlogged
         with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
             for number in range(done, num_updates):
                 rate = policy_learning_rate(config, number, num_updates)
                 values = self._learner.update(pair, number, rate).numpy()
                 progress.update(1, dream_return=float(values[0]))
-                unlogged.append(values)
-                is_last = number + 1 == num_updates
-                is_full = len(unlogged) == config.logging.interval
-                # Not finite: told at once, since a look would play with such weights.
-                if is_last or is_full or not np.isfinite(values).all():
-                    named = dict(zip(METRICS, np.mean(unlogged, axis=0), strict=True))
-                    run.log("ppo", iteration, self._num_updates, named)
-                    unlogged = []
+                unlogged, is_last = np.vstack([unlogged, values]), number + 1 == num_updates
+                # Before a look, which would play with weights that are not finite.
+                given = (iteration, self._num_updates, METRICS)
+                unlogged = run.log_updates(*given, unlogged, is_last)
                 if interval and (is_last or (number + 1) % interval == 0):
                     self._look(run, iteration, check, best)
-                kept = np.reshape(unlogged, [-1, len(METRICS)]).astype(np.float32)
-                run.pause(PolicyPlace(number + 1, kept, place.begun, best.score, best.values))
+                run.pause(PolicyPlace(number + 1, unlogged, place.begun, best.score, best.values))
         if interval:
             best.restore()
 

@@ -6,7 +6,7 @@ a run that was never interrupted.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,19 @@ class Run:
         self.metrics.write(event, iteration, step, **plain)
         if bad:
             raise self._not_finite(f"{event}: {', '.join(bad)}", f" in iteration {iteration}")
+
+    def log_updates(
+        self, iteration: int, step: int, names: Sequence[str], unlogged: np.ndarray, is_last: bool
+    ) -> np.ndarray:
+        """Logs means of PPO's updates if they are many enough, the last, or not finite.
+
+        Measures are float32 [n, number of names]; returns those that are still to be logged.
+        """
+        is_full = len(unlogged) == self.experiment.config.logging.interval
+        if not (is_full or is_last or not np.isfinite(unlogged[-1]).all()):
+            return unlogged
+        self.log("ppo", iteration, step, dict(zip(names, unlogged.mean(axis=0), strict=True)))
+        return unlogged[:0]
 
     def save(self) -> None:
         """Writes a checkpoint of everything that what follows depends on.
