@@ -4,6 +4,7 @@ No TensorFlow is imported and nothing is written, not even byte code.
 """
 
 import difflib
+import traceback
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,9 +106,6 @@ def _line_of(error: BaseException, path: str) -> str:
     """ " in line 3", if the error arose in the preset's own text."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f" in line {error.lineno}"
-    line, traceback = "", error.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == path:
-            line = f" in line {traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return line
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+    return f" in line {lines[-1]}" if lines else ""

@@ -75,9 +75,8 @@ def execution_of(config: Config) -> Execution:
     execution = {"direct": DIRECT, "fast": FAST}[resolve_convolution(config.dynamics.convolution)]
     if config.precision != "bfloat16":
         return execution
-    execution = execution._replace(
+    return execution._replace(
         precision="bfloat16",
         vqvae_form="direct",  # Winograd's transforms would multiply the rounding
         compiled_steps=False,  # XLA's products of bfloat16 are slower than TensorFlow's
     )
-    return execution

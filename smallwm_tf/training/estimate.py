@@ -53,7 +53,7 @@ class Report(NamedTuple):
             else ""
         )
         convolution = f"{self.convolution} convolutions in " if self.convolution else ""
-        return [
+        lines = [
             f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
             f"frame(s), preset {self.preset}, {convolution}{self.precision}",
             "parameters (the paper's Table 3):" if self.convolution else "parameters:",
@@ -63,25 +63,21 @@ class Report(NamedTuple):
             f"work: {world_model}{work.ppo_updates:,} PPO updates, "
             f"{work.evaluation_episodes:,} evaluation episodes",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
-            *(
-                []
-                if self.seconds is None
-                else [
-                    f"time: about {_duration(self.seconds)} as things "
-                    "are (more if the policy's episodes become longer than random ones)"
-                ]
-            ),
         ]
+        if self.seconds is not None:
+            lines.append(
+                f"time: about {_duration(self.seconds)} as things are (more if the policy's "
+                "episodes become longer than random ones)"
+            )
+        return lines
 
     def as_json(self) -> dict[str, Any]:
         """For a program: parameter counts at the top level, the rest beside them."""
+        named = self._asdict()
+        counts, _ = named.pop("parameters"), named.pop("convolution")
         return {
-            **self.parameters,
-            "game": self.game,
-            "preset": self.preset,
-            "num_actions": self.num_actions,
-            "num_stacked_frames": self.num_stacked_frames,
-            "precision": self.precision,
+            **counts,
+            **named,
             "work": {**self.work._asdict(), "real_steps": self.work.real_steps._asdict()},
             "memory_bytes": int(self.memory_bytes),
             "seconds": None if self.seconds is None else round(self.seconds),
