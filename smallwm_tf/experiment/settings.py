@@ -43,24 +43,18 @@ class Interval:
 class Field:
     """One setting.
 
-    Attributes:
-        key: Section and name, "ppo.learning_rate".
-        default: Its type is the type of the setting; a tuple holds integers, one per iteration.
-        allowed: For numbers an interval, for a tuple that of its entries; for text the words to
-            choose from; None for true or false.
-        unit: "" for a pure number.
-        source: See the module docstring.
-        meaning: One phrase.
-        fixed: Whether a run directory is bound to the value it was made with.
+    The type of `default` is that of the setting; a tuple holds integers, one per iteration.
+    `allowed` is an interval for numbers, for a tuple that of its entries; for text the words to
+    choose from; None for true or false.
     """
 
-    key: str
+    key: str  # section and name, "ppo.learning_rate"
     default: bool | int | float | str | tuple[int, ...]
     allowed: Interval | tuple[str, ...] | None
-    unit: str
-    source: str
-    meaning: str
-    fixed: bool = False
+    unit: str  # "" for a pure number
+    source: str  # see the module docstring
+    meaning: str  # one phrase
+    fixed: bool = False  # whether a run directory is bound to the value it was made with
 
     def allowed_text(self) -> str:
         """What `allowed` says as text: "(0, 1]", "auto | direct | fast", "true | false"."""

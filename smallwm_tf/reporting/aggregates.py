@@ -22,40 +22,25 @@ _NUM_THRESHOLDS = 101
 
 @dataclass(frozen=True)
 class Estimate:
-    """Numbers with their 95 % intervals.
+    """Numbers with their 95 % intervals."""
 
-    Attributes:
-        label: Of whom.
-        num_games, num_runs: Out of how many.
-        num_single: Games with one run, from which an interval learns nothing.
-        values: [K].
-        low, high: [K]; None without a game that has several runs.
-    """
-
-    label: str
-    num_games: int
+    label: str  # of whom
+    num_games: int  # out of how many
     num_runs: int
-    num_single: int
-    values: np.ndarray
-    low: np.ndarray | None = None
+    num_single: int  # games with one run, from which an interval learns nothing
+    values: np.ndarray  # [K]
+    low: np.ndarray | None = None  # [K]; None without a game that has several runs
     high: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Aggregates:
-    """Of one preset, over its games with a human score.
-
-    Attributes:
-        preset: Its name.
-        rows: ``METRICS`` of its runs, of its null policies, of published scores on its games.
-        thresholds: Human-normalised scores [T].
-        profiles: Shares of runs above each threshold, for the rows that have runs.
-    """
+    """Of one preset, over its games with a human score."""
 
     preset: str
-    rows: Sequence[Estimate]
-    thresholds: np.ndarray
-    profiles: Sequence[Estimate]
+    rows: Sequence[Estimate]  # ``METRICS`` of its runs, its null policies, published scores
+    thresholds: np.ndarray  # human-normalised scores [T]
+    profiles: Sequence[Estimate]  # shares of runs above each threshold, for rows that have runs
 
 
 def aggregates(preset: PresetResult) -> Aggregates | None:

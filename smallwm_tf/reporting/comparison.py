@@ -39,15 +39,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class GameResult:
-    """All runs of one preset on one game.
-
-    Attributes:
-        game: Its name.
-        all_runs: Those in the learning curve.
-    """
+    """All runs of one preset on one game."""
 
     game: str
-    all_runs: Sequence[FoundRun]
+    all_runs: Sequence[FoundRun]  # those in the learning curve
 
     @cached_property
     def runs(self) -> Sequence[FoundRun]:
@@ -138,15 +133,10 @@ class GameResult:
 
 @dataclass(frozen=True)
 class PresetResult:
-    """All runs of one preset.
-
-    Attributes:
-        preset: Its name.
-        games: In the order of their names.
-    """
+    """All runs of one preset."""
 
     preset: str
-    games: Sequence[GameResult]
+    games: Sequence[GameResult]  # in the order of their names
 
     @property
     def algorithm(self) -> str:

@@ -17,21 +17,13 @@ from smallwm_tf.reporting.found_runs import Found, find, refuse_differences
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is to tell about some runs.
+    """What there is to tell about some runs."""
 
-    Attributes:
-        found: The runs themselves.
-        presets: Runs by preset and game.
-        aggregates: Of the presets that have games with a human score.
-        published: Aggregates of published means on the 26 and the 36 games.
-        improvements: (of whom, over whom).
-    """
-
-    found: Found
-    presets: Sequence[PresetResult]
-    aggregates: Sequence[Aggregates]
-    published: Sequence[Estimate]
-    improvements: Sequence[tuple[str, Estimate]]
+    found: Found  # the runs themselves
+    presets: Sequence[PresetResult]  # the runs by preset and game
+    aggregates: Sequence[Aggregates]  # of the presets that have games with a human score
+    published: Sequence[Estimate]  # of published means on the 26 and the 36 games
+    improvements: Sequence[tuple[str, Estimate]]  # of whom, over whom
 
     def panels(self) -> dict[str, list[tuple[str, GameResult]]]:
         """By game, the presets that have runs of it and their results."""

@@ -22,29 +22,18 @@ _MEND = "mend the file, or move the run away"
 
 @dataclass(frozen=True)
 class FoundRun:
-    """One run directory.
+    """One run directory."""
 
-    Attributes:
-        name: Its path below the folder that was searched, with that folder's own name.
-        path: Where it is.
-        game, seed, preset: What was asked for.
-        settings: Every setting by key; what is younger than the run at its default.
-        version: Of smallwm_tf.
-        entries: Those of ``scores.json``, each with the summary of its returns.
-        nulls: Summaries of null policies by name; may be empty.
-        collections: (iteration, steps learned from so far, mean return while collecting).
-    """
-
-    name: str
+    name: str  # its path below the folder that was searched, with that folder's own name
     path: Path
     game: str
     seed: int
     preset: str
-    settings: Mapping[str, Any]
-    version: str | None
-    entries: Sequence[Mapping[str, Any]]
-    nulls: Mapping[str, Mapping[str, Any]]
-    collections: Sequence[tuple[int, int, float]]
+    settings: Mapping[str, Any]  # all by key; what is younger than the run at its default
+    version: str | None  # of smallwm_tf
+    entries: Sequence[Mapping[str, Any]]  # of ``scores.json``, with summaries of their returns
+    nulls: Mapping[str, Mapping[str, Any]]  # summaries of null policies by name; may be empty
+    collections: Sequence[tuple[int, int, float]]  # iteration, steps learned from, mean return
 
     @cached_property
     def config(self) -> Config:
@@ -95,17 +84,10 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Found:
-    """Everything below the folders that were searched.
+    """Everything below the folders that were searched."""
 
-    Attributes:
-        runs: Runs with at least one evaluation, in the order of preset, game and seed.
-        not_evaluated: Names of those without.
-        nulls: Null policies by game, for runs that have not scored them.
-    """
-
-    runs: Sequence[FoundRun]
-    not_evaluated: Sequence[str]
-    nulls: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    runs: Sequence[FoundRun]  # with at least one evaluation, by preset, game and seed
+    not_evaluated: Sequence[str]  # names of those without
 
 
 def find(folders: Sequence[Path]) -> Found:
@@ -137,7 +119,6 @@ def find(folders: Sequence[Path]) -> Found:
     return Found(
         runs=[run for run in runs if run.entries],
         not_evaluated=[run.name for run in runs if not run.entries],
-        nulls=nulls,
     )
 
 

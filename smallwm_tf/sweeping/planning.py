@@ -20,15 +20,10 @@ _WITHOUT_EFFECT = ("checkpoints.", "logging.", "precision:", "deterministic:")
 
 
 class PlannedRun(NamedTuple):
-    """One run of a sweep.
-
-    Attributes:
-        experiment: Game, settings, seed and run directory.
-        config: What `smallwm_tf.train --config=` is given.
-    """
+    """One run of a sweep."""
 
     experiment: Experiment
-    config: str
+    config: str  # what `smallwm_tf.train --config=` is given
 
     def words(self) -> list[str]:
         """The arguments of `smallwm_tf.train`."""

@@ -29,21 +29,13 @@ _ENOUGH_RUNS = 5  # of a preset, to know what its phases take
 
 
 class Progress(NamedTuple):
-    """Where a run stands.
+    """Where a run stands."""
 
-    Attributes:
-        state: "done", "running" or "waiting".
-        phase: The phase under way, "2: learn_policy", or "" before the first checkpoint.
-        fraction: Of the whole run, 0 to 1.
-        score: Mean return of the last evaluation; None before the first.
-        seconds_left: None as long as no run with this preset has been through every phase.
-    """
-
-    state: str
-    phase: str
-    fraction: float
-    score: float | None
-    seconds_left: float | None
+    state: str  # "done", "running" or "waiting"
+    phase: str  # the one under way, "2: learn_policy", or "" before the first checkpoint
+    fraction: float  # of the whole run, 0 to 1
+    score: float | None  # mean return of the last evaluation; None before the first
+    seconds_left: float | None  # None until a run with this preset has been through every phase
 
 
 class Newest(NamedTuple):

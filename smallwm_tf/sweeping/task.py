@@ -28,21 +28,13 @@ class RunFailedError(Exception):
 
 
 class Job(NamedTuple):
-    """What a worker is told; all of it plain, so that any node can read it.
-
-    Attributes:
-        run_dir: The run directory.
-        words: Arguments of `smallwm_tf.train`.
-        num_iterations: Of the run, to tell whether it is done.
-        environment: Variables of its process, beside those of the worker.
-        folder: Where its process starts, if the node has it: relative names are looked up there.
-    """
+    """What a worker is told; all of it plain, so that any node can read it."""
 
     run_dir: str
-    words: list[str]
-    num_iterations: int
-    environment: dict[str, str]
-    folder: str
+    words: list[str]  # arguments of `smallwm_tf.train`
+    num_iterations: int  # of the run, to tell whether it is done
+    environment: dict[str, str]  # variables of its process, beside those of the worker
+    folder: str  # where its process starts, if the node has it: relative names belong there
 
 
 def environment_of_run(num_threads: int, share_of_gpu: float) -> dict[str, str]:

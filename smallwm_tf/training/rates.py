@@ -43,31 +43,19 @@ class RandomPlay(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Seconds of one unit of each kind of work.
+    """Seconds of one unit of each kind of work."""
 
-    Attributes:
-      random_step: of a real step that the random policy chooses.
-      acted_step: of a real step of one game that the policy chooses.
-      shared_step: the same where many games are played side by side.
-      encoded_frame: of encoding one observation.
-      vqvae_update, dynamics_update, policy_update: of one each.
-      judging: of the measures of the world model after an iteration.
-      start: of everything that is compiled once.
-      updates_per_step: windows per real step over the windows of a batch, which fit into episodes.
-      episode_steps: of an episode of random play, or of all steps that were tried.
-    """
-
-    random_step: float
-    acted_step: float
-    shared_step: float
+    random_step: float  # of a real step that the random policy chooses
+    acted_step: float  # of a real step of one game that the policy chooses
+    shared_step: float  # the same where many games are played side by side
     encoded_frame: float
     vqvae_update: float
     dynamics_update: float
     policy_update: float
-    judging: float
-    start: float
-    updates_per_step: float
-    episode_steps: float
+    judging: float  # of the measures of the world model after an iteration
+    start: float  # of everything that is compiled once
+    updates_per_step: float  # windows that fit into episodes, per real step and window of a batch
+    episode_steps: float  # of an episode of random play, or of all steps that were tried
 
     def seconds(self, experiment: Experiment, work: Work) -> float:
         """What a whole run takes, if its episodes are as long as random ones."""
