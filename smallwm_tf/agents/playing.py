@@ -13,7 +13,6 @@ import tensorflow as tf
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.games.frame_source import State
-from smallwm_tf.games.frame_stack import newest_frame
 from smallwm_tf.games.game_batch import GameBatch
 from smallwm_tf.games.real_game import RealGame
 
@@ -32,7 +31,7 @@ class RealStep(NamedTuple):
     @property
     def frame(self) -> np.ndarray:
         """The newest frame of the observation, uint8 [96, 96]."""
-        return newest_frame(self.observation)
+        return self.observation[..., -1]
 
     @property
     def is_last(self) -> bool:

@@ -19,8 +19,3 @@ def push_frame(stack: np.ndarray, frame: np.ndarray) -> np.ndarray:
         pushed[..., age] = stack[..., age + 1]
     pushed[..., -1] = frame
     return pushed
-
-
-def newest_frame(stack: np.ndarray) -> np.ndarray:
-    """The frame of the present moment, [..., H, W]; a view of the stack."""
-    return stack[..., -1]

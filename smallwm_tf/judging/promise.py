@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.collecting import collect
@@ -20,7 +19,7 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
 from smallwm_tf.models.imagination import Dreamer, Past
-from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.policy import PolicyAndValue, draw_actions
 
 
 class Starts(NamedTuple):
@@ -125,8 +124,7 @@ def dreamed_rewards(
     @tf.function(autograph=False)
     def advance(state, pair):
         logits, _ = policy(state.codes, embeddings)
-        drawn = tfp.distributions.Categorical(logits / temperature)
-        actions = drawn.sample(seed=fold_in(pair, 0))
+        actions = draw_actions(logits, temperature, pair, 0)
         step, state = dreamer.step(state, actions, fold_in(pair, 1))
         return step.rewards, state
 

@@ -17,23 +17,14 @@ _FEW = 8  # samples below which the transforms of a convolution cost more than b
 
 
 class Execution(NamedTuple):
-    """Forms of convolution kernels (see ``grid_convolution``), precision, what XLA compiles.
+    """Forms of convolution kernels (see ``grid_convolution``), precision, what XLA compiles."""
 
-    Attributes:
-      vqvae_form: of the VQ-VAE's kernels.
-      training_form: of the dynamics' kernels, which change at every step.
-      dreaming_form: of kernels that serve for many steps.
-      compiled: whether XLA fuses layer norms and gates.
-      compiled_steps: whether it also compiles whole steps of a dream, with their products.
-      precision: of the factors of large products, "float32" or "bfloat16".
-    """
-
-    vqvae_form: str
-    training_form: str
-    dreaming_form: str
-    compiled: bool
-    compiled_steps: bool
-    precision: str = "float32"
+    vqvae_form: str  # of the VQ-VAE's kernels
+    training_form: str  # of the dynamics' kernels, which change at every step
+    dreaming_form: str  # of kernels that serve for many steps
+    compiled: bool  # whether XLA fuses layer norms and gates
+    compiled_steps: bool  # whether it also compiles whole steps of a dream, with their products
+    precision: str = "float32"  # of the factors of large products, or "bfloat16"
 
     @property
     def layer_dtype(self) -> str:

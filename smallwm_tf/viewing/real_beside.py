@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from smallwm_tf.games.frame_stack import newest_frame
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
 
@@ -78,7 +77,7 @@ class RealBeside:
         return float(np.mean(self.codes == codes))
 
     def _see(self, observation: np.ndarray) -> None:
-        self.frame = newest_frame(observation).copy()
+        self.frame = observation[..., -1].copy()
         self.codes = np.asarray(self._encode(observation[np.newaxis]))[0]
 
 
