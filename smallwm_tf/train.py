@@ -8,6 +8,7 @@ import json
 import sys
 
 from smallwm_tf.cli.errors import one_line_errors
+from smallwm_tf.cli.outcome import say_if_finished, say_outcome
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
@@ -16,7 +17,7 @@ from smallwm_tf.runs.stop_request import Stopped, StopRequest
 
 
 def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
-    """Runs or continues a training run.
+    """Runs or continues a training run; says what came of it, again if it is finished already.
 
     Args:
       experiment: what is asked for.
@@ -32,12 +33,15 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     from smallwm_tf.training.run import Run
     from smallwm_tf.training.world_model_agent import WorldModelAgent
 
+    if say_if_finished(experiment):
+        return
     algorithm = {"world_model": WorldModelAgent, "ppo": ModelFreeAgent}[experiment.config.algorithm]
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
         experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
     ) as directory:
+        say(f"run directory: {experiment.run_dir}")
         for line in report.lines():
             say(line)
         for change in directory.changes:
@@ -50,6 +54,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
                     if run.begin(phase, iteration):
                         phase.perform(run, iteration)
                         run.finish(phase, iteration)  # saves
+    say_outcome(experiment.run_dir)
 
 
 def main() -> None:
@@ -60,7 +65,10 @@ def main() -> None:
 
 
 def _run(flags: TrainFlags, stop: StopRequest) -> None:
-    load_tensorflow()  # not before: bad flags are refused at once
+    with one_line_errors(PROGRAM):
+        if not flags.dry_run and say_if_finished(flags.experiment):
+            return
+    load_tensorflow()  # not before: what needs no work is told at once
 
     with one_line_errors(PROGRAM):
         if flags.dry_run:

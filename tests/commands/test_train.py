@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import ScoresError
 from smallwm_tf.training import estimate
+from tests.commands.conftest import SETTINGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -107,6 +109,44 @@ def test_what_a_user_can_mend_is_one_line_and_code_2(monkeypatch, capsys, tmp_pa
     printed = capsys.readouterr().err
     assert caught.value.code == 2 and printed.count("\n") == 1
     assert printed.startswith(f"smallwm_tf.train: error: {line}")
+
+
+def test_a_finished_run_keeps_what_it_was_made_with(command, run_dir, monkeypatch):
+    """The command says so before TensorFlow loads; `train` itself changes nothing either."""
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    times = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    settings = SETTINGS | {"evaluation.temperature": 3.0, "ppo.entropy_weight": 0.7}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    words = ["--game=Catch", "--config=catch", "--seed=5", f"--run_dir={run_dir}", *words]
+    monkeypatch.setattr(train, "load_tensorflow", None)
+    code, printed, err = command(train, *words)
+    assert code == 0, err
+    lines = printed.splitlines()
+    assert lines[0].startswith(f"{run_dir}: finished, 70 steps in 2 iteration(s), ")
+    last = json.loads((run_dir / "scores.json").read_text())[-1]
+    shown = float(lines[1].removeprefix("score: ").split()[0].strip(","))
+    assert abs(shown - last["mean"]) < last["standard_error"] / 10
+    assert "best null policy" in lines[1] and "standard error" in lines[1]
+    notes = [line.split("it has: ")[1] for line in lines if line.startswith("note: not used")]
+    assert sorted(notes) == [
+        "evaluation.temperature: 1.0 -> 3.0",
+        "ppo.entropy_weight: 0.003 -> 0.7",
+    ]
+    train.train(train.parse_train_flags(["train", *words]).experiment)
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == times
+
+
+def test_a_damaged_newest_checkpoint_is_not_called_finished(run_dir, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    words = ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={copy}", *words]
+    experiment = train.parse_train_flags(words).experiment
+    assert train.say_if_finished(experiment)
+    newest = max((copy / "checkpoints").iterdir())
+    (newest / "arrays.npz").write_bytes(b"")
+    assert not train.say_if_finished(experiment)
 
 
 def test_every_setting_is_read_by_a_run(run_dir, keys_read):
