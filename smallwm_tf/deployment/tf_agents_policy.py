@@ -26,6 +26,12 @@ class FramesPolicy(tf_policy.TFPolicy):
         self._saved = saved
         self._temperature = agent.config.evaluation.temperature
 
+    def _action(self, time_step, policy_state, seed=None):
+        # Not drawn by TFP: a global seed in force while this is traced would be kept in the graph.
+        pair = () if seed is None else ([seed, 0],)
+        outputs = self._saved.serve(time_step.observation, *pair)
+        return policy_step.PolicyStep(outputs["action"], policy_state)
+
     def _distribution(self, time_step, policy_state):
         logits = self._saved.serve(time_step.observation)["logits"]
         drawn = tfp.distributions.Categorical(logits / self._temperature, dtype=tf.int32)
@@ -35,5 +41,15 @@ class FramesPolicy(tf_policy.TFPolicy):
 def save_tf_agents_policy(saved: SavedPolicy, agent: TrainedAgent, path: Path) -> None:
     """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
     step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)
-    saver = policy_saver.PolicySaver(FramesPolicy(saved, agent), batch_size=None, train_step=step)
+    policy = FramesPolicy(saved, agent)
+    saver = policy_saver.PolicySaver(policy, batch_size=None, train_step=step)
+
+    @tf.function(autograph=False)
+    def action(time_step, policy_state=(), seed=None):
+        return policy.action(time_step, policy_state, seed)
+
+    batch = tensor_spec.add_outer_dim(policy.time_step_spec)
+    action.get_concrete_function(batch)
+    action.get_concrete_function(batch, seed=tf.TensorSpec([], tf.int32, "seed"))
+    saver._policy.action = action  # TF-Agents 0.19 has no seed in what it saves
     saver.save(str(path))
