@@ -22,7 +22,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
     package_data={
-        "smallwm_tf.data": ["*.csv", "*.md"],
+        "smallwm_tf.data": ["*.csv", "*.md", "keras/*.json"],
         "smallwm_tf.reporting": ["*.html"],
         "smallwm_tf.viewing": ["*.html"],
     },

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from smallwm_tf import _requirements
+from smallwm_tf import _environment, _requirements
 from smallwm_tf.experiment.messages import one_line
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
@@ -41,6 +41,7 @@ def examine(game: str, folder: Path) -> Iterator[Finding]:
         "python": _examine_python,
         "packages": _examine_packages,
         "extras": _examine_extras,
+        "environment": _examine_environment,
         "tensorflow": _examine_tensorflow,
         "memory": _examine_memory,
         "game": lambda: _examine_game(game),
@@ -84,6 +85,16 @@ def _examine_extras() -> Iterator[Finding]:
         if not _requirements.is_importable(module):
             text = f"{module} is missing; only smallwm_tf.{command} needs it"
             yield Finding(NOTE, "extras", text, f"pip install -e '.[{command}]'")
+
+
+def _examine_environment() -> Iterator[Finding]:
+    from smallwm_tf.cli.tensorflow_start import load_matplotlib
+
+    if problem := load_matplotlib():
+        text, _, remedy = problem.partition("; ")
+        yield Finding(WRONG, "matplotlib", text, remedy)
+    for remark in _environment.remarks():
+        yield Finding(NOTE, "environment", remark)
 
 
 def _examine_tensorflow() -> Iterator[Finding]:

@@ -43,12 +43,12 @@ def test_imports_go_left_only(path):
         allowed = {f for f, floor in FLOOR_OF.items() if floor < FLOOR_OF[folder]} | {folder}
         assert imported <= allowed, f"{folder} may not import {sorted(imported - allowed)}"
     elif path.stem in COMMANDS:
-        assert imported <= set(FLOOR_OF) | {"_requirements"}
+        assert imported <= set(FLOOR_OF) | {"_environment", "_requirements"}
     else:
-        assert imported <= {"_requirements", "RequirementsError"}
+        assert imported <= {"_environment", "_requirements", "RequirementsError"}
 
 
 def test_no_module_lies_loose_beside_the_commands():
     loose = {path.stem for path in PACKAGE.glob("*.py")}
-    assert loose == COMMANDS | {"__init__", "_requirements"}
+    assert loose == COMMANDS | {"__init__", "_environment", "_requirements"}
     assert {path.parent.name for path in PACKAGE.glob("*/*.py")} == set(FLOOR_OF)

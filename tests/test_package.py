@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from smallwm_tf import _requirements
+from smallwm_tf import _environment, _requirements
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CI_RUN = ROOT / ".ci" / "run"
@@ -218,6 +219,79 @@ def test_commands_start_quietly_with_keras_2():
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == 2 * ["tf_keras.src.layers.core.dense"]
     assert run.stderr == "a real warning"
+
+
+HOSTILE = {
+    "HOME": "~",  # as where there is none: expanduser then leaves the "~"
+    "TF_USE_LEGACY_KERAS": "0",
+    "KERAS_BACKEND": "jax",
+    "TF_DETERMINISTIC_OPS": "1",
+    "MPLBACKEND": "a notebook's own",
+    "MATPLOTLIBRC": "nowhere",
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+}
+
+
+@pytest.mark.parametrize("keras_json", ['{"floatx": "float64"}', "[]"])
+def test_the_users_environment_does_not_reach_in(tmp_path, keras_json):
+    """A command's start, a random operation without seed, a layer and a figure among them."""
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "keras.json").write_text(keras_json)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    script = """if True:
+        import os, sys
+        sys.path.insert(0, sys.argv[1])
+        import smallwm_tf
+        from smallwm_tf import _environment
+        from smallwm_tf.cli.tensorflow_start import load_tensorflow
+        _environment.pin(for_command=True)
+        load_tensorflow()
+        import tensorflow as tf
+        from google.protobuf.internal import api_implementation
+        import numpy as np
+        from smallwm_tf.figures.curves import save_promise_figure
+        backend = tf.keras.backend
+        assert (backend.floatx(), backend.image_data_format()) == ("float32", "channels_last")
+        layer = tf.keras.layers.Conv2D(2, 3)
+        assert layer(tf.random.uniform([1, 5, 5, 1])).shape == [1, 3, 3, 2]
+        assert api_implementation.Type() == "upb"
+        save_promise_figure("figure.png", np.eye(2), np.eye(2), "title")
+    """
+    hostile = HOSTILE | {"KERAS_HOME": str(tmp_path / "keras")}
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | hostile
+    command = [sys.executable, "-c", script, str(ROOT)]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"keras", "matplotlibrc", "figure.png"}
+
+
+def test_matplotlib_that_cannot_be_loaded_is_one_line(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    run = subprocess.run(
+        [sys.executable, "-m", "smallwm_tf.train", "--game=Catch"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "Matplotlib cannot be loaded" in run.stderr and "matplotlibrc" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
+
+
+def test_keras_that_was_loaded_with_other_types_is_refused():
+    def keras(*found):
+        floatx, image_data_format = found
+        backend = SimpleNamespace(
+            floatx=lambda: floatx, image_data_format=lambda: image_data_format
+        )
+        return SimpleNamespace(backend=backend)
+
+    assert _environment.problem_of_keras(None) == ""
+    assert _environment.problem_of_keras(keras("float32", "channels_last")) == ""
+    for found in (("float64", "channels_last"), ("float32", "channels_first")):
+        problem = _environment.problem_of_keras(keras(*found))
+        assert all(word in problem for word in found) and "\n" not in problem
 
 
 def test_errors_while_starting_are_printed():
