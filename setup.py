@@ -20,7 +20,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
+    packages=[*find_packages(include=["smallwm_tf", "smallwm_tf.*"]), "smallwm_tf.configs"],
+    package_dir={"smallwm_tf.configs": "configs"},  # presets: seen at the top, installed within
     package_data={
         "smallwm_tf.data": ["*.csv", "*.md", "keras/*.json"],
         "smallwm_tf.reporting": ["*.html"],

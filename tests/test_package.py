@@ -5,9 +5,11 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -139,6 +141,61 @@ def test_package_reports_its_version():
     import smallwm_tf
 
     assert importlib.metadata.version("smallwm_tf") == smallwm_tf.__version__
+
+
+# --- the wheel -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """What a wheel of this checkout installs."""
+    source, built, unpacked = (tmp_path_factory.mktemp(name) for name in ("s", "built", "unpacked"))
+    for folder in ("smallwm_tf", "configs"):
+        no_code = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, ignore=no_code)
+    for file in ("setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    words = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(built), str(source)]
+    done = _python("-m", "pip", *words)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = built.iterdir()
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(unpacked)
+    return unpacked
+
+
+def test_a_wheel_holds_every_file_and_every_preset(unpacked):
+    found = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    found = {name for name in found if name.startswith("smallwm_tf/")}
+    expected = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "smallwm_tf").rglob("*") if path.is_file()
+    }
+    presets = {f"smallwm_tf/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert len(presets) >= 9
+    assert found == {name for name in expected if "__pycache__" not in name} | presets
+
+
+def test_presets_are_found_outside_of_any_checkout(unpacked, tmp_path):
+    script = """if True:
+        import sys
+        import smallwm_tf
+        from smallwm_tf.cli.train_flags import read_train_flags
+        from smallwm_tf.experiment.presets import load_preset, preset_names
+        assert smallwm_tf.__file__.startswith(sys.argv[1])
+        for name in preset_names():
+            assert load_preset(name) == load_preset(f"configs/{name}.py")
+        read_train_flags(["train", "--game=Catch", "--config=smoke"])
+        print(*preset_names())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(unpacked)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {path.stem for path in (ROOT / "configs").glob("*.py")}
 
 
 # --- the check at import ---------------------------------------------------------------------
