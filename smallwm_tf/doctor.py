@@ -147,7 +147,9 @@ def _available_memory() -> float | None:
 
 def _examine_game(name: str) -> Iterator[Finding]:
     from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
+    from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
     from smallwm_tf.games.game_batch import GameBatch
+    from smallwm_tf.games.repetition import check_repeats
 
     try:
         game = resolve_game(name)
@@ -155,7 +157,8 @@ def _examine_game(name: str) -> Iterator[Finding]:
         frames = games.reset()
         games.step([0])
         games.close()
-    except UnknownGameError as error:
+        check_repeats(game)
+    except (UnknownGameError, UnsuitableGameError, GameFaultError) as error:
         problem, _, remedy = str(error).partition("; ")
         yield Finding(WRONG, "game", problem, remedy.removeprefix("run: "))
         return
@@ -192,10 +195,15 @@ def main() -> None:
         "and ROM, write access. Whatever is wrong comes with the command that mends it.",
     )
     add = parser.add_argument
-    add("--game", default="Pong", help="the game to try (default Pong)")
+    add("--game", default="Pong", help="the game to try (default Pong); list: names them all")
     add("--run_dir", type=Path, default="runs", help="where runs will be kept (default runs)")
     add("--json", action="store_true", help="print JSON instead of lines")
     flags = parser.parse_args()
+    if flags.game == "list":
+        from smallwm_tf.games.catalogue import list_games
+
+        print("\n".join(list_games()))
+        return
     findings = []
     for finding in examine(flags.game, flags.run_dir):
         findings.append(finding)

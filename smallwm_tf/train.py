@@ -26,6 +26,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     Raises:
       Stopped: it was asked to; the checkpoint is written.
     """
+    from smallwm_tf.games.repetition import check_repeats
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.training.estimate import describe
     from smallwm_tf.training.model_free_agent import ModelFreeAgent
@@ -36,6 +37,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     if say_if_finished(experiment):
         return
     algorithm = {"world_model": WorldModelAgent, "ppo": ModelFreeAgent}[experiment.config.algorithm]
+    check_repeats(experiment.game)
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
@@ -72,9 +74,11 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
 
     with one_line_errors(PROGRAM):
         if flags.dry_run:
+            from smallwm_tf.games.repetition import check_repeats
             from smallwm_tf.training.estimate import describe
             from smallwm_tf.training.precision import with_precision
 
+            check_repeats(flags.experiment.game)
             report = describe(with_precision(flags.experiment), timed=True)
             print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
             return

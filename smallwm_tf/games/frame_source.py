@@ -148,7 +148,8 @@ class GymnasiumSource:
     def step(self, action: int) -> Step:
         """Plays one step of the environment."""
         self._actions.append(action)
-        played = self._call("step", self._first_action + action)
+        # A NumPy integer, as `action_space.sample()` gives.
+        played = self._call("step", np.int64(self._first_action + action))
         observation, reward, terminated, truncated, _ = played
         if not math.isfinite(reward):
             place = f"after step {len(self._actions)} of the episode"
@@ -175,10 +176,7 @@ class GymnasiumSource:
         for action in actions:
             self.step(int(action))
         if not np.array_equal(self._frame, state["frame"]):
-            raise GameFaultError(
-                f"game {self._game.name}: the same seed and actions give another frame than "
-                "before; an environment that does not repeat itself cannot be resumed"
-            )
+            raise does_not_repeat(self._game, "frame")
         self._random = generator
 
     def close(self) -> None:
@@ -259,6 +257,15 @@ def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
     if len(meanings) == num_actions:
         return meanings
     return tuple(f"ACTION_{number}" for number in range(num_actions))
+
+
+def does_not_repeat(game: Game, what: str) -> GameFaultError:
+    """An error to raise for a game that cannot be resumed."""
+    return GameFaultError(
+        f"game {game.name}: does not repeat itself: the same seed and actions give another {what} "
+        "than before, so that no run can be resumed; begin reset() with super().reset(seed=seed), "
+        "draw all random numbers from self.np_random, and keep nothing from earlier episodes"
+    )
 
 
 def checked_pixels(name: str, saved: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
