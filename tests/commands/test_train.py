@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
-from smallwm_tf import train
+from smallwm_tf import doctor, train
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.games.frame_source import GameFaultError
 from smallwm_tf.models.execution import resolve_precision
@@ -71,6 +74,40 @@ def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_pat
     assert run.returncode == 2
     assert len(run.stderr.splitlines()) == 1 and "CartPole-v1 has no pixels" in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+class Restless(gymnasium.Env):
+    """Ignores the seed of `reset`."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (20, 20), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.random.default_rng().integers(0, 256, (20, 20), np.uint8), {}
+
+    def step(self, action):
+        return self.reset()[0], 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_a_game_that_does_not_repeat_itself_is_refused_at_once(
+    command, monkeypatch, tmp_path, more
+):
+    monkeypatch.setitem(gymnasium.registry, "Restless-v0", EnvSpec("Restless-v0", Restless))
+    words = ["--game=Restless-v0", f"--run_dir={tmp_path / 'run'}", *more]
+    code, printed, err = command(train, *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "does not repeat itself" in err and "self.np_random" in err
+    assert list(tmp_path.iterdir()) == []
+    (finding,) = doctor._examine_game("Restless-v0")
+    assert finding.state == "wrong" and "does not repeat itself" in finding.text
+    assert "self.np_random" in finding.remedy
+
+
+def test_the_games_are_listed(command):
+    for module in (train, doctor):
+        code, printed, err = command(module, "--game=list")
+        assert (code, err) == (0, "") and "MsPacman" in printed and "Catch" in printed
 
 
 def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
