@@ -27,6 +27,7 @@ setup(
         "smallwm_tf.reporting": ["*.html"],
         "smallwm_tf.viewing": ["*.html"],
     },
+    entry_points={"console_scripts": ["smallwm_tf = smallwm_tf.__main__:main"]},
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={

@@ -89,12 +89,21 @@ def is_importable(module: str) -> bool:
 def started_as_command() -> str | None:
     """The module's name if this import happens because of `python -m smallwm_tf.<command>`.
 
-    While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m".
+    While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m". The script
+    `smallwm_tf` counts as `python -m smallwm_tf`.
     """
-    if sys.argv[:1] != ["-m"]:
+    words = sys.orig_argv[1:]
+    if pathlib.PurePath((sys.argv or [""])[0]).stem == "smallwm_tf":
+        words = ["smallwm_tf", *sys.argv[1:]]
+    elif sys.argv[:1] != ["-m"]:
         return None
-    names = (part.removeprefix("-m") for part in sys.orig_argv[1:])
-    return next((name for name in names if name.split(".")[0] == "smallwm_tf"), None)
+    names = [part.removeprefix("-m") for part in words]
+    for name, following in zip(names, [*names[1:], ""], strict=True):
+        if name == "smallwm_tf":  # followed by the command
+            return f"smallwm_tf.{following}"
+        if name.startswith("smallwm_tf."):
+            return name
+    return None
 
 
 def _check_keras_generation() -> None:

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from smallwm_tf import _environment, _requirements
+from smallwm_tf import __version__, _environment, _requirements
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CI_RUN = ROOT / ".ci" / "run"
@@ -230,6 +230,37 @@ def test_command_names_a_wrong_version(tmp_path, name, version, needed):
     name = name.replace("_", "-")
     assert f"{name} {version} is installed but {needed} is needed" in run.stderr
     assert f"-m pip install '{name}{needed}'" in run.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_the_package_lists_its_commands(words):
+    run = _python("-m", "smallwm_tf", *words)
+    assert (run.returncode, run.stderr) == (0, "")
+    for command in ("train", "evaluate", "doctor"):
+        assert f"\n  {command} " in run.stdout
+
+
+def test_the_package_passes_a_command_on():
+    run = _python("-m", "smallwm_tf", "train", "--game=Pomg")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("smallwm_tf.train: error: game='Pomg'") and "Pong" in run.stderr
+    run = _python("-m", "smallwm_tf", "trian")
+    assert (run.returncode, run.stdout) == (2, "") and run.stderr.endswith("try train\n")
+    assert _python("-m", "smallwm_tf", "--version").stdout == f"smallwm_tf {__version__}\n"
+
+
+def test_the_script_of_a_wheel_is_a_command(unpacked, tmp_path):
+    """Also where a package is missing: one line."""
+    (file,) = unpacked.glob("*.dist-info/entry_points.txt")
+    assert "smallwm_tf = smallwm_tf.__main__:main" in file.read_text()
+    script = tmp_path / "smallwm_tf"
+    script.write_text("import sys\nfrom smallwm_tf.__main__ import main\nsys.exit(main())\n")
+    path = f"{unpacked}{os.pathsep}{_without_module(tmp_path, 'ale_py')}"
+    run = _python(str(script), "doctor", "--help", path=path)
+    assert run.returncode == 0 and "--run_dir" in run.stdout, run.stderr
+    run = _python(str(script), "train", path=path)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
+    assert run.stderr.startswith("smallwm_tf: error: ale-py is missing")
 
 
 def test_library_import_raises_an_import_error(tmp_path):
