@@ -1,9 +1,13 @@
 """The agent by the conventions of TF-Agents' PolicySaver."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from absl import logging
 from tf_agents.policies import policy_saver, tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
@@ -38,6 +42,20 @@ class FramesPolicy(tf_policy.TFPolicy):
         return policy_step.PolicyStep(drawn, policy_state)
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Of TF-Agents' own names and distributions, about which nobody can do anything."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encoding a StructuredValue", UserWarning)
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@_without_warnings()
 def save_tf_agents_policy(saved: SavedPolicy, agent: TrainedAgent, path: Path) -> None:
     """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
     step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)

@@ -155,7 +155,7 @@ def seeds_in(path):
     return [(node.attr["seed"].i, node.attr["seed2"].i) for node in drawing]
 
 
-def test_a_seed_of_the_exporting_process_is_not_kept(run_dir, tmp_path):
+def test_a_seed_of_the_exporting_process_is_not_kept(run_dir, tmp_path, recwarn, caplog):
     """Seeds of 0 and 0 are what the kernel takes for: other draws in every process."""
     agent = load_run(run_dir, convolution="direct")
     tf.random.set_seed(7)
@@ -165,6 +165,8 @@ def test_a_seed_of_the_exporting_process_is_not_kept(run_dir, tmp_path):
         tf.random.set_seed(None)
     for part in ("agent", "tf_agents_policy"):
         assert set(seeds_in(tmp_path / "e" / part)) == {(0, 0)}
+    assert not [str(w.message) for w in recwarn if "StructuredValue" in str(w.message)]
+    assert not [record for record in caplog.records if record.name == "absl"]
 
 
 @pytest.mark.parametrize("name", ["Catch", "UpNDown"])
