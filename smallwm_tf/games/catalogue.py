@@ -183,14 +183,14 @@ def _check_rom(game: Game, ale_problem: str | None) -> None:
 
 
 def _nearest(key: str, games: dict[str, Game], module: str = "") -> str:
-    """Names near `key`: of Table 4 if any, else other Atari games, else Gymnasium ids."""
-    # "aleponvdeterministicv4": the trimmings of an id
+    """Names near `key`: of Atari games if any, else Gymnasium ids; behind a module these first."""
+    # "alepongv5", "pongdeterministicv4": the trimmings of an id
     key = re.sub(r"^ale(?=.*v\d$)|(noframeskip|deterministic|ram)*v\d+$", "", key) or key
     preferred = {_normalise(name): name for name in (*TABLE_4_GAMES, "Catch")}
-    atari = {_normalise(game.name): game.name for game in games.values() if game.is_atari}
+    preferred |= {_normalise(game.name): game.name for game in games.values() if game.is_atari}
     ids = [game.gymnasium_id for game in games.values() if not game.is_atari]
     others = {re.sub(r"v\d+$", "", _normalise(name.rpartition(":")[2])): name for name in ids}
-    tables = (preferred, atari | preferred, others)
+    tables = (preferred, others)
     for names in reversed(tables) if module else tables:
         if close := difflib.get_close_matches(key, names, n=3, cutoff=0.6):
             return "did you mean " + " or ".join(names[match] for match in close) + "?"

@@ -84,8 +84,9 @@ def test_a_misspelt_name_gives_the_nearest(name, nearest):
     with pytest.raises(UnknownGameError) as caught:
         resolve_game(name)
     message = str(caught.value)
-    assert repr(name) in message
-    assert nearest in message
+    problem, _, hint = message.partition("; did you mean ")
+    assert repr(name) in problem
+    assert nearest in hint
     assert len(message.splitlines()) == 1
 
 
