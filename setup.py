@@ -20,12 +20,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["smallwm_tf", "smallwm_tf.*"]),
+    packages=[*find_packages(include=["smallwm_tf", "smallwm_tf.*"]), "smallwm_tf.configs"],
+    package_dir={"smallwm_tf.configs": "configs"},  # presets: seen at the top, installed within
     package_data={
-        "smallwm_tf.data": ["*.csv", "*.md"],
+        "smallwm_tf.data": ["*.csv", "*.md", "keras/*.json"],
         "smallwm_tf.reporting": ["*.html"],
         "smallwm_tf.viewing": ["*.html"],
     },
+    entry_points={"console_scripts": ["smallwm_tf = smallwm_tf.__main__:main"]},
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={

@@ -6,11 +6,9 @@ standard library. The check looks at package metadata only and never loads Tenso
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import operator
-import os
 import pathlib
 import re
 import shlex
@@ -43,8 +41,6 @@ _PYTHON_3_12 = (
     ("tensorflow-probability==0.25.0", "tensorflow_probability"),
     ("setuptools>=70", "setuptools"),  # provides distutils, which TF-Agents and TFP import
 )
-
-_KERAS_2 = "TF_USE_LEGACY_KERAS"
 
 
 class RequirementsError(ImportError):
@@ -82,18 +78,6 @@ def check() -> None:
     _check_keras_generation()
 
 
-def choose_keras_2() -> None:
-    """Makes `tf.keras` mean Keras 2 and quietens start-up notices; before TensorFlow loads."""
-    os.environ[_KERAS_2] = "1"
-    # 3: TensorFlow logs optimisations that it did not find as errors; real ones are raised anyway.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    with contextlib.suppress(ImportError):
-        from gym_notices import notices
-
-        notices.notices.pop("0.23.0", None)  # TF-Agents imports the old gym, which prints a notice
-
-
 def is_importable(module: str) -> bool:
     """Whether a module is installed; loads at most the packages around it."""
     try:
@@ -105,12 +89,21 @@ def is_importable(module: str) -> bool:
 def started_as_command() -> str | None:
     """The module's name if this import happens because of `python -m smallwm_tf.<command>`.
 
-    While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m".
+    While Python looks for the module of `-m`, and only then, `sys.argv[0]` is "-m". The script
+    `smallwm_tf` counts as `python -m smallwm_tf`.
     """
-    if sys.argv[:1] != ["-m"]:
+    words = sys.orig_argv[1:]
+    if pathlib.PurePath((sys.argv or [""])[0]).stem == "smallwm_tf":
+        words = ["smallwm_tf", *sys.argv[1:]]
+    elif sys.argv[:1] != ["-m"]:
         return None
-    names = (part.removeprefix("-m") for part in sys.orig_argv[1:])
-    return next((name for name in names if name.split(".")[0] == "smallwm_tf"), None)
+    names = [part.removeprefix("-m") for part in words]
+    for name, following in zip(names, [*names[1:], ""], strict=True):
+        if name == "smallwm_tf":  # followed by the command
+            return f"smallwm_tf.{following}"
+        if name.startswith("smallwm_tf."):
+            return name
+    return None
 
 
 def _check_keras_generation() -> None:
@@ -120,7 +113,7 @@ def _check_keras_generation() -> None:
         raise RequirementsError(
             "TensorFlow was imported before smallwm_tf and has loaded Keras 3, but TF-Agents needs "
             "Keras 2. Restart Python and import smallwm_tf first, or set it for every program: "
-            f"export {_KERAS_2}=1"
+            "export TF_USE_LEGACY_KERAS=1"
         )
 
 

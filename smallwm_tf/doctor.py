@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from smallwm_tf import _requirements
+from smallwm_tf import _environment, _requirements
 from smallwm_tf.experiment.messages import one_line
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
@@ -41,6 +41,7 @@ def examine(game: str, folder: Path) -> Iterator[Finding]:
         "python": _examine_python,
         "packages": _examine_packages,
         "extras": _examine_extras,
+        "environment": _examine_environment,
         "tensorflow": _examine_tensorflow,
         "memory": _examine_memory,
         "game": lambda: _examine_game(game),
@@ -84,6 +85,16 @@ def _examine_extras() -> Iterator[Finding]:
         if not _requirements.is_importable(module):
             text = f"{module} is missing; only smallwm_tf.{command} needs it"
             yield Finding(NOTE, "extras", text, f"pip install -e '.[{command}]'")
+
+
+def _examine_environment() -> Iterator[Finding]:
+    from smallwm_tf.cli.tensorflow_start import load_matplotlib
+
+    if problem := load_matplotlib():
+        text, _, remedy = problem.partition("; ")
+        yield Finding(WRONG, "matplotlib", text, remedy)
+    for remark in _environment.remarks():
+        yield Finding(NOTE, "environment", remark)
 
 
 def _examine_tensorflow() -> Iterator[Finding]:
@@ -136,7 +147,9 @@ def _available_memory() -> float | None:
 
 def _examine_game(name: str) -> Iterator[Finding]:
     from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
+    from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
     from smallwm_tf.games.game_batch import GameBatch
+    from smallwm_tf.games.repetition import check_repeats
 
     try:
         game = resolve_game(name)
@@ -144,7 +157,8 @@ def _examine_game(name: str) -> Iterator[Finding]:
         frames = games.reset()
         games.step([0])
         games.close()
-    except UnknownGameError as error:
+        check_repeats(game)
+    except (UnknownGameError, UnsuitableGameError, GameFaultError) as error:
         problem, _, remedy = str(error).partition("; ")
         yield Finding(WRONG, "game", problem, remedy.removeprefix("run: "))
         return
@@ -181,10 +195,15 @@ def main() -> None:
         "and ROM, write access. Whatever is wrong comes with the command that mends it.",
     )
     add = parser.add_argument
-    add("--game", default="Pong", help="the game to try (default Pong)")
+    add("--game", default="Pong", help="the game to try (default Pong); list: names them all")
     add("--run_dir", type=Path, default="runs", help="where runs will be kept (default runs)")
     add("--json", action="store_true", help="print JSON instead of lines")
     flags = parser.parse_args()
+    if flags.game == "list":
+        from smallwm_tf.games.catalogue import list_games
+
+        print("\n".join(list_games()))
+        return
     findings = []
     for finding in examine(flags.game, flags.run_dir):
         findings.append(finding)

@@ -3,12 +3,15 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
+
+if TYPE_CHECKING:
+    from smallwm_tf.deployment.trained_agent import TrainedAgent
 
 _COMMAND = "smallwm_tf.evaluate"
 _EXAMPLES = """
@@ -32,8 +35,9 @@ def main() -> None:
         from smallwm_tf.viewing.playing import film_episode, score
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
-        agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         temperature = 0.0 if flags.greedy else flags.temperature
+        notes = differences(agent, flags.seed, flags.episodes, temperature)
+        agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         result = score(agent, temperature=temperature, with_null_policies=not flags.nonulls)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
         if out:
@@ -43,9 +47,26 @@ def main() -> None:
     if flags.json:
         print(json.dumps(result))
     else:
-        print("\n".join(table(result)))
+        print("\n".join(table(result) + notes))
         for place in filter(None, (out, flags.video)):
             print(f"written: {place}")
+
+
+def differences(
+    agent: "TrainedAgent", seed: int | None, episodes: int | None, temperature: float | None
+) -> list[str]:
+    """A line for everything that is not done as in the agent's own run."""
+    evaluation = agent.config.evaluation
+    pairs = {
+        "seed": (seed, agent.experiment.seed),
+        "episodes": (episodes, evaluation.num_episodes),
+        "temperature": (temperature, evaluation.temperature),
+    }
+    return [
+        f"note: {name} {given:g}, where the run has {own:g}"
+        for name, (given, own) in pairs.items()
+        if given is not None and given != own
+    ]
 
 
 def table(result: dict[str, Any]) -> list[str]:

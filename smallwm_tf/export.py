@@ -16,6 +16,7 @@ what it writes:
       agent.serve(frames)       uint8 [B, 96, 96, F] -> action, greedy_action, logits, value, codes
       agent.reset(frame)        uint8 [B, 96, 96], the first frame of an episode
       agent.act(frame)          uint8 [B, 96, 96], every later one; the stack is kept inside
+      agent.act(frame, [7, 0])  as the others with a seed: equal seeds draw equal actions
   <out>/world_model/        with --world_model: decode, dream_step, predict, initial_state
   <out>/tf_agents_policy/   with --tf_agents: for TF-Agents' SavedModelPyTFEagerPolicy
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser
+from smallwm_tf.cli.tensorflow_start import load_matplotlib
 
 _COMMAND = "smallwm_tf.report"
 _EXAMPLES = """
@@ -20,6 +21,8 @@ Open report.html in a browser; it needs no network. TensorFlow is not loaded.
 def main() -> None:
     """Reads the command line and writes the report."""
     flags = _parse(sys.argv[1:])
+    if problem := load_matplotlib():
+        refuse(problem, _COMMAND)
     try:
         import jinja2  # noqa: F401
         import rliable.library  # noqa: F401, with what it imports itself

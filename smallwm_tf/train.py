@@ -8,6 +8,7 @@ import json
 import sys
 
 from smallwm_tf.cli.errors import one_line_errors
+from smallwm_tf.cli.outcome import say_if_finished, say_outcome
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
@@ -16,7 +17,7 @@ from smallwm_tf.runs.stop_request import Stopped, StopRequest
 
 
 def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
-    """Runs or continues a training run.
+    """Runs or continues a training run; says what came of it, again if it is finished already.
 
     Args:
       experiment: what is asked for.
@@ -25,18 +26,23 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     Raises:
       Stopped: it was asked to; the checkpoint is written.
     """
+    from smallwm_tf.games.repetition import check_repeats
     from smallwm_tf.runs.run_directory import RunDirectory
     from smallwm_tf.training.algorithms import ALGORITHMS
     from smallwm_tf.training.estimate import describe
     from smallwm_tf.training.precision import with_precision
     from smallwm_tf.training.run import Run
 
+    if say_if_finished(experiment):
+        return
     algorithm = ALGORITHMS[experiment.config.algorithm]
+    check_repeats(experiment.game)
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
     with RunDirectory.open(
         experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
     ) as directory:
+        say(f"run directory: {experiment.run_dir}")
         for line in report.lines():
             say(line)
         for change in directory.changes:
@@ -49,6 +55,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
                     if run.begin(phase, iteration):
                         phase.perform(run, iteration)
                         run.finish(phase, iteration)  # saves
+    say_outcome(experiment.run_dir)
 
 
 def main() -> None:
@@ -59,13 +66,18 @@ def main() -> None:
 
 
 def _run(flags: TrainFlags, stop: StopRequest) -> None:
-    load_tensorflow()  # not before: bad flags are refused at once
+    with one_line_errors(PROGRAM):
+        if not flags.dry_run and say_if_finished(flags.experiment):
+            return
+    load_tensorflow()  # not before: what needs no work is told at once
 
     with one_line_errors(PROGRAM):
         if flags.dry_run:
+            from smallwm_tf.games.repetition import check_repeats
             from smallwm_tf.training.estimate import describe
             from smallwm_tf.training.precision import with_precision
 
+            check_repeats(flags.experiment.game)
             report = describe(with_precision(flags.experiment), timed=True)
             print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
             return

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from smallwm_tf import __main__
+
 PACKAGE = Path(__file__).resolve().parent.parent / "smallwm_tf"
 COMMANDS = {"train", "evaluate", "dream", "play", "export", "sweep", "report", "doctor"}
 FLOORS = (  # a folder may import from floors above it in this list, and from itself
@@ -43,12 +45,16 @@ def test_imports_go_left_only(path):
         allowed = {f for f, floor in FLOOR_OF.items() if floor < FLOOR_OF[folder]} | {folder}
         assert imported <= allowed, f"{folder} may not import {sorted(imported - allowed)}"
     elif path.stem in COMMANDS:
-        assert imported <= set(FLOOR_OF) | {"_requirements"}
+        assert imported <= set(FLOOR_OF) | {"_environment", "_requirements"}
     else:
-        assert imported <= {"_requirements", "RequirementsError"}
+        assert imported <= {"_environment", "_requirements", "RequirementsError"}
+
+
+def test_all_commands_are_listed():
+    assert set(__main__.COMMANDS) == COMMANDS
 
 
 def test_no_module_lies_loose_beside_the_commands():
     loose = {path.stem for path in PACKAGE.glob("*.py")}
-    assert loose == COMMANDS | {"__init__", "_requirements"}
+    assert loose == COMMANDS | {"__init__", "__main__", "_environment", "_requirements"}
     assert {path.parent.name for path in PACKAGE.glob("*/*.py")} == set(FLOOR_OF)

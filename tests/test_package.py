@@ -5,15 +5,18 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from smallwm_tf import _requirements
+from smallwm_tf import __version__, _environment, _requirements
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CI_RUN = ROOT / ".ci" / "run"
@@ -140,6 +143,61 @@ def test_package_reports_its_version():
     assert importlib.metadata.version("smallwm_tf") == smallwm_tf.__version__
 
 
+# --- the wheel -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """What a wheel of this checkout installs."""
+    source, built, unpacked = (tmp_path_factory.mktemp(name) for name in ("s", "built", "unpacked"))
+    for folder in ("smallwm_tf", "configs"):
+        no_code = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, ignore=no_code)
+    for file in ("setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    words = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(built), str(source)]
+    done = _python("-m", "pip", *words)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = built.iterdir()
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(unpacked)
+    return unpacked
+
+
+def test_a_wheel_holds_every_file_and_every_preset(unpacked):
+    found = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    found = {name for name in found if name.startswith("smallwm_tf/")}
+    expected = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "smallwm_tf").rglob("*") if path.is_file()
+    }
+    presets = {f"smallwm_tf/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert len(presets) >= 9
+    assert found == {name for name in expected if "__pycache__" not in name} | presets
+
+
+def test_presets_are_found_outside_of_any_checkout(unpacked, tmp_path):
+    script = """if True:
+        import sys
+        import smallwm_tf
+        from smallwm_tf.cli.train_flags import read_train_flags
+        from smallwm_tf.experiment.presets import load_preset, preset_names
+        assert smallwm_tf.__file__.startswith(sys.argv[1])
+        for name in preset_names():
+            assert load_preset(name) == load_preset(f"configs/{name}.py")
+        read_train_flags(["train", "--game=Catch", "--config=smoke"])
+        print(*preset_names())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(unpacked)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {path.stem for path in (ROOT / "configs").glob("*.py")}
+
+
 # --- the check at import ---------------------------------------------------------------------
 
 
@@ -172,6 +230,37 @@ def test_command_names_a_wrong_version(tmp_path, name, version, needed):
     name = name.replace("_", "-")
     assert f"{name} {version} is installed but {needed} is needed" in run.stderr
     assert f"-m pip install '{name}{needed}'" in run.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_the_package_lists_its_commands(words):
+    run = _python("-m", "smallwm_tf", *words)
+    assert (run.returncode, run.stderr) == (0, "")
+    for command in ("train", "evaluate", "doctor"):
+        assert f"\n  {command} " in run.stdout
+
+
+def test_the_package_passes_a_command_on():
+    run = _python("-m", "smallwm_tf", "train", "--game=Pomg")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("smallwm_tf.train: error: game='Pomg'") and "Pong" in run.stderr
+    run = _python("-m", "smallwm_tf", "trian")
+    assert (run.returncode, run.stdout) == (2, "") and run.stderr.endswith("try train\n")
+    assert _python("-m", "smallwm_tf", "--version").stdout == f"smallwm_tf {__version__}\n"
+
+
+def test_the_script_of_a_wheel_is_a_command(unpacked, tmp_path):
+    """Also where a package is missing: one line."""
+    (file,) = unpacked.glob("*.dist-info/entry_points.txt")
+    assert "smallwm_tf = smallwm_tf.__main__:main" in file.read_text()
+    script = tmp_path / "smallwm_tf"
+    script.write_text("import sys\nfrom smallwm_tf.__main__ import main\nsys.exit(main())\n")
+    path = f"{unpacked}{os.pathsep}{_without_module(tmp_path, 'ale_py')}"
+    run = _python(str(script), "doctor", "--help", path=path)
+    assert run.returncode == 0 and "--run_dir" in run.stdout, run.stderr
+    run = _python(str(script), "train", path=path)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
+    assert run.stderr.startswith("smallwm_tf: error: ale-py is missing")
 
 
 def test_library_import_raises_an_import_error(tmp_path):
@@ -218,6 +307,79 @@ def test_commands_start_quietly_with_keras_2():
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == 2 * ["tf_keras.src.layers.core.dense"]
     assert run.stderr == "a real warning"
+
+
+HOSTILE = {
+    "HOME": "~",  # as where there is none: expanduser then leaves the "~"
+    "TF_USE_LEGACY_KERAS": "0",
+    "KERAS_BACKEND": "jax",
+    "TF_DETERMINISTIC_OPS": "1",
+    "MPLBACKEND": "a notebook's own",
+    "MATPLOTLIBRC": "nowhere",
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+}
+
+
+@pytest.mark.parametrize("keras_json", ['{"floatx": "float64"}', "[]"])
+def test_the_users_environment_does_not_reach_in(tmp_path, keras_json):
+    """A command's start, a random operation without seed, a layer and a figure among them."""
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "keras.json").write_text(keras_json)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    script = """if True:
+        import os, sys
+        sys.path.insert(0, sys.argv[1])
+        import smallwm_tf
+        from smallwm_tf import _environment
+        from smallwm_tf.cli.tensorflow_start import load_tensorflow
+        _environment.pin(for_command=True)
+        load_tensorflow()
+        import tensorflow as tf
+        from google.protobuf.internal import api_implementation
+        import numpy as np
+        from smallwm_tf.figures.curves import save_promise_figure
+        backend = tf.keras.backend
+        assert (backend.floatx(), backend.image_data_format()) == ("float32", "channels_last")
+        layer = tf.keras.layers.Conv2D(2, 3)
+        assert layer(tf.random.uniform([1, 5, 5, 1])).shape == [1, 3, 3, 2]
+        assert api_implementation.Type() == "upb"
+        save_promise_figure("figure.png", np.eye(2), np.eye(2), "title")
+    """
+    hostile = HOSTILE | {"KERAS_HOME": str(tmp_path / "keras")}
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | hostile
+    command = [sys.executable, "-c", script, str(ROOT)]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"keras", "matplotlibrc", "figure.png"}
+
+
+def test_matplotlib_that_cannot_be_loaded_is_one_line(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    run = subprocess.run(
+        [sys.executable, "-m", "smallwm_tf.train", "--game=Catch"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "Matplotlib cannot be loaded" in run.stderr and "matplotlibrc" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
+
+
+def test_keras_that_was_loaded_with_other_types_is_refused():
+    def keras(*found):
+        floatx, image_data_format = found
+        backend = SimpleNamespace(
+            floatx=lambda: floatx, image_data_format=lambda: image_data_format
+        )
+        return SimpleNamespace(backend=backend)
+
+    assert _environment.problem_of_keras(None) == ""
+    assert _environment.problem_of_keras(keras("float32", "channels_last")) == ""
+    for found in (("float64", "channels_last"), ("float32", "channels_first")):
+        problem = _environment.problem_of_keras(keras(*found))
+        assert all(word in problem for word in found) and "\n" not in problem
 
 
 def test_errors_while_starting_are_printed():

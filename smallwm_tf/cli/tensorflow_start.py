@@ -9,10 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# TensorFlow 2.21 prints these before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says.
+from smallwm_tf.cli.errors import refuse
+from smallwm_tf.experiment.messages import one_line
+
+# TensorFlow 2.21 prints its own before logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says.
 _NOTICE = re.compile(
     rb"I0000 |WARNING: All log messages before absl::InitializeLog\(\)|.*failed call to cuInit: "
-    rb"INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR \(303\)"
+    rb"INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR \(303\)|"
+    rb"Matplotlib created a temporary cache directory|"  # where there is no home directory
+    rb"Cannot decode configuration file"  # is an error, too
 )
 
 
@@ -45,11 +50,34 @@ def without_start_up_notices() -> Iterator[None]:
                 os.write(2, b"".join(kept))
 
 
+def load_matplotlib() -> str:
+    """Imports Matplotlib with its own defaults, whatever a `matplotlibrc` says; for commands only.
+
+    At the start, so that what it cannot read ends no run when the first figure is drawn.
+
+    Returns:
+      Why it cannot be loaded, and the remedy; empty if it is.
+    """
+    try:
+        with without_start_up_notices():
+            import matplotlib
+
+            matplotlib.rcdefaults()
+    except Exception as error:
+        return (
+            f"Matplotlib cannot be loaded ({one_line(error)}); mend or remove the file "
+            "matplotlibrc in this folder or in ~/.config/matplotlib"
+        )
+    return ""
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow and looks for devices, which is when it talks; for commands only.
 
     GPUs are not taken whole: their memory grows as it is needed, so that others find room.
     """
+    if problem := load_matplotlib():
+        refuse(problem, "smallwm_tf")
     with without_start_up_notices():
         import tensorflow as tf
 

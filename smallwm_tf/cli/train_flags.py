@@ -21,7 +21,7 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET, load_preset, preset_names
 from smallwm_tf.experiment.settings import FIELDS, Field
-from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
+from smallwm_tf.games.catalogue import UnknownGameError, list_games, resolve_game
 
 PROGRAM = "smallwm_tf.train"
 
@@ -56,9 +56,12 @@ def read_train_flags(argv: list[str]) -> TrainFlags:
         CommandLineError: A flag is unknown, lacks its value, or cannot be used.
         ConfigError: A setting or the preset cannot be used.
         UnknownGameError: The game cannot be played.
-        SystemExit: With code 0 after `--help`.
+        SystemExit: With code 0 after `--help` or `--game=list`.
     """
     flags = _TrainParser().read(argv[1:])
+    if flags.game == "list":
+        print("\n".join(list_games()))
+        raise SystemExit(0)
     preset, config = load_preset(flags.config)
     given = {key: value for key, value in vars(flags).items() if value is not None}
     for field in FIELDS:
@@ -89,7 +92,11 @@ class _TrainParser(CommandParser):
             "python -m smallwm_tf.train --game=<game> [flags]",
         )
         add = self.add_argument
-        add("--game", help="what to play: a game of the paper's Table 4, Catch, or a Gymnasium id")
+        add(
+            "--game",
+            help="what to play: a game of the paper's Table 4, Catch, or a Gymnasium id; "
+            "list: names them all",
+        )
         add("--config", default=DEFAULT_PRESET,
             help=f"preset: a name or a Python file (default {DEFAULT_PRESET})")  # fmt: skip
         add("--seed", type=number(int, SEEDS), default=0,

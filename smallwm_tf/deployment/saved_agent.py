@@ -17,6 +17,9 @@ from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 
+_SEED_SPEC = tf.TensorSpec([2], tf.int32, "seed")
+Answer = Callable[[tf.Tensor, tf.Tensor | None], dict[str, tf.Tensor]]
+
 
 class SavedPolicy(tf.Module):
     """Functions of the SavedModel; each is a signature and an attribute of the loaded object.
@@ -28,16 +31,22 @@ class SavedPolicy(tf.Module):
         frame uint8 [B, 96, 96], the newest one only → as ``serving_default``; the stack of frames
         is kept inside. ``reset`` begins an episode with its first frame, repeated F times.
 
+    Each of them draws anew at every call and in every process. With a second argument, ``seed``
+    int32 [2], equal seeds draw equal actions: ``act(frame, [7, step])``. As signatures these are
+    ``serving_default_seeded``, ``reset_seeded`` and ``act_seeded``.
+
     Args:
-      answer: frames → the outputs.
+      answer: frames and a seed, or None → the outputs.
       num_stacked_frames: F.
+      drawing: other functions of one input and a seed, or None, by name; with the input's spec.
       further: other signatures by name.
     """
 
     def __init__(
         self,
-        answer: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        answer: Answer,
         num_stacked_frames: int,
+        drawing: dict[str, tuple[Answer, tf.TensorSpec]],
         further: dict[str, tf.types.experimental.GenericFunction],
     ):
         super().__init__(name="smallwm_tf_agent")
@@ -47,26 +56,37 @@ class SavedPolicy(tf.Module):
         zeros = tf.zeros([1, *stack[1:]], tf.uint8)
         self._frames = tf.Variable(zeros, shape=stack, trainable=False, name="frames")
 
-        def reset(frame):
-            self._frames.assign(tf.repeat(frame[..., tf.newaxis], num_stacked_frames, axis=-1))
-            return answer(tf.convert_to_tensor(self._frames))
+        def serve(frames, seed=None):
+            return answer(frames, seed)
 
-        def act(frame):
+        def reset(frame, seed=None):
+            self._frames.assign(tf.repeat(frame[..., tf.newaxis], num_stacked_frames, axis=-1))
+            return answer(tf.convert_to_tensor(self._frames), seed)
+
+        def act(frame, seed=None):
             kept = tf.convert_to_tensor(self._frames)[..., 1:]
             self._frames.assign(tf.concat([kept, frame[..., tf.newaxis]], axis=-1))
-            return answer(tf.convert_to_tensor(self._frames))
+            return answer(tf.convert_to_tensor(self._frames), seed)
 
-        self.serve = self.__call__ = _graph(answer, frames_spec)
-        self.reset, self.act = _graph(reset, frame_spec), _graph(act, frame_spec)
+        drawing = {
+            "serving_default": (serve, frames_spec),
+            "reset": (reset, frame_spec),
+            "act": (act, frame_spec),
+            **drawing,
+        }
+        self._signatures = dict(further)
+        for name, (function, spec) in drawing.items():
+            graph = tf.function(function, autograph=False)
+            self._signatures[name] = graph.get_concrete_function(spec)
+            self._signatures[f"{name}_seeded"] = graph.get_concrete_function(spec, _SEED_SPEC)
+            setattr(self, "serve" if name == "serving_default" else name, graph)
+        self.__call__ = self.serve
         for name, function in further.items():
             setattr(self, name, function)
-        self._names = ("reset", "act", *further)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel into a new directory."""
-        signatures = {name: getattr(self, name) for name in self._names}
-        signatures["serving_default"] = self.serve
-        tf.saved_model.save(self, str(path), signatures=signatures)
+        tf.saved_model.save(self, str(path), signatures=self._signatures)
 
 
 def saved_code_policy(
@@ -88,18 +108,18 @@ def saved_code_policy(
     encode = freeze(lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision)
     frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
 
-    def act_on_codes(codes):
-        return _with_actions(*frozen_policy(codes), temperature)
+    def act_on_codes(codes, seed=None):
+        return _with_actions(*frozen_policy(codes), temperature, seed)
 
-    def answer(frames):
+    def answer(frames, seed):
         (codes,) = encode(frames)
-        return {**act_on_codes(codes), "codes": codes}
+        return {**act_on_codes(codes, seed), "codes": codes}
 
-    further = {
-        "encode": _graph(lambda frames: {"codes": encode(frames)[0]}, frames_spec),
-        "act_on_codes": _graph(act_on_codes, codes_spec),
-    }
-    return SavedPolicy(answer, vqvae.num_stacked_frames, further)
+    encode_alone = tf.function(
+        lambda frames: {"codes": encode(frames)[0]}, input_signature=[frames_spec], autograph=False
+    )
+    drawing = {"act_on_codes": (act_on_codes, codes_spec)}
+    return SavedPolicy(answer, vqvae.num_stacked_frames, drawing, {"encode": encode_alone})
 
 
 def saved_frame_policy(
@@ -109,13 +129,27 @@ def saved_frame_policy(
     frames_spec = _frames_spec(policy.num_stacked_frames)
     frozen = freeze(policy.__call__, [frames_spec], half_precision)
     return SavedPolicy(
-        lambda frames: _with_actions(*frozen(frames), temperature), policy.num_stacked_frames, {}
+        lambda frames, seed: _with_actions(*frozen(frames), temperature, seed),
+        policy.num_stacked_frames,
+        drawing={},
+        further={},
     )
 
 
-def _with_actions(logits: tf.Tensor, value: tf.Tensor, temperature: float) -> dict[str, tf.Tensor]:
+def _with_actions(
+    logits: tf.Tensor, value: tf.Tensor, temperature: float, seed: tf.Tensor | None
+) -> dict[str, tf.Tensor]:
+    scaled = logits / temperature
+    if seed is None:
+        # Not tf.random.categorical: a global seed in force while this is traced would be kept in
+        # the graph, and every process would draw the same actions.
+        drawn = tf.raw_ops.Multinomial(
+            logits=scaled, num_samples=1, seed=0, seed2=0, output_dtype=tf.int32
+        )
+    else:
+        drawn = tf.random.stateless_categorical(scaled, 1, seed, tf.int32)
     return {
-        "action": tf.random.categorical(logits / temperature, 1, tf.int32)[:, 0],
+        "action": drawn[:, 0],
         "greedy_action": tf.argmax(logits, axis=-1, output_type=tf.int32),
         "logits": logits,
         "value": value,
@@ -124,7 +158,3 @@ def _with_actions(logits: tf.Tensor, value: tf.Tensor, temperature: float) -> di
 
 def _frames_spec(num_frames: int) -> tf.TensorSpec:
     return tf.TensorSpec([None, FRAME_SIZE, FRAME_SIZE, num_frames], tf.uint8, "frames")
-
-
-def _graph(function: Callable, spec: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
-    return tf.function(function, input_signature=[spec], autograph=False)

@@ -1,9 +1,13 @@
 """The agent by the conventions of TF-Agents' PolicySaver."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from absl import logging
 from tf_agents.policies import policy_saver, tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
@@ -26,14 +30,44 @@ class FramesPolicy(tf_policy.TFPolicy):
         self._saved = saved
         self._temperature = agent.config.evaluation.temperature
 
+    def _action(self, time_step, policy_state, seed=None):
+        # Not drawn by TFP: a global seed in force while this is traced would be kept in the graph.
+        pair = () if seed is None else ([seed, 0],)
+        outputs = self._saved.serve(time_step.observation, *pair)
+        return policy_step.PolicyStep(outputs["action"], policy_state)
+
     def _distribution(self, time_step, policy_state):
         logits = self._saved.serve(time_step.observation)["logits"]
         drawn = tfp.distributions.Categorical(logits / self._temperature, dtype=tf.int32)
         return policy_step.PolicyStep(drawn, policy_state)
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Of TF-Agents' own names and distributions, about which nobody can do anything."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encoding a StructuredValue", UserWarning)
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@_without_warnings()
 def save_tf_agents_policy(saved: SavedPolicy, agent: TrainedAgent, path: Path) -> None:
     """Writes the SavedModel that ``tf_agents.policies.py_tf_eager_policy`` and others load."""
     step = tf.Variable(agent.iteration, trainable=False, dtype=tf.int64)
-    saver = policy_saver.PolicySaver(FramesPolicy(saved, agent), batch_size=None, train_step=step)
+    policy = FramesPolicy(saved, agent)
+    saver = policy_saver.PolicySaver(policy, batch_size=None, train_step=step)
+
+    @tf.function(autograph=False)
+    def action(time_step, policy_state=(), seed=None):
+        return policy.action(time_step, policy_state, seed)
+
+    batch = tensor_spec.add_outer_dim(policy.time_step_spec)
+    action.get_concrete_function(batch)
+    action.get_concrete_function(batch, seed=tf.TensorSpec([], tf.int32, "seed"))
+    saver._policy.action = action  # TF-Agents 0.19 has no seed in what it saves
     saver.save(str(path))

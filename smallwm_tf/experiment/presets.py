@@ -18,7 +18,10 @@ from smallwm_tf.experiment.messages import one_line, show
 DEFAULT_PRESET = "atari100k"
 """The paper's experiment with 4 frames: exactly the defaults."""
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+# An installed package holds them itself (setup.py); in a checkout they lie beside it.
+_INSTALLED = _PACKAGE / "configs"
+_PRESETS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
 _MOST_BYTES = 1_000_000
 
 
@@ -26,8 +29,9 @@ def load_preset(name_or_path: str) -> tuple[str, ml_collections.ConfigDict]:
     """Builds the configuration of a preset, types checked, ranges not yet (see `validate`).
 
     Args:
-        name_or_path: A bare name ("smoke") or a path ("configs/smoke.py"), each looked up from
-            the working directory and then from the root of the repository.
+        name_or_path: A bare name ("smoke") is one of the presets that come with the project,
+            whatever the working directory holds. A path ("configs/mine.py") is looked up from the
+            working directory; "configs/smoke.py" means the project's where there is none.
 
     Returns:
         The preset's name (the file's name without ".py") and the configuration.
@@ -36,8 +40,6 @@ def load_preset(name_or_path: str) -> tuple[str, ml_collections.ConfigDict]:
         ConfigError: No such file, the file cannot be run, or it sets something impossible.
     """
     path = _find(name_or_path)
-    if path is None:  # the default preset of an installed package without configs/
-        return DEFAULT_PRESET, build_config({})
     differences = _run(path, name_or_path)
     try:
         return path.stem, build_config(differences)
@@ -48,19 +50,16 @@ def load_preset(name_or_path: str) -> tuple[str, ml_collections.ConfigDict]:
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the project."""
-    names = {path.stem for root in _roots() for path in (root / "configs").glob("*.py")}
-    return sorted(names | {DEFAULT_PRESET})
+    return sorted(path.stem for path in _PRESETS.glob("*.py"))
 
 
-def _roots() -> list[Path]:
-    return [Path(), _REPOSITORY]
-
-
-def _find(name_or_path: str) -> Path | None:
+def _find(name_or_path: str) -> Path:
     is_path = "/" in name_or_path or name_or_path.endswith(".py")
-    name = name_or_path if is_path else f"configs/{name_or_path}.py"
-    for root in _roots():
-        path = root / name
+    given = Path(name_or_path)
+    paths = [given] if is_path else [_PRESETS / f"{name_or_path}.py"]
+    if given.parent == Path("configs"):
+        paths.append(_PRESETS / given.name)
+    for path in paths:
         try:
             if name_or_path and path.is_file():
                 return path
@@ -68,11 +67,12 @@ def _find(name_or_path: str) -> Path | None:
                 raise ConfigError("config", name_or_path, "is a directory, not a Python file")
         except (OSError, ValueError):  # a name that is too long, or holds a null character
             break
-    if name_or_path == DEFAULT_PRESET:
-        return None
     names = preset_names()
     near = difflib.get_close_matches(Path(name_or_path[:200]).stem, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
+    mine = f"configs/{name_or_path}.py"
+    if not is_path and len(mine) < 200 and "\0" not in mine and Path(mine).is_file():
+        hint = f"your own is --config={mine}; "
     raise ConfigError("config", name_or_path, f"no such file; {hint}presets: {', '.join(names)}")
 
 

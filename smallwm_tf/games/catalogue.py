@@ -8,6 +8,7 @@ import difflib
 import importlib
 import io
 import re
+import textwrap
 
 import gymnasium
 
@@ -24,6 +25,29 @@ TABLE_4_GAMES = (
 )  # fmt: skip
 """The 36 games of the paper's Table 4, under the names used there."""
 
+# What an Atari id may set since every Atari game is played so, or since pixels do not depend on it.
+_PLAIN: dict[str, tuple | None] = {
+    "game": None,
+    "obs_type": ("rgb", "grayscale"),
+    "render_mode": None,
+    "mode": (None,),  # 0 is not every game's own
+    "difficulty": (None,),
+    "full_action_space": (False,),
+    "repeat_action_probability": (0, 0.0),
+    "frameskip": (4,),
+    "max_num_frames_per_episode": (None, 0, 108_000),
+    "max_episode_steps": (None,),
+    "continuous": (False,),
+    "continuous_action_threshold": None,
+    "sound_obs": (False,),
+}
+# And what ale-py's own ids set besides, which are names of the plain game here.
+_ALES = {"repeat_action_probability": (0.0, 0.25), "frameskip": None}
+_FLAGS = {  # what sets it instead
+    "frameskip": " with --config.game.frame_skip",
+    "max_num_frames_per_episode": " with --config.game.max_episode_steps",
+    "max_episode_steps": " with --config.game.max_episode_steps",
+}
 _ATARI_ENTRY_POINT = "ale_py.env:AtariEnv"
 _INSTALL_ALE = "python -m pip install 'ale-py>=0.11'"
 _KNOWN = (
@@ -45,9 +69,10 @@ def resolve_game(name: str) -> Game:
 
     Understood are the names of Table 4, "Catch", the other Atari games of ale-py, and the id
     of any other registered Gymnasium environment; "module:Id-v0" imports `module` first, as
-    `gymnasium.make` does. Case, spaces, underscores and hyphens do not matter. Every id of an
-    Atari game means the game itself: frame skipping and sticky actions are this project's
-    (`RealGame`), not those of the id. The ROM of a game that is returned is installed and intact.
+    `gymnasium.make` does. Case, spaces, underscores and hyphens do not matter. Every id that
+    ale-py gives an Atari game means the game itself: frame skipping and sticky actions are this
+    project's (`RealGame`), not those of the id; an id of somebody's own that sets more than the
+    game is refused. The ROM of a game that is returned is installed and intact.
 
     Raises:
         UnknownGameError: No such game; the message gives the nearest names.
@@ -65,8 +90,9 @@ def resolve_game(name: str) -> Game:
     games = _known_games(module)
     key = _normalise(wanted)
     if key not in games:
-        raise UnknownGameError(f"game={show(name)} is not known; {_nearest(key, games)}")
+        raise UnknownGameError(f"game={show(name)} is not known; {_nearest(key, games, module)}")
     if games[key].is_atari:
+        _check_plain(name, key, games[key])
         _check_rom(games[key], ale_problem)
     return games[key]
 
@@ -111,6 +137,27 @@ def _known_games(module: str = "") -> dict[str, Game]:
     return games
 
 
+def _check_plain(name: str, key: str, game: Game) -> None:
+    """Refuses an Atari id that asks for what would be dropped: another mode, sticky actions, ..."""
+    for gymnasium_id, spec in gymnasium.registry.items():
+        is_meant = gymnasium_id == game.gymnasium_id or _normalise(gymnasium_id) == key
+        if not is_meant or spec.entry_point != _ATARI_ENTRY_POINT:
+            continue
+        is_ales = re.fullmatch(rf"{game.name}(NoFrameskip)?-v[04]|ALE/{game.name}-v5", gymnasium_id)
+        plain = _PLAIN | (_ALES if is_ales else {})
+        asked = dict(spec.kwargs, max_episode_steps=spec.max_episode_steps)
+        if spec.additional_wrappers:
+            asked["additional_wrappers"] = tuple(w.name for w in spec.additional_wrappers)
+        for setting, value in asked.items():
+            if setting in plain and (plain[setting] is None or value in plain[setting]):
+                continue
+            raise UnknownGameError(
+                f"game={show(name)} asks for {setting}={show(value)}, which would be dropped; give "
+                f"--game={game.name}{_FLAGS.get(setting, '')}, or register it with a function of "
+                "your own as entry_point, then it is played as it is"
+            )
+
+
 def _check_rom(game: Game, ale_problem: str | None) -> None:
     if ale_problem is not None:
         raise MissingGameError(
@@ -135,13 +182,39 @@ def _check_rom(game: Game, ale_problem: str | None) -> None:
         )
 
 
-def _nearest(key: str, games: dict[str, Game]) -> str:
-    """Names near `key`: of Table 4 if any, else other Atari games, else Gymnasium ids."""
-    key = re.sub(r"^ale(?=.*v\d$)|v\d+$", "", key) or key  # "alepongv5": the id's trimmings
+def _nearest(key: str, games: dict[str, Game], module: str = "") -> str:
+    """Names near `key`: of Atari games if any, else Gymnasium ids; behind a module these first."""
+    # "alepongv5", "pongdeterministicv4": the trimmings of an id
+    key = re.sub(r"^ale(?=.*v\d$)|(noframeskip|deterministic|ram)*v\d+$", "", key) or key
     preferred = {_normalise(name): name for name in (*TABLE_4_GAMES, "Catch")}
-    atari = {_normalise(game.name): game.name for game in games.values() if game.is_atari}
-    others = {_normalise(game.name): game.gymnasium_id for game in games.values()}
-    for names in (preferred, atari | preferred, others):
+    preferred |= {_normalise(game.name): game.name for game in games.values() if game.is_atari}
+    ids = [game.gymnasium_id for game in games.values() if not game.is_atari]
+    others = {re.sub(r"v\d+$", "", _normalise(name.rpartition(":")[2])): name for name in ids}
+    tables = (preferred, others)
+    for names in reversed(tables) if module else tables:
         if close := difflib.get_close_matches(key, names, n=3, cutoff=0.6):
             return "did you mean " + " or ".join(names[match] for match in close) + "?"
     return _KNOWN
+
+
+def list_games() -> list[str]:
+    """What `--game` understands, as lines of text."""
+    _import_problem("ale_py")
+    games = _known_games().values()
+    atari = sorted({game.name for game in games if game.is_atari} - set(TABLE_4_GAMES))
+    others = sorted({game.gymnasium_id for game in games if not game.is_atari} - {CATCH_ID})
+    groups = {
+        f"the {len(TABLE_4_GAMES)} games of the paper's Table 4": TABLE_4_GAMES,
+        "learned in minutes on a laptop": ["Catch"],
+        "other Atari games": atari,
+        "registered with Gymnasium (they need pixels and discrete actions)": others,
+        "of your own": ["module:Id-v0, which imports the module first"],
+    }
+    return [
+        line
+        for title, names in groups.items()
+        for line in (
+            f"{title}:",
+            *textwrap.wrap(", ".join(names), 96, initial_indent="  ", subsequent_indent="  "),
+        )
+    ]

@@ -149,7 +149,8 @@ class GymnasiumSource:
     def step(self, action: int) -> Step:
         """Plays one step of the environment."""
         self._actions.append(action)
-        played = self._call("step", self._first_action + action)
+        # A NumPy integer, as `action_space.sample()` gives.
+        played = self._call("step", np.int64(self._first_action + action))
         observation, reward, terminated, truncated, _ = played
         if not math.isfinite(reward):
             place = f"after step {len(self._actions)} of the episode"
@@ -176,10 +177,7 @@ class GymnasiumSource:
         for action in actions:
             self.step(int(action))
         if not np.array_equal(self._frame, state["frame"]):
-            raise GameFaultError(
-                f"game {self._game.name}: the same seed and actions give another frame than "
-                "before; an environment that does not repeat itself cannot be resumed"
-            )
+            raise does_not_repeat(self._game, "frame")
         self._random = generator
 
     def close(self) -> None:
@@ -264,6 +262,15 @@ def check_at_least(key: str, value: int, least: int) -> None:
     """Refuses what is no whole number, or too small a one, by its name."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")
+
+
+def does_not_repeat(game: Game, what: str) -> GameFaultError:
+    """An error to raise for a game that cannot be resumed."""
+    return GameFaultError(
+        f"game {game.name}: does not repeat itself: the same seed and actions give another {what} "
+        "than before, so that no run can be resumed; begin reset() with super().reset(seed=seed), "
+        "draw all random numbers from self.np_random, and keep nothing from earlier episodes"
+    )
 
 
 def checked_pixels(name: str, saved: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -37,10 +37,12 @@ class RunDirectory(contextlib.AbstractContextManager):
         scores: Path of `scores.json`, which need not exist yet.
     """
 
-    def __init__(self, path: Path, lock: Lock, changes: list[str]) -> None:
+    def __init__(self, path: Path, lock: Lock, wanted: dict[str, Any]) -> None:
         self.path = path
-        self.changes = changes
         self._lock = lock
+        self._wanted, self._versions = wanted, describe_versions()
+        self._settings_changed = _compare(path, wanted)
+        self.changes = self._settings_changed + _changed_versions(path, self._versions)
         folders = (path / folder for folder in _FOLDERS)
         self.checkpoints, self.replay, self.figures, self.events = folders
         self.scores = path / "scores.json"
@@ -51,7 +53,8 @@ class RunDirectory(contextlib.AbstractContextManager):
     ) -> "RunDirectory":
         """Makes a run directory and its parents, or reopens one to continue.
 
-        The arguments are those of `Experiment`; the game may be its canonical name.
+        What a run was made with stays as it is until `record` is called. The arguments are those
+        of `Experiment`; the game may be its canonical name.
 
         Raises:
             LockedError: Another process writes to it.
@@ -65,12 +68,11 @@ class RunDirectory(contextlib.AbstractContextManager):
             path.mkdir(parents=True, exist_ok=True)
             _check_is_run(path)
             lock = Lock(path / "lock")
-            record = path / "config.json"
-            changes = _compare(path, read_json(record), wanted) if record.exists() else []
-            run = cls(path, lock, changes)
+            run = cls(path, lock, wanted)
             if lock.stale_holder:
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
-            _record(path, wanted, changes)
+            if not (path / "config.json").exists():
+                run.record()
             for folder in (path, *(path / name for name in _FOLDERS)):
                 folder.mkdir(exist_ok=True)
                 remove_half_written(folder)
@@ -84,6 +86,27 @@ class RunDirectory(contextlib.AbstractContextManager):
             if isinstance(error, OSError):
                 raise cannot_write(f"run_dir={path}", error, path) from error
             raise
+
+    def record(self) -> None:
+        """Keeps what this command does differently in config.json and versions.json.
+
+        For whoever is about to train on: a finished run stays what it was made with. Harmless when
+        repeated.
+        """
+        now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        file = self.path / "config.json"
+        history = read_json(file).get("changes", []) if file.exists() else []
+        if self._settings_changed:
+            history = [*history, {"time": now, "changes": self._settings_changed}]
+        if self._settings_changed or not file.exists():
+            write_json(file, {**self._wanted, "changes": history})
+            self._settings_changed = []
+        file = self.path / "versions.json"
+        earlier = read_json(file) if file.exists() else {}
+        if any(earlier.get(key) != value for key, value in self._versions.items()):
+            past = earlier.pop("earlier", [])
+            kept = [*past, earlier] if earlier else []
+            write_json(file, {**self._versions, "since": now, "earlier": kept})
 
     def close(self) -> None:
         """Gives the lock back; harmless when repeated."""
@@ -108,10 +131,7 @@ def check_may_continue(
         _check_is_run(path)
     except OSError as error:
         raise cannot_write(f"run_dir={path}", error, path) from error
-    record = path / "config.json"
-    if not record.exists():
-        return []
-    return _compare(path, read_json(record), _wanted(game, config, seed, preset))
+    return _compare(path, _wanted(game, config, seed, preset))
 
 
 def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[str, Any]:
@@ -135,9 +155,12 @@ def _check_is_run(path: Path) -> None:
         )
 
 
-def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _compare(path: Path, wanted: dict[str, Any]) -> list[str]:
     """Refuses what a run is bound to; returns the other differences, one line each."""
-    old, new = _flat(path, kept), _flat(path, wanted)
+    record = path / "config.json"
+    if not record.exists():
+        return []
+    old, new = _flat(path, read_json(record)), _flat(path, wanted)
     bound = {"game", "seed"} | {field.key for field in FIELDS if field.fixed}
     differences = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     for key in differences:
@@ -171,24 +194,14 @@ def _flat(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
-def _record(path: Path, wanted: dict[str, Any], changes: list[str]) -> None:
-    """Writes config.json and versions.json, keeping the history of changes."""
-    file = path / "config.json"
-    history = read_json(file).get("changes", []) if file.exists() else []
-    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    if changes:
-        history = [*history, {"time": now, "changes": list(changes)}]
-    if changes or not file.exists():
-        write_json(file, {**wanted, "changes": history})
-    versions, file = describe_versions(), path / "versions.json"
-    earlier = read_json(file) if file.exists() else {}
-    if any(earlier.get(key) != value for key, value in versions.items()):
-        past = earlier.pop("earlier", [])
-        write_json(file, {**versions, "since": now, "earlier": [*past, earlier] if earlier else []})
-        if earlier:
-            old, new = flatten(earlier), flatten(versions)
-            different = [key for key in new if old.get(key) != new[key]]
-            changes += [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
+def _changed_versions(path: Path, versions: dict[str, Any]) -> list[str]:
+    """How these versions differ from those that a run was made with, one line each."""
+    file = path / "versions.json"
+    if not file.exists():
+        return []
+    old, new = flatten(read_json(file)), flatten(versions)
+    different = [key for key in new if old.get(key) != new[key]]
+    return [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
 
 
 def describe_versions() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one asks for an orderly end, the second one ends at once."""
+"""SIGTERM, SIGINT and SIGHUP: the first one asks for an orderly end, a second one ends at once."""
 
 import os
 import signal
@@ -10,13 +10,14 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Notes the first SIGTERM or SIGINT while it is open; training looks at it between steps.
+    """Notes the first of these signals while it is open; training looks at it between steps.
 
     Used as `with StopRequest() as stop: ...; stop.check()`. A second signal ends the process with
-    the exit code that shells give it, 128 plus the signal's number.
+    the exit code that shells give it, 128 plus the signal's number; SIGHUP is no second one, since
+    a terminal that closes sends several. Where it was ignored before (`nohup`), it still is.
 
     Attributes:
-      signal_name: "SIGTERM" or "SIGINT" once there was one, else None.
+      signal_name: "SIGTERM", "SIGINT" or "SIGHUP" once there was one, else None.
     """
 
     def __init__(self):
@@ -29,8 +30,9 @@ class StopRequest:
             raise Stopped(self.signal_name)
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._former[number] = signal.signal(number, self._note)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,6 +40,7 @@ class StopRequest:
             signal.signal(number, former)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_name:
+        if not self.signal_name:
+            self.signal_name = signal.Signals(number).name
+        elif number != signal.SIGHUP:
             os._exit(128 + number)
-        self.signal_name = signal.Signals(number).name

@@ -82,6 +82,7 @@ class Run:
         """Whether a phase of the algorithm is still to be performed, from ``place`` on."""
         if self._position(phase, iteration) < self.phases_done:
             return False
+        self.directory.record()  # not before: a finished run stays what it was made with
         if self.place is None:
             self._phase_start = time.monotonic()
         return True

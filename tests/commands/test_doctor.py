@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from smallwm_tf import RequirementsError, doctor
+from smallwm_tf import RequirementsError, _environment, doctor
 from smallwm_tf.models.execution import resolve_precision
 
 
@@ -37,6 +37,7 @@ def test_everything_runs_here(command, tmp_path):
     findings = {f["topic"]: f for f in json.loads(printed)}
     assert code == 0 and list(tmp_path.iterdir()) == []
     findings.pop("extras", None)  # a note where flask is not installed
+    findings.pop("environment", None)  # what is set here
     assert {topic: f["state"] for topic, f in findings.items()} == dict.fromkeys(
         ("python", "packages", "keras", "devices", "speed", "precision", "memory", "game", "disk"),
         "ok",
@@ -141,6 +142,25 @@ def test_a_missing_package_does_not_stop_the_other_checks(tmp_path):
     assert "tf-agents is missing" in lines[packages]
     assert "-m pip install" in lines[packages + 1] and "tf-agents==" in lines[packages + 1]
     assert any(line.startswith("ok     keras") for line in lines)
+
+
+def test_what_the_environment_has_is_told(monkeypatch, tmp_path):
+    for name in _environment._LEFT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_environment, "_replaced", {})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(doctor._examine_environment()) == []
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text("{")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_x=1")
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
+    _environment.pin()
+    assert "TF_DETERMINISTIC_OPS" not in os.environ
+    assert [(finding.state, finding.text) for finding in doctor._examine_environment()] == [
+        ("note", "TF_DETERMINISTIC_OPS=1 is not used: --deterministic decides"),
+        ("note", "XLA_FLAGS=--xla_x=1 is set"),
+        ("note", f"{tmp_path}/.keras/keras.json is not read"),
+    ]
 
 
 def test_a_check_that_fails_does_not_hide_the_others(tmp_path, monkeypatch):

@@ -50,6 +50,11 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
     assert nulls[result["best_null_policy"]]["mean"] == best["mean"]
     assert f"{result['agent']['mean']:,.1f}" in printed
     assert "4 episodes, most probable actions, seed 9" in printed
+    assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
+        "note: seed 9, where the run has 5",
+        "note: episodes 4, where the run has 24",
+        "note: temperature 0, where the run has 1",
+    ]
     assert "holding" in printed and "paper" not in printed  # it has no figure for Catch
     assert f"best null policy ({result['best_null_policy']})" in printed or (
         f"best null policy: {result['best_null_policy']}" in printed

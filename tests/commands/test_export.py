@@ -1,6 +1,7 @@
 """SavedModels beside the live agent they were made of, and in a process with TensorFlow alone."""
 
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tf_agents.policies import py_tf_eager_policy
 from tf_agents.trajectories import time_step as ts
 
@@ -20,6 +22,7 @@ from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.runs import RunError
 
 NUM_FRAMES = 256
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,63 @@ def test_drawn_actions_follow_the_probabilities(frames, saved):
     np.testing.assert_allclose(frequencies, expected, atol=0.04)
 
 
+def seeds_in(path):
+    """The two seeds of every node of a SavedModel that draws from a stream of its own."""
+    model = saved_model_pb2.SavedModel()
+    model.ParseFromString((path / "saved_model.pb").read_bytes())
+    library = model.meta_graphs[0].graph_def.library.function
+    nodes = [node for function in library for node in function.node_def]
+    assert not [n.op for n in nodes if n.op in ("RandomUniform", "RandomUniformInt")]
+    drawing = [node for node in nodes if node.op == "Multinomial"]
+    return [(node.attr["seed"].i, node.attr["seed2"].i) for node in drawing]
+
+
+def test_a_seed_of_the_exporting_process_is_not_kept(run_dir, tmp_path, recwarn, caplog):
+    """Seeds of 0 and 0 are what the kernel takes for: other draws in every process."""
+    agent = load_run(run_dir, convolution="direct")
+    tf.random.set_seed(7)
+    try:
+        write_export(agent, tmp_path / "e", with_tf_agents_policy=True)
+    finally:
+        tf.random.set_seed(None)
+    for part in ("agent", "tf_agents_policy"):
+        assert set(seeds_in(tmp_path / "e" / part)) == {(0, 0)}
+    assert not [str(w.message) for w in recwarn if "StructuredValue" in str(w.message)]
+    assert not [record for record in caplog.records if record.name == "absl"]
+
+
+@pytest.mark.parametrize("name", ["Catch", "UpNDown"])
+def test_the_examples_draw_anew(name):
+    path = ROOT / "examples" / name
+    assert set(seeds_in(path / "agent")) == {(0, 0)}
+    loaded = load_export(path)  # checksums
+    observations = np.zeros([1, 96, 96, loaded.config.game.num_stacked_frames], np.uint8)
+    assert loaded.networks._saved.serve(observations, [1, 2])["action"].shape == [1]
+
+
+def test_a_given_seed_repeats_the_draws(saved, frames):
+    batch = np.repeat(frames[40:41], 300, axis=0)
+    single, codes = batch[..., -1], saved.encode(batch)["codes"]
+    calls = {
+        "serving_default": (saved.serve, batch),
+        "reset": (saved.reset, single),
+        "act": (saved.act, single),
+        "act_on_codes": (saved.act_on_codes, codes),
+    }
+    for name, (function, given) in calls.items():
+        first, again, other = (
+            function(given, seed)["action"].numpy() for seed in ([7, 1], [7, 1], [7, 2])
+        )
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+        assert (function(given)["action"] != function(given)["action"]).numpy().any()
+        signature = saved.signatures[f"{name}_seeded"]
+        inputs = {key: tf.constant(given) for key in signature.structured_input_signature[1]}
+        inputs["seed"] = tf.constant([7, 1])
+        np.testing.assert_array_equal(signature(**inputs)["action"], first)
+        assert set(first) == {0, 1, 2}
+
+
 def test_reset_and_act_keep_the_stack(saved, frames):
     single = frames[:48, ..., -1].reshape(3, 16, 96, 96)  # three steps of 16 games
     stacks = [
@@ -212,6 +272,10 @@ def test_tf_agents_loads_the_policy(agent, export_dir, frames):
     frequencies = np.bincount(drawn, minlength=3) / 200
     np.testing.assert_allclose(frequencies, tf.nn.softmax(logits[0]), atol=0.15)
     assert policy.get_train_step() == agent.iteration == 2
+    seeds = [*range(30), *range(30)]
+    repeated = np.array([policy.action(step, seed=seed).action for seed in seeds])
+    np.testing.assert_array_equal(repeated[:30], repeated[30:])
+    assert len(set(repeated)) > 1
 
 
 def test_float16_halves_the_bytes_and_keeps_the_answers(run_dir, saved, frames, tmp_path):

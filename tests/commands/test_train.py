@@ -3,18 +3,23 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
-from smallwm_tf import train
+from smallwm_tf import doctor, train
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.games.frame_source import GameFaultError
 from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import ScoresError
 from smallwm_tf.training.world_model_agent import WorldModelAgent
+from tests.commands.conftest import SETTINGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -71,6 +76,40 @@ def test_a_game_without_pixels_is_refused_in_one_line_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+class Restless(gymnasium.Env):
+    """Ignores the seed of `reset`."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (20, 20), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.random.default_rng().integers(0, 256, (20, 20), np.uint8), {}
+
+    def step(self, action):
+        return self.reset()[0], 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_a_game_that_does_not_repeat_itself_is_refused_at_once(
+    command, monkeypatch, tmp_path, more
+):
+    monkeypatch.setitem(gymnasium.registry, "Restless-v0", EnvSpec("Restless-v0", Restless))
+    words = ["--game=Restless-v0", f"--run_dir={tmp_path / 'run'}", *more]
+    code, printed, err = command(train, *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "does not repeat itself" in err and "self.np_random" in err
+    assert list(tmp_path.iterdir()) == []
+    (finding,) = doctor._examine_game("Restless-v0")
+    assert finding.state == "wrong" and "does not repeat itself" in finding.text
+    assert "self.np_random" in finding.remedy
+
+
+def test_the_games_are_listed(command):
+    for module in (train, doctor):
+        code, printed, err = command(module, "--game=list")
+        assert (code, err) == (0, "") and "MsPacman" in printed and "Catch" in printed
+
+
 def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: 123.0)  # measured above
     words = ["--game=SmallWM/Catch-v0", "--config=smoke", "--dry_run"]
@@ -107,6 +146,44 @@ def test_what_a_user_can_mend_is_one_line_and_code_2(monkeypatch, capsys, tmp_pa
     printed = capsys.readouterr().err
     assert caught.value.code == 2 and printed.count("\n") == 1
     assert printed.startswith(f"smallwm_tf.train: error: {line}")
+
+
+def test_a_finished_run_keeps_what_it_was_made_with(command, run_dir, monkeypatch):
+    """The command says so before TensorFlow loads; `train` itself changes nothing either."""
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    times = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    settings = SETTINGS | {"evaluation.temperature": 3.0, "ppo.entropy_weight": 0.7}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    words = ["--game=Catch", "--config=catch", "--seed=5", f"--run_dir={run_dir}", *words]
+    monkeypatch.setattr(train, "load_tensorflow", None)
+    code, printed, err = command(train, *words)
+    assert code == 0, err
+    lines = printed.splitlines()
+    assert lines[0].startswith(f"{run_dir}: finished, 70 steps in 2 iteration(s), ")
+    last = json.loads((run_dir / "scores.json").read_text())[-1]
+    shown = float(lines[1].removeprefix("score: ").split()[0].strip(","))
+    assert abs(shown - last["mean"]) < last["standard_error"] / 10
+    assert "best null policy" in lines[1] and "standard error" in lines[1]
+    notes = [line.split("it has: ")[1] for line in lines if line.startswith("note: not used")]
+    assert sorted(notes) == [
+        "evaluation.temperature: 1.0 -> 3.0",
+        "ppo.entropy_weight: 0.003 -> 0.7",
+    ]
+    train.train(train.parse_train_flags(["train", *words]).experiment)
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == times
+
+
+def test_a_damaged_newest_checkpoint_is_not_called_finished(run_dir, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    words = ["train", "--game=Catch", "--config=catch", "--seed=5", f"--run_dir={copy}", *words]
+    experiment = train.parse_train_flags(words).experiment
+    assert train.say_if_finished(experiment)
+    newest = max((copy / "checkpoints").iterdir())
+    (newest / "arrays.npz").write_bytes(b"")
+    assert not train.say_if_finished(experiment)
 
 
 def test_every_setting_is_read_by_a_run(run_dir, keys_read):

@@ -235,11 +235,24 @@ def test_presets_differ_from_the_paper_as_documented():
     assert dreamed[0] == dreamed[1]
 
 
-def test_the_default_preset_needs_no_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(presets, "_roots", lambda: [tmp_path])
-    assert load_preset("atari100k") == ("atari100k", default_config())
+def test_the_working_directory_does_not_shadow_presets(monkeypatch, tmp_path):
+    """Presets are programs: one of somebody else is run only if it is asked for by its path."""
+    expected = load_preset("smoke")
+    (tmp_path / "configs").mkdir()
+    for name in ("smoke", "mine"):
+        text = "def get_config(): return {'ppo': {'num_epochs': 77}}"
+        (tmp_path / "configs" / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert load_preset("smoke") == expected and expected[1].ppo.num_epochs != 77
+    assert "mine" not in preset_names()
+    for path in ("configs/smoke.py", "./configs/smoke.py", f"{tmp_path}/configs/mine.py"):
+        assert load_preset(path)[1].ppo.num_epochs == 77
+    with pytest.raises(ConfigError, match=r"your own is --config=configs/mine\.py"):
+        load_preset("mine")
+    (tmp_path / "configs" / "smoke.py").unlink()
+    assert load_preset("configs/smoke.py") == expected
     with pytest.raises(ConfigError, match="no such file"):
-        load_preset("smoke")
+        load_preset("experiment/smoke.py")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from smallwm_tf.games.catalogue import (
     TABLE_4_GAMES,
     MissingGameError,
     UnknownGameError,
+    list_games,
     resolve_game,
 )
 
@@ -73,14 +74,19 @@ def test_other_games():
         ("Cach", "Catch"),
         ("CartPol-v1", "CartPole-v1"),
         ("Tetriss", "Tetris"),
+        ("PongDeterministic-v4", "Pong"),
+        ("MsPacmanNoFrameskip-v4000", "MsPacman"),
+        ("smallwm_tf.games:SmalWM/Catch-v0", "Catch"),
+        ("smallwm_tf.games:CartPol-v1", "smallwm_tf.games:CartPole-v1"),
     ],
 )
 def test_a_misspelt_name_gives_the_nearest(name, nearest):
     with pytest.raises(UnknownGameError) as caught:
         resolve_game(name)
     message = str(caught.value)
-    assert repr(name) in message
-    assert nearest in message
+    problem, _, hint = message.partition("; did you mean ")
+    assert repr(name) in problem
+    assert nearest in hint
     assert len(message.splitlines()) == 1
 
 
@@ -92,6 +98,68 @@ def test_hopeless_names_get_one_short_line(name):
     assert "Table 4" in message
     assert len(message.splitlines()) == 1 and len(message) < 300
     message.encode("utf-8")
+
+
+@pytest.fixture
+def register():
+    """Registers an Atari game under a name of one's own."""
+    import ale_py  # noqa: F401, registers its own
+    import gymnasium
+
+    before = dict(gymnasium.registry)
+
+    def make(identity="Mine/Pong-v0", options=None, **settings):
+        gymnasium.registry.pop(identity, None)
+        gymnasium.register(
+            identity, "ale_py.env:AtariEnv", kwargs={"game": "pong", **settings}, **(options or {})
+        )
+        return identity
+
+    yield make
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"difficulty": 1},
+        {"mode": 1},
+        {"full_action_space": True},
+        {"repeat_action_probability": 0.25},
+        {"frameskip": 1},
+        {"max_num_frames_per_episode": 1000},
+        {"continuous": True},
+        {"obs_type": "ram"},
+    ],
+)
+def test_modes_of_an_atari_game_are_not_dropped_in_silence(register, setting):
+    identity = register(**setting)
+    with pytest.raises(UnknownGameError) as caught:
+        resolve_game(identity)
+    (key, value), message = setting.popitem(), str(caught.value)
+    assert f"{key}={value!r}" in message and "--game=Pong" in message and "\n" not in message
+
+
+def test_what_surrounds_an_atari_game_is_not_dropped_either(register):
+    with pytest.raises(UnknownGameError, match=r"max_episode_steps=7.*config\.game\.max_episode"):
+        resolve_game(register(options={"max_episode_steps": 7}))
+
+
+def test_plain_atari_games_have_any_name(register):
+    plain = register("My/Pong-v3", repeat_action_probability=0.0, frameskip=4, obs_type="rgb")
+    assert resolve_game(plain) == resolve_game("Pong")
+    assert resolve_game("Pong-v0") == resolve_game("Pong")  # sticky by ale-py, as documented
+    register("ALE/Tetris-v5", game="tetris", difficulty=1)
+    with pytest.raises(UnknownGameError, match="difficulty=1"):
+        resolve_game("Tetris")
+
+
+def test_the_list_has_every_game():
+    text = "\n".join(list_games())
+    for name in (*TABLE_4_GAMES, "Catch", "Tetris", "CartPole-v1", "module:Id-v0"):
+        assert name in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_a_missing_module_is_named():

@@ -1,0 +1,44 @@
+"""All commands by one name: ``python -m smallwm_tf <command> [flags]``, or ``smallwm_tf``."""
+
+import difflib
+import runpy
+import sys
+
+import smallwm_tf
+from smallwm_tf import _environment
+
+COMMANDS = {
+    "train": "trains an agent, or continues a run",
+    "evaluate": "scores a trained agent in the real game",
+    "dream": "shows a world model's dreams beside reality",
+    "play": "opens a dream in the browser, the real game beside it",
+    "export": "writes a trained agent as SavedModels",
+    "sweep": "trains many games, seeds and presets side by side",
+    "report": "compares runs with each other and the paper",
+    "doctor": "says whether everything runs here, and what mends it",
+}
+
+
+def main() -> None:
+    """Passes the command line on to the command that it names."""
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in ("--version", "-V"):
+        print(f"smallwm_tf {smallwm_tf.__version__}")
+    elif name in ("--help", "-h", "help"):
+        print("python -m smallwm_tf <command> [flags]; each command has --help\n")
+        for command, meaning in COMMANDS.items():
+            print(f"  {command:<10} {meaning}")
+        print("\n  --version  prints the version")
+    elif name in COMMANDS:
+        _environment.pin(for_command=True)
+        sys.argv = [f"smallwm_tf.{name}", *words]
+        runpy.run_module(f"smallwm_tf.{name}", run_name="__main__", alter_sys=True)
+    else:
+        near = difflib.get_close_matches(name[:80], COMMANDS, n=1) or COMMANDS
+        line = f"smallwm_tf: error: {ascii(name[:80])}: no such command; try {', '.join(near)}"
+        print(line, file=sys.stderr)
+        raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

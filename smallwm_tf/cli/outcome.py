@@ -1,0 +1,86 @@
+"""What a run came to, told at its end and when its command is repeated; no TensorFlow here."""
+
+import contextlib
+import math
+import shlex
+from pathlib import Path
+
+from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.runs.manifest import find_problem
+from smallwm_tf.runs.metrics import read_metrics
+from smallwm_tf.runs.progress import say
+from smallwm_tf.runs.run_directory import check_may_continue
+from smallwm_tf.runs.scores import ScoresError, best_null_policy, read_scores, read_summaries
+from smallwm_tf.sweeping.progress import is_done
+
+
+def say_if_finished(experiment: Experiment) -> bool:
+    """Whether nothing is left to do for an experiment; if so, says what came of it.
+
+    Nothing on disk changes: a finished run keeps what it was made with, and what this command has
+    otherwise is said. A damaged newest checkpoint is left to the run itself, which mends it.
+
+    Raises:
+      RunError: the run directory belongs to another game, seed or architecture, or is damaged.
+    """
+    run_dir = experiment.run_dir
+    with contextlib.suppress(OSError):
+        names = [path for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit()]
+        newest = max(names, key=lambda path: int(path.name), default=None)
+        if newest is None or not is_done(run_dir, experiment.config.collection.num_iterations):
+            return False
+        changes = check_may_continue(
+            run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
+        )
+        if find_problem(newest, None):
+            return False
+        say_outcome(run_dir)
+        for change in changes:
+            if not change.startswith("precision: ") or experiment.config.precision != "auto":
+                say(f"note: not used, the run is finished and keeps what it has: {change}")
+        return True
+    return False
+
+
+def say_outcome(run_dir: Path) -> None:
+    """Says what a finished run has reached, how long it took, where all is, and what comes next."""
+    try:
+        last = read_scores(run_dir / "scores.json")[-1]
+        mean, num_steps = float(last["mean"]), int(last["num_interactions"])
+        error = float(last["standard_error"] or 0.0)
+    except (IndexError, KeyError, TypeError, ValueError):  # of another version, or damaged
+        return
+    seconds = sum(
+        line.get("seconds", 0.0)
+        for line in read_metrics(run_dir / "metrics.jsonl")
+        if line.get("event") == "phase"
+    )
+    say(
+        f"{run_dir}: finished, {num_steps:,} steps in {last['iteration']} "
+        f"iteration(s), {duration(seconds)} of work"
+    )
+    text = f"score: {rounded(mean, error)}"
+    text += f" ± {rounded(error, error)} (standard error)" if error else ""
+    text += f", mean return of {last.get('num_episodes')} episodes"
+    with contextlib.suppress(OSError, ScoresError):
+        nulls = read_summaries(run_dir / "null_policies.json")
+        best = best_null_policy(nulls)
+        text += f"; best null policy ({best}): {rounded(nulls[best]['mean'], error)}"
+    say(text)
+    say(f"figures: {run_dir / 'figures'}; checkpoints: {run_dir / 'checkpoints'}")
+    place = shlex.quote(str(run_dir))
+    say(f"next: python -m smallwm_tf.evaluate --run_dir={place} --video=episode.gif")
+    say(f"      python -m smallwm_tf.export --run_dir={place} --out=exports/{run_dir.name}")
+
+
+def rounded(value: float, standard_error: float) -> str:
+    """A figure with as many digits as its standard error gives a meaning to, two of its own."""
+    digits = 1 - math.floor(math.log10(standard_error)) if standard_error else 2
+    return f"{value:,.{min(max(digits, 0), 6)}f}"
+
+
+def duration(seconds: float) -> str:
+    """ "42 seconds", "12 minutes", "3.4 hours"."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
