@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from smallwm_tf.experiment.messages import printable
+
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -21,7 +23,7 @@ def say(text: str) -> None:
         return
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        text = text.encode(encoding, "replace").decode(encoding)
+        text = printable(text).encode(encoding, "replace").decode(encoding)
         with tqdm.external_write_mode(file=stream):
             stream.write(text + "\n")
             stream.flush()
@@ -32,6 +34,12 @@ def say(text: str) -> None:
             open(os.devnull, "w") as nowhere,
         ):
             os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr; a closed one is ignored."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Progress(contextlib.AbstractContextManager):

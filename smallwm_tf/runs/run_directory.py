@@ -11,20 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.config import Config, ConfigError, flatten
+from smallwm_tf.experiment.config import Config, flatten
 from smallwm_tf.experiment.experiment import Game
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, write_json
+from smallwm_tf.runs.files import cannot_write, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
+from smallwm_tf.runs.plain_files import refuse_links
+from smallwm_tf.runs.records import CONFIG, VERSIONS, read_config, read_versions
 
 _PACKAGES = (
     "smallwm_tf", "tensorflow", "tf-keras", "tensorflow-probability", "tf-agents", "numpy",
     "gymnasium", "ale-py", "opencv-python-headless", "ml-collections", "absl-py",
 )  # fmt: skip
 _FOLDERS = ("checkpoints", "replay", "figures", "events")
-_MEMBERS = {"config.json", "versions.json", "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
+_BEGUN = "begun.json"
+_MEMBERS = {CONFIG, VERSIONS, _BEGUN, "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
 
 
 class RunDirectory(contextlib.AbstractContextManager):
@@ -37,10 +40,12 @@ class RunDirectory(contextlib.AbstractContextManager):
         scores: Path of `scores.json`, which need not exist yet.
     """
 
-    def __init__(self, path: Path, lock: Lock, changes: list[str]) -> None:
+    def __init__(self, path: Path, lock: Lock, wanted: dict[str, Any]) -> None:
         self.path = path
-        self.changes = changes
         self._lock = lock
+        self._wanted, self._versions = wanted, describe_versions()
+        self._settings_changed = _compare(path, wanted)
+        self.changes = self._settings_changed + _changed_versions(path, self._versions)
         folders = (path / folder for folder in _FOLDERS)
         self.checkpoints, self.replay, self.figures, self.events = folders
         self.scores = path / "scores.json"
@@ -51,7 +56,8 @@ class RunDirectory(contextlib.AbstractContextManager):
     ) -> "RunDirectory":
         """Makes a run directory and its parents, or reopens one to continue.
 
-        The arguments are those of `Experiment`; the game may be its canonical name.
+        What a run was made with stays as it is until `record` is called. The arguments are those
+        of `Experiment`; the game may be its canonical name.
 
         Raises:
             LockedError: Another process writes to it.
@@ -65,12 +71,11 @@ class RunDirectory(contextlib.AbstractContextManager):
             path.mkdir(parents=True, exist_ok=True)
             _check_is_run(path)
             lock = Lock(path / "lock")
-            record = path / "config.json"
-            changes = _compare(path, read_json(record), wanted) if record.exists() else []
-            run = cls(path, lock, changes)
+            run = cls(path, lock, wanted)
             if lock.stale_holder:
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
-            _record(path, wanted, changes)
+            if not (path / CONFIG).exists():
+                run.record()
             for folder in (path, *(path / name for name in _FOLDERS)):
                 folder.mkdir(exist_ok=True)
                 remove_half_written(folder)
@@ -84,6 +89,44 @@ class RunDirectory(contextlib.AbstractContextManager):
             if isinstance(error, OSError):
                 raise cannot_write(f"run_dir={path}", error, path) from error
             raise
+
+    def record(self) -> None:
+        """Keeps what this command does differently in config.json and versions.json.
+
+        For whoever is about to train on: a finished run stays what it was made with. Harmless when
+        repeated.
+        """
+        now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        kept, earlier = read_config(self.path), read_versions(self.path)
+        history = kept.get("changes", [])
+        if self._settings_changed:
+            history = [*history, {"time": now, "changes": self._settings_changed}]
+        if self._settings_changed or not kept:
+            write_json(self.path / CONFIG, {**self._wanted, "changes": history})
+            self._settings_changed = []
+        if any(earlier.get(key) != value for key, value in self._versions.items()):
+            past = earlier.pop("earlier", [])
+            content = {**self._versions, "since": now}
+            content["earlier"] = [*past, earlier] if earlier else []
+            write_json(self.path / VERSIONS, content)
+
+    def note_checkpoint(self) -> None:
+        """Leaves a sign that a checkpoint was written, once; it outlives the checkpoints."""
+        if not (self.path / _BEGUN).exists():
+            now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+            write_json(self.path / _BEGUN, {"first_checkpoint": now})
+
+    def sign_of_progress(self) -> str | None:
+        """What shows that the run once had a checkpoint; None if it may begin (again).
+
+        A run that was killed before its first checkpoint has metrics up to the end of its first
+        phase, and the steps of its first collection. Whatever goes beyond came after a checkpoint.
+        """
+        beyond = [file for file in self.replay.iterdir() if file.name != "000001.npz"]
+        for file in (self.path / _BEGUN, self.scores, *beyond):
+            if file.exists():
+                return f"{file.relative_to(self.path)} is there"
+        return None
 
     def close(self) -> None:
         """Gives the lock back; harmless when repeated."""
@@ -108,10 +151,7 @@ def check_may_continue(
         _check_is_run(path)
     except OSError as error:
         raise cannot_write(f"run_dir={path}", error, path) from error
-    record = path / "config.json"
-    if not record.exists():
-        return []
-    return _compare(path, read_json(record), _wanted(game, config, seed, preset))
+    return _compare(path, _wanted(game, config, seed, preset))
 
 
 def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[str, Any]:
@@ -121,7 +161,8 @@ def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[st
 
 
 def _check_is_run(path: Path) -> None:
-    """Refuses to mix a run with files of something else."""
+    """Refuses to mix a run with files of something else, and links."""
+    refuse_links(path)
     names = {name for name in os.listdir(path) if not name.startswith(".")}
     if "config.json" not in names and not names <= _MEMBERS:
         stranger = min(names - _MEMBERS)
@@ -135,9 +176,12 @@ def _check_is_run(path: Path) -> None:
         )
 
 
-def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _compare(path: Path, wanted: dict[str, Any]) -> list[str]:
     """Refuses what a run is bound to; returns the other differences, one line each."""
-    old, new = _flat(path, kept), _flat(path, wanted)
+    kept = read_config(path)
+    if not kept:
+        return []
+    old, new = _flat(kept), _flat(wanted)
     bound = {"game", "seed"} | {field.key for field in FIELDS if field.fixed}
     differences = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     for key in differences:
@@ -156,39 +200,22 @@ def _compare(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> list[s
     return [f"{key}: {show(old.get(key))} -> {show(new.get(key))}" for key in differences]
 
 
-def _flat(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    config = record.get("config")
-    if not isinstance(config, Mapping):
-        raise RunError(f"{path / 'config.json'}: holds no configuration")
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     flat = {key: record.get(key) for key in ("game", "seed", "preset")}
     # A setting that is younger than the run had its default's effect.
-    flat |= {field.key: field.default for field in FIELDS}
-    try:
-        flat |= flatten(config)
-    except ConfigError as error:
-        raise RunError(f"{path / 'config.json'}: {error}") from error
+    flat |= {field.key: field.default for field in FIELDS} | flatten(record["config"])
     # Tuples as lists, as JSON gives them back.
     return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
-def _record(path: Path, wanted: dict[str, Any], changes: list[str]) -> None:
-    """Writes config.json and versions.json, keeping the history of changes."""
-    file = path / "config.json"
-    history = read_json(file).get("changes", []) if file.exists() else []
-    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    if changes:
-        history = [*history, {"time": now, "changes": list(changes)}]
-    if changes or not file.exists():
-        write_json(file, {**wanted, "changes": history})
-    versions, file = describe_versions(), path / "versions.json"
-    earlier = read_json(file) if file.exists() else {}
-    if any(earlier.get(key) != value for key, value in versions.items()):
-        past = earlier.pop("earlier", [])
-        write_json(file, {**versions, "since": now, "earlier": [*past, earlier] if earlier else []})
-        if earlier:
-            old, new = flatten(earlier), flatten(versions)
-            different = [key for key in new if old.get(key) != new[key]]
-            changes += [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
+def _changed_versions(path: Path, versions: dict[str, Any]) -> list[str]:
+    """How these versions differ from those that a run was made with, one line each."""
+    earlier = read_versions(path)
+    if not earlier:
+        return []
+    old, new = flatten(earlier), flatten(versions)
+    different = [key for key in new if old.get(key) != new[key]]
+    return [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
 
 
 def describe_versions() -> dict[str, Any]:

@@ -59,6 +59,7 @@ def test_harmless_changes_are_accepted_and_recorded(path):
             "logging.interval: 50 -> 7",
             "preset: 'smoke' -> 'mine'",
         ]
+        run.record()
     config = json.loads((path / "config.json").read_text())
     assert config["config"]["logging"]["interval"] == 7
     assert len(config["changes"]) == 1 and len(config["changes"][0]["changes"]) == 3
@@ -183,6 +184,30 @@ def test_a_start_that_fails_leaves_nothing(path, monkeypatch):
     assert os.listdir(path.parent.parent) == []
 
 
+def test_what_a_run_was_made_with_stays_until_it_is_trained_on(path, monkeypatch):
+    open_run(path).close()
+    before = snapshot(path)
+    older = run_directory.describe_versions()
+    monkeypatch.setattr(run_directory, "describe_versions", lambda: {**older, "python": "9"})
+    for _ in range(2):
+        with open_run(path, **{"evaluation.temperature": 3.0}) as run:
+            assert run.changes == [
+                "evaluation.temperature: 1.0 -> 3.0",
+                f"python: '{older['python']}' -> '9'",
+            ]
+    assert snapshot(path) == before
+    with open_run(path, **{"evaluation.temperature": 3.0}) as run:
+        run.record()
+        run.record()
+    kept = json.loads((path / "config.json").read_text())
+    assert kept["config"]["evaluation"]["temperature"] == 3.0
+    assert [entry["changes"] for entry in kept["changes"]] == [
+        ["evaluation.temperature: 1.0 -> 3.0"]
+    ]
+    versions = json.loads((path / "versions.json").read_text())
+    assert versions["python"] == "9" and len(versions["earlier"]) == 1
+
+
 def test_other_versions_are_told_and_both_kept(path, monkeypatch):
     open_run(path).close()
     original = run_directory.describe_versions()
@@ -190,6 +215,7 @@ def test_other_versions_are_told_and_both_kept(path, monkeypatch):
     monkeypatch.setattr(run_directory, "describe_versions", lambda: newer)
     with open_run(path) as run:
         assert run.changes == [f"packages.numpy: '{original['packages']['numpy']}' -> '9.9'"]
+        run.record()
     versions = json.loads((path / "versions.json").read_text())
     assert versions["packages"]["numpy"] == "9.9"
     assert versions["earlier"][0]["packages"] == original["packages"]
