@@ -6,7 +6,6 @@ remedy. Nothing is written and TensorFlow is not imported, so a mistake is told 
 
 import argparse
 import functools
-import os
 import re
 import textwrap
 from pathlib import Path
@@ -150,8 +149,6 @@ def _read_run_dir(text: str, will_write: bool) -> Path:
         path = Path(text).expanduser()
         if problem := problem_of_place(path, will_write):
             raise CommandLineError(f"{shown}: {problem}")
-        if max(map(len, map(os.fsencode, path.parts))) > 255:
-            raise CommandLineError(f"{shown}: a name of more than 255 bytes")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CommandLineError(f"{shown}: cannot be used ({reason})") from error
