@@ -70,9 +70,9 @@ def load_run(
     path = Path(path)
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
-    refuse_links(path)
     if not (record := read_config(path)):
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
+    refuse_links(path)
     experiment = _read_experiment(path, path / CONFIG, record, game)
     config = experiment.config
     with contextlib.closing(open_game(experiment, "actions")) as played:

@@ -123,8 +123,8 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             raise self._cannot_save(final, error, arrays) from error
         finally:
+            check_held(self.directory)  # else it may be a second writer's
             shutil.rmtree(temporary, ignore_errors=True)
-        check_held(self.directory)
         for path in self._complete()[self._keep :]:
             # renamed first: a kill during removal must not leave half a checkpoint
             doomed = self.directory / f".saving-old-{path.name}"

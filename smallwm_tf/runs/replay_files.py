@@ -107,11 +107,11 @@ def read_chunk(
         with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             members = _check_members(path, archive)
             headers = {name: _read_header(path, archive, info) for name, info in members.items()}
+            if expected is not None:
+                _check_expected(path, headers, expected)
             total = sum(header.num_bytes for header in headers.values())
             if total > most_bytes:
                 raise ChunkError(f"{path}: declares {total} bytes of arrays, over {most_bytes}")
-            if expected is not None:
-                _check_expected(path, headers, expected)
             return {name: _read_array(archive, info) for name, info in members.items()}
     except RunError:
         raise

@@ -20,6 +20,7 @@ from smallwm_tf.runs.files import cannot_write, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
 from smallwm_tf.runs.plain_files import refuse_links
 from smallwm_tf.runs.records import CONFIG, VERSIONS, read_config, read_versions
+from smallwm_tf.runs.scores import read_scores, read_summaries
 
 _PACKAGES = (
     "smallwm_tf", "tensorflow", "tf-keras", "tensorflow-probability", "tf-agents", "numpy",
@@ -76,6 +77,9 @@ class RunDirectory(contextlib.AbstractContextManager):
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
             if not (path / CONFIG).exists():
                 run.record()
+            read_scores(run.scores)  # damage is told before hours of work, not after
+            if (path / "null_policies.json").exists():
+                read_summaries(path / "null_policies.json")
             for folder in (path, *(path / name for name in _FOLDERS)):
                 folder.mkdir(exist_ok=True)
                 remove_half_written(folder)
@@ -162,13 +166,13 @@ def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[st
 
 def _check_is_run(path: Path) -> None:
     """Refuses to mix a run with files of something else, and links."""
-    refuse_links(path)
     names = {name for name in os.listdir(path) if not name.startswith(".")}
     if "config.json" not in names and not names <= _MEMBERS:
         stranger = min(names - _MEMBERS)
         raise RunError(
             f"run_dir={path}: holds {show(stranger)} but no run; name an empty or new directory"
         )
+    refuse_links(path)
     if "config.json" not in names and any((path / "checkpoints").glob("[0-9]*")):
         raise RunError(
             f"run_dir={path}: has checkpoints but its config.json is missing; "
@@ -213,7 +217,7 @@ def _changed_versions(path: Path, versions: dict[str, Any]) -> list[str]:
     earlier = read_versions(path)
     if not earlier:
         return []
-    old, new = flatten(earlier), flatten(versions)
+    old, new = flatten({key: earlier.get(key) for key in versions}), flatten(versions)
     different = [key for key in new if old.get(key) != new[key]]
     return [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
 
