@@ -104,7 +104,10 @@ def progress_problem(progress: Mapping[str, Any]) -> str | None:
 def _read(file: Path, wanted: Check) -> dict[str, Any]:
     if not os.path.lexists(file):
         return {}
-    content = read_json(file)
+    try:
+        content = read_json(file)
+    except RunError as error:
+        raise RunError(f"{error}; {_MEND}") from error
     if problem := wanted(content, ""):
         raise RunError(f"{file}: {problem}; {_MEND}")
     return content
