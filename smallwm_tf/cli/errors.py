@@ -26,8 +26,8 @@ def refuse(message: str, command: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def problem_of_place(path: Path, will_write: bool = True) -> str:
-    """Why no directory can be at `path` or be made there, and the remedy; empty if one can.
+def problem_of_place(path: Path, will_write: bool = True, is_file: bool = False) -> str:
+    """Why no directory, or file, can be made at `path`, and the remedy; empty if one can.
 
     Where it is to be written to, this is tried: a few bytes are written beside it and removed.
     """
@@ -35,7 +35,10 @@ def problem_of_place(path: Path, will_write: bool = True) -> str:
         return f"a name of more than {_LONGEST_NAME} bytes; take a shorter one"
     if len(os.fsencode(path.absolute())) > _LONGEST_PATH:
         return f"a path of more than {_LONGEST_PATH} bytes; take a shorter one"
-    wanted = existing = path.absolute()
+    if is_file and path.is_dir():
+        return "is a directory; name a file in it"
+    wanted = path.absolute()
+    existing = wanted.parent if is_file else wanted
     while not os.path.lexists(existing):
         existing = existing.parent
     place = "" if existing == wanted else f"{show(str(existing))[1:-1]} "
@@ -52,22 +55,11 @@ def problem_of_place(path: Path, will_write: bool = True) -> str:
     return ""
 
 
-def problem_of_file(path: Path) -> str:
-    """Why no file can be written at `path`, and the remedy; empty if one can."""
-    if os.path.isdir(path):
-        return "is a directory; name a file in it"
-    if len(os.fsencode(path.name)) > _LONGEST_NAME:
-        return f"a name of more than {_LONGEST_NAME} bytes; take a shorter one"
-    return problem_of_place(path.parent)
-
-
 def check_writable(command: str, is_file: bool = True, **paths: Path | None) -> None:
     """Refuses, before any work, flags at whose path no file, or else no directory, can be made."""
     for flag, path in paths.items():
-        if path is not None:
-            problem = problem_of_file(path) if is_file else problem_of_place(path)
-            if problem:
-                refuse(f"--{flag}={path}: {problem}", command)
+        if path is not None and (problem := problem_of_place(path, is_file=is_file)):
+            refuse(f"--{flag}={path}: {problem}", command)
 
 
 @contextlib.contextmanager

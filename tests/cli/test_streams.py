@@ -9,7 +9,7 @@ import pytest
 
 import smallwm_tf
 from smallwm_tf.cli import errors
-from smallwm_tf.cli.errors import check_writable, problem_of_file, problem_of_place, refuse
+from smallwm_tf.cli.errors import check_writable, problem_of_place, refuse
 
 ROOT = Path(smallwm_tf.__file__).parents[1]
 PUT = """
@@ -90,7 +90,7 @@ def test_an_error_prints_no_control_characters(capsys):
     [
         ("folder", "is a directory"),
         ("folder.gif", "is a directory"),
-        ("file/x.json", "is not a directory"),
+        ("file/x.json", "file is not a directory"),
         ("n" * 256, "more than 255 bytes"),
         ("é" * 128, "more than 255 bytes"),
         ("m" * 256 + "/x.json", "more than 255 bytes"),
@@ -103,7 +103,7 @@ def test_files_that_cannot_be_written_are_known_before(tmp_path, path, reason, c
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "a link that leads nowhere").symlink_to("none")
-    assert reason in problem_of_file(tmp_path / path)
+    assert reason in problem_of_place(tmp_path / path, is_file=True)
     with pytest.raises(SystemExit):
         check_writable("command", out=tmp_path / path)
     assert capsys.readouterr().err.count("\n") == 1
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_written_are_known_before(tmp_path, path, reason, c
 def test_files_that_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     for name in ("file", "new", "a/b/new", "n" * 255):
-        assert problem_of_file(tmp_path / name) == ""
+        assert problem_of_place(tmp_path / name, is_file=True) == ""
     assert problem_of_place(tmp_path / "a" / "b") == "" == problem_of_place(tmp_path)
     assert "is not a directory" in problem_of_place(tmp_path / "file")
     assert os.listdir(tmp_path) == ["file"]
