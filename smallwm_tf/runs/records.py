@@ -34,7 +34,7 @@ _MEND = "mend the file, or bring it back from a copy"
 _MOST_PHASES = 10**6
 
 #: What an experiment is, in config.json and in the metadata of an export.
-EXPERIMENT = {"game": text(), "seed": whole(0, 2**31 - 1), "preset": text()}
+EXPERIMENT = {"game": text(255), "seed": whole(0, 2**31 - 1), "preset": text(255)}
 _CHANGE = fields(time=text(), changes=each(text(1000)))
 _CONFIG = fields({"changes": each(_CHANGE)}, config=named(anything), **EXPERIMENT)
 VERSIONS_OF = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from smallwm_tf.experiment.config import Config, flatten
 from smallwm_tf.experiment.experiment import Game
-from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.messages import printable, show
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import cannot_write, remove_half_written, write_json
@@ -161,7 +161,8 @@ def check_may_continue(
 def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[str, Any]:
     """What config.json says of a run."""
     name = game.name if isinstance(game, Game) else game
-    return {"game": name, "seed": int(seed), "preset": preset, "config": config.to_dict()}
+    shown = printable(preset)  # of a file with an odd name
+    return {"game": name, "seed": int(seed), "preset": shown, "config": config.to_dict()}
 
 
 def _check_is_run(path: Path) -> None:
