@@ -6,6 +6,8 @@ import sys
 
 import smallwm_tf
 from smallwm_tf import _environment
+from smallwm_tf.cli.errors import refuse
+from smallwm_tf.cli.streams import OutputError, prepare_streams, put
 
 COMMANDS = {
     "train": "trains an agent, or continues a run",
@@ -23,21 +25,28 @@ def main() -> None:
     """Passes the command line on to the command that it names."""
     name, *words = sys.argv[1:] or ["--help"]
     if name in ("--version", "-V"):
-        print(f"smallwm_tf {smallwm_tf.__version__}")
+        _show(f"smallwm_tf {smallwm_tf.__version__}")
     elif name in ("--help", "-h", "help"):
-        print("python -m smallwm_tf <command> [flags]; each command has --help\n")
-        for command, meaning in COMMANDS.items():
-            print(f"  {command:<10} {meaning}")
-        print("\n  --version  prints the version")
+        _show(
+            "python -m smallwm_tf <command> [flags]; each command has --help\n",
+            *(f"  {command:<10} {meaning}" for command, meaning in COMMANDS.items()),
+            "\n  --version  prints the version",
+        )
     elif name in COMMANDS:
         _environment.pin(for_command=True)
         sys.argv = [f"smallwm_tf.{name}", *words]
         runpy.run_module(f"smallwm_tf.{name}", run_name="__main__", alter_sys=True)
     else:
         near = difflib.get_close_matches(name[:80], COMMANDS, n=1) or COMMANDS
-        line = f"smallwm_tf: error: {ascii(name[:80])}: no such command; try {', '.join(near)}"
-        print(line, file=sys.stderr)
-        raise SystemExit(2)
+        refuse(f"{ascii(name[:80])}: no such command; try {', '.join(near)}", "smallwm_tf")
+
+
+def _show(*lines: str) -> None:
+    prepare_streams()
+    try:
+        put(*lines)
+    except OutputError as error:
+        refuse(str(error), "smallwm_tf")
 
 
 if __name__ == "__main__":

@@ -187,7 +187,9 @@ def _examine_folder(folder: Path) -> Iterator[Finding]:
 
 def main() -> None:
     """Reads the command line, examines, prints; exit code 1 if something is wrong."""
+    from smallwm_tf.cli.errors import refuse
     from smallwm_tf.cli.flags import CommandParser
+    from smallwm_tf.cli.streams import OutputError, put
 
     parser = CommandParser(
         "doctor",
@@ -202,20 +204,23 @@ def main() -> None:
     if flags.game == "list":
         from smallwm_tf.games.catalogue import list_games
 
-        print("\n".join(list_games()))
+        parser.put(*list_games())
         return
     findings = []
-    for finding in examine(flags.game, flags.run_dir):
-        findings.append(finding)
-        if not flags.json:
-            print(f"{finding.state:<6} {finding.topic:<10} {finding.text}", flush=True)
-            if finding.remedy:
-                print(f"{'':<6} {'':<10} -> {finding.remedy}", flush=True)
-    wrong = sum(finding.state == WRONG for finding in findings)
-    if flags.json:
-        print(json.dumps([finding._asdict() for finding in findings]))
-    else:
-        print(f"{wrong} thing(s) to mend" if wrong else "everything runs here")
+    try:
+        for finding in examine(flags.game, flags.run_dir):
+            findings.append(finding)
+            if not flags.json:
+                put(f"{finding.state:<6} {finding.topic:<10} {finding.text}")
+                if finding.remedy:
+                    put(f"{'':<6} {'':<10} -> {finding.remedy}")
+        wrong = sum(finding.state == WRONG for finding in findings)
+        if flags.json:
+            put(json.dumps([finding._asdict() for finding in findings]))
+        else:
+            put(f"{wrong} thing(s) to mend" if wrong else "everything runs here")
+    except OutputError as error:
+        refuse(str(error), "smallwm_tf.doctor")
     raise SystemExit(1 if wrong else 0)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser
+from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
 
@@ -40,7 +41,7 @@ def main() -> None:
         require_world_model(agent)
         agent = agent.with_settings(flags.seed)
         seed, horizon = agent.experiment.seed, flags.horizon
-        out = flags.out or (flags.run_dir / "dreams" if flags.run_dir else Path("dreams"))
+        out = flags.out
         replay = dreams.play_real_game(agent, flags.steps)
         starts = flags.start or dreams.choose_starts(replay, 3, horizon, seed)
         temperatures = flags.temperature or [agent.config.dynamics.temperature]
@@ -51,7 +52,7 @@ def main() -> None:
             draw_dream(out / f"{name}.png", loop)
             dreams.save_film(out / f"{name}.gif", loop)
             agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
-            print(
+            put(
                 f"start {start}, temperature {temperature:g}: {len(agreement)} steps, "
                 f"{agreement[1:].mean() if len(agreement) > 1 else 1.0:.0%} of codes right"
             )
@@ -63,11 +64,11 @@ def main() -> None:
             "seed": seed,
         }
         dreams.save_horizons(out, agent, curves, settings)
-    for ahead in (1, 5, 10, 25, 50):
-        if ahead <= horizon:
-            right, copied = curves.code_accuracy[ahead - 1], curves.copy_accuracy[ahead - 1]
-            print(f"{ahead:>3} ahead: {right:.1%} of codes right, copying {copied:.1%}")
-    print(f"written: {out}")
+        for ahead in (1, 5, 10, 25, 50):
+            if ahead <= horizon:
+                right, copied = curves.code_accuracy[ahead - 1], curves.copy_accuracy[ahead - 1]
+                put(f"{ahead:>3} ahead: {right:.1%} of codes right, copying {copied:.1%}")
+        put(f"written: {out}")
 
 
 def _parse() -> argparse.Namespace:
@@ -89,7 +90,9 @@ def _parse() -> argparse.Namespace:
     for start in flags.start or ():
         if start >= flags.steps:
             refuse(f"--start={start}: must be below --steps={flags.steps}", _COMMAND)
-    check_writable(_COMMAND, out=flags.out)
+    out = flags.out or (flags.run_dir / "dreams" if flags.run_dir else Path("dreams"))
+    check_writable(_COMMAND, is_file=False, out=out)
+    flags.out = out
     return flags
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser, number
+from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
 
@@ -40,16 +41,16 @@ def main() -> None:
         agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
         result = score(agent, temperature=temperature, with_null_policies=not flags.nonulls)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
-        if out:
-            write_json(out, result)
+        try:  # shown before they are filed, and filed where they cannot be shown
+            put(*([json.dumps(result)] if flags.json else table(result) + notes))
+        finally:
+            if out:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                write_json(out, result)
         if flags.video:
             film_episode(agent, flags.video, flags.video_steps, temperature)
-    if flags.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(table(result) + notes))
-        for place in filter(None, (out, flags.video)):
-            print(f"written: {place}")
+        if not flags.json:
+            put(*(f"written: {place}" for place in filter(None, (out, flags.video))))
 
 
 def differences(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors
 from smallwm_tf.cli.flags import CommandParser
+from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 
 _COMMAND = "smallwm_tf.export"
@@ -36,23 +37,25 @@ def main() -> None:
     add("--float16", action="store_true",
         help="store weights in half the bytes; it still calculates in float32")  # fmt: skip
     add("--unfinished", action="store_true", help="take a run that is not finished")
+    parser.add_game_flag()
     flags = parser.parse_args()
-    check_writable(_COMMAND, out=flags.out)
+    check_writable(_COMMAND, is_file=False, out=flags.out)
     load_tensorflow()
 
     with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.export_directory import write_export
         from smallwm_tf.deployment.opening import load_run
+        from smallwm_tf.games.catalogue import resolve_game
 
-        agent = load_run(flags.run_dir, flags.unfinished, convolution="direct")
+        game = resolve_game(flags.game) if flags.game else None
+        agent = load_run(flags.run_dir, flags.unfinished, convolution="direct", game=game)
         metadata = write_export(agent, flags.out, flags.world_model, flags.tf_agents, flags.float16)
-    count = metadata["parameters"]["inference_total"]
-    print(f"{flags.out}: {metadata['game']}, {count:,} parameters act, {metadata['weights']}")
-    parts: collections.Counter[str] = collections.Counter()
-    for name, described in metadata["files"].items():
-        parts[name.split("/")[0]] += described["bytes"]
-    for part, size in parts.items():
-        print(f"  {part + '/':<20}{size / 1e6:>8.1f} MB")
+        count = metadata["parameters"]["inference_total"]
+        put(f"{flags.out}: {metadata['game']}, {count:,} parameters act, {metadata['weights']}")
+        parts: collections.Counter[str] = collections.Counter()
+        for name, described in metadata["files"].items():
+            parts[name.split("/")[0]] += described["bytes"]
+        put(*(f"  {part + '/':<20}{size / 1e6:>8.1f} MB" for part, size in parts.items()))
 
 
 if __name__ == "__main__":

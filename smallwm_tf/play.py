@@ -13,6 +13,7 @@ from smallwm_tf.cli.errors import one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
+from smallwm_tf.runs.progress import say
 
 _COMMAND = "smallwm_tf.play"
 _ADDRESS = "127.0.0.1"
@@ -59,7 +60,7 @@ def _serve(session, listening: socket.socket, open_browser: bool) -> None:
     server = make_server(_ADDRESS, port, make_app(session), threaded=True, fd=listening.fileno())
     url = f"http://{_ADDRESS}:{port}"
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(server.socket):
-        print(f"playing {session.game_name} at {url} — stop with Ctrl-C", flush=True)
+        say(f"playing {session.game_name} at {url} — stop with Ctrl-C")
         if open_browser:
             with contextlib.suppress(Exception):
                 webbrowser.open(url)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser
+from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_matplotlib
 
 _COMMAND = "smallwm_tf.report"
@@ -38,13 +39,10 @@ def main() -> None:
 
         contents = gather(flags.runs, flags.mix)
         written = write_report(contents, flags.out)
-    games = sum(len(preset.games) for preset in contents.presets)
-    print(
-        f"{len(contents.found.runs)} runs, {games} games of "
-        f"{', '.join(preset.preset for preset in contents.presets)}"
-    )
-    for path in written:
-        print(f"written: {path}")
+        games = sum(len(preset.games) for preset in contents.presets)
+        names = ", ".join(preset.preset for preset in contents.presets)
+        put(f"{len(contents.found.runs)} runs, {games} games of {names}")
+        put(*(f"written: {path}" for path in written))
 
 
 def _parse(words: list[str]):

@@ -11,6 +11,7 @@ from typing import Any
 
 from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser, number
+from smallwm_tf.cli.streams import put
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET
 from smallwm_tf.experiment.settings import Interval
@@ -135,15 +136,15 @@ def _dry_run(flags: argparse.Namespace, runs: list[PlannedRun]) -> list[Row]:
     estimates = {preset: measure(run, environment) for preset, run in one_of.items()}
     whole = estimate_sweep(to_do, estimates, places)
     if flags.json:
-        print(json.dumps(_as_json(flags, rows) | whole))
+        put(json.dumps(_as_json(flags, rows) | whole))
         return rows
     for preset, each in estimates.items():
         count = sum(run.experiment.preset == preset for run in to_do)
-        print(
+        put(
             f"{preset}: {count} run(s) of about {duration(each.seconds)}, "
             f"{each.memory_bytes / 1e9:.1f} GB of memory, {each.disk_bytes / 1e9:.1f} GB of disk"
         )
-    print(
+    put(
         f"{len(runs)} runs, {len(to_do)} to do, {whole['runs_at_once']} at a time: about "
         f"{whole['hours']:.1f} hours, {whole['memory_bytes'] / 1e9:.1f} GB of memory, "
         f"{whole['disk_bytes'] / 1e9:.1f} GB of disk ({_free_disk(flags.out) / 1e9:.0f} GB are "
@@ -161,7 +162,7 @@ def _share(flags: argparse.Namespace) -> cluster.Share:
 
 def _print_outcome(flags: argparse.Namespace, rows: list[Row]) -> None:
     if flags.json:
-        print(json.dumps(_as_json(flags, rows)), flush=True)
+        put(json.dumps(_as_json(flags, rows)))
 
 
 def _as_json(flags: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 
 from smallwm_tf.cli.errors import one_line_errors
 from smallwm_tf.cli.outcome import say_if_finished, say_outcome
+from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
@@ -79,7 +80,7 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
 
             check_repeats(flags.experiment.game)
             report = describe(with_precision(flags.experiment), timed=True)
-            print(json.dumps(report.as_json()) if flags.json else "\n".join(report.lines()))
+            put(*([json.dumps(report.as_json())] if flags.json else report.lines()))
             return
         try:
             train(flags.experiment, stop)

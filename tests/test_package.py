@@ -337,20 +337,26 @@ def test_the_users_environment_does_not_reach_in(tmp_path, keras_json):
         import tensorflow as tf
         from google.protobuf.internal import api_implementation
         import numpy as np
-        from smallwm_tf.figures.curves import save_promise_figure
+        import pathlib
+        from smallwm_tf.figures.curves import draw_promise
+        from smallwm_tf.judging.promise import Promise
         backend = tf.keras.backend
         assert (backend.floatx(), backend.image_data_format()) == ("float32", "channels_last")
         layer = tf.keras.layers.Conv2D(2, 3)
         assert layer(tf.random.uniform([1, 5, 5, 1])).shape == [1, 3, 3, 2]
         assert api_implementation.Type() == "upb"
-        save_promise_figure("figure.png", np.eye(2), np.eye(2), "title")
+        draw_promise(pathlib.Path(), Promise(np.eye(2), np.eye(2)), 1)
     """
     hostile = HOSTILE | {"KERAS_HOME": str(tmp_path / "keras")}
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | hostile
     command = [sys.executable, "-c", script, str(ROOT)]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"keras", "matplotlibrc", "figure.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "keras",
+        "matplotlibrc",
+        "promise_001.png",
+    }
 
 
 def test_matplotlib_that_cannot_be_loaded_is_one_line(tmp_path):

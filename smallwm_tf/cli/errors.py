@@ -3,11 +3,15 @@
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.messages import printable, show
+
+_LONGEST_NAME = 255  # bytes
+_LONGEST_PATH = 4000  # bytes; systems take 4096, and names are added
 
 
 class CommandLineError(ValueError):
@@ -17,30 +21,44 @@ class CommandLineError(ValueError):
 def refuse(message: str, command: str) -> NoReturn:
     """Ends the program with one line on stderr and exit code 2."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr is closed
-        print(f"{command}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        line = printable(" ".join(message.split()))
+        print(f"{command}: error: {line}", file=sys.stderr, flush=True)
     raise SystemExit(2)
 
 
-def problem_of_place(path: Path, will_write: bool = True) -> str:
-    """Why no directory can be at `path` or be made there, and the remedy; empty if one can."""
-    wanted = existing = path.absolute()
+def problem_of_place(path: Path, will_write: bool = True, is_file: bool = False) -> str:
+    """Why no directory, or file, can be made at `path`, and the remedy; empty if one can.
+
+    Where it is to be written to, this is tried: a few bytes are written beside it and removed.
+    """
+    if max(map(len, map(os.fsencode, path.parts)), default=0) > _LONGEST_NAME:
+        return f"a name of more than {_LONGEST_NAME} bytes; take a shorter one"
+    if len(os.fsencode(path.absolute())) > _LONGEST_PATH:
+        return f"a path of more than {_LONGEST_PATH} bytes; take a shorter one"
+    if is_file and path.is_dir():
+        return "is a directory; name a file in it"
+    wanted = path.absolute()
+    existing = wanted.parent if is_file else wanted
     while not os.path.lexists(existing):
         existing = existing.parent
     place = "" if existing == wanted else f"{show(str(existing))[1:-1]} "
     if not existing.is_dir():
         return f"{place}is not a directory; name another one"
-    if will_write and not os.access(existing, os.W_OK | os.X_OK):
-        return f"{place}cannot be written to; make it writable or name another one"
+    if will_write:
+        try:
+            with tempfile.TemporaryFile(dir=existing) as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+        except OSError as error:
+            remedy = "make it writable, make room, or name another one"
+            return f"{place}cannot be written to ({error.strerror}); {remedy}"
     return ""
 
 
-def check_writable(command: str, **paths: Path | None) -> None:
-    """Refuses, before any work, flags whose path can be neither a file nor a directory."""
+def check_writable(command: str, is_file: bool = True, **paths: Path | None) -> None:
+    """Refuses, before any work, flags at whose path no file, or else no directory, can be made."""
     for flag, path in paths.items():
-        if path is None:
-            continue
-        is_file = path.exists() and not path.is_dir()
-        if problem := problem_of_place(path.parent if is_file else path):
+        if path is not None and (problem := problem_of_place(path, is_file=is_file)):
             refuse(f"--{flag}={path}: {problem}", command)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smallwm_tf.cli.errors import CommandLineError, refuse
+from smallwm_tf.cli.streams import OutputError, prepare_streams, put
 from smallwm_tf.experiment.messages import nearest_names, show
 from smallwm_tf.experiment.settings import Interval
 
@@ -35,6 +36,7 @@ class CommandParser(argparse.ArgumentParser):
             add_help=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        prepare_streams()
         words = ("-h", "--help", "--helpfull", "--helpshort")
         self.add_argument(*words, action="help", help="print this text")
 
@@ -71,6 +73,17 @@ class CommandParser(argparse.ArgumentParser):
         hint = f"nearest: {', '.join(f'--{flag}' for flag in near)}" if near else "see --help"
         raise CommandLineError(f"--{show(name)[1:-1]}: no such flag; {hint}")
 
+    def print_help(self, file: Any = None) -> None:
+        """What `argparse` calls for `--help`."""
+        self.put(self.format_help())
+
+    def put(self, *lines: str) -> None:
+        """Prints lines that were asked for; where that fails the program ends with exit code 2."""
+        try:
+            put(*lines)
+        except OutputError as error:
+            refuse(str(error), self.prog.removeprefix("python -m "))
+
     def error(self, message: str) -> None:
         """What `argparse` calls when it finds a mistake."""
         text = message.removeprefix("argument ").encode("ascii", "backslashreplace").decode()
@@ -92,8 +105,13 @@ class CommandParser(argparse.ArgumentParser):
         which.add_argument("--export", type=Path, metavar="DIR", help="of `smallwm_tf.export`")
         add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
             "is not finished")  # fmt: skip
-        add("--game", help="refuse an agent of another game")
+        self.add_game_flag()
         self.add_number("--seed", int, SEEDS, "of games and draws (default: the run's)")
+
+    def add_game_flag(self) -> None:
+        """Adds `--game`, which need not be given but for games of one's own."""
+        meaning = "refuse an agent of another game; games of your own are named as in training"
+        self.add_argument("--game", help=f"{meaning}, module:Id: a run never says what to import")
 
 
 def _check_text(words: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ remedy. Nothing is written and TensorFlow is not imported, so a mistake is told 
 
 import argparse
 import functools
-import os
 import re
 import textwrap
 from pathlib import Path
@@ -58,9 +57,10 @@ def read_train_flags(argv: list[str]) -> TrainFlags:
         UnknownGameError: The game cannot be played.
         SystemExit: With code 0 after `--help` or `--game=list`.
     """
-    flags = _TrainParser().read(argv[1:])
+    parser = _TrainParser()
+    flags = parser.read(argv[1:])
     if flags.game == "list":
-        print("\n".join(list_games()))
+        parser.put(*list_games())
         raise SystemExit(0)
     preset, config = load_preset(flags.config)
     given = {key: value for key, value in vars(flags).items() if value is not None}
@@ -157,8 +157,6 @@ def _read_run_dir(text: str, will_write: bool) -> Path:
         path = Path(text).expanduser()
         if problem := problem_of_place(path, will_write):
             raise CommandLineError(f"{shown}: {problem}")
-        if max(map(len, map(os.fsencode, path.parts))) > 255:
-            raise CommandLineError(f"{shown}: a name of more than 255 bytes")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CommandLineError(f"{shown}: cannot be used ({reason})") from error

@@ -16,14 +16,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from smallwm_tf.deployment.saved_agent import saved_code_policy, saved_frame_policy
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
 from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import describe_file, read_json, what_differs, write_json
+from smallwm_tf.runs.files import (
+    cannot_write,
+    describe_file,
+    living,
+    read_json,
+    remove_abandoned,
+    temporary_name,
+    what_differs,
+    write_json,
+)
+from smallwm_tf.runs.manifest import DESCRIBED
+from smallwm_tf.runs.plain_files import refuse_links
+from smallwm_tf.runs.records import EXPERIMENT
 from smallwm_tf.runs.run_directory import describe_versions
+from smallwm_tf.runs.schema import anything, each, fields, named, optional, text, whole
+from smallwm_tf.runs.tensorflow_paths import is_pattern
 
 _FORMAT = 1
+_METADATA = fields(
+    config=named(anything),
+    **EXPERIMENT,
+    iteration=whole(),
+    num_interactions=whole(),
+    action_meanings=each(text(), least=1),
+    parameters=named(whole()),
+    scores=optional(named(anything)),
+    files=named(DESCRIBED),
+)
 METADATA = "metadata.json"
 AGENT, WORLD_MODEL, TF_AGENTS_POLICY = "agent", "world_model", "tf_agents_policy"
 
@@ -45,8 +71,12 @@ def write_export(
       half_precision: store weights as float16.
 
     Raises:
-      RunError: there is something at ``path``, or a dream is asked for where there is none.
+      RunError: there is something at ``path``, a dream is asked for where there is none, or the
+        disk is full or read-only.
     """
+    if is_pattern(path):
+        raise RunError(f"out={path}: TensorFlow cannot load from paths with * ? [ ] or a "
+                       "backslash; name another directory")  # fmt: skip
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"out={path}: is not empty; name a new directory")
     if with_world_model:
@@ -54,28 +84,32 @@ def write_export(
     world_model, policy = agent.world_model, agent.networks.policy
     how = agent.temperature(None), half_precision
     made = [parent for parent in path.parents if not parent.exists()]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     try:
+        remove_abandoned(path)
         temporary.mkdir(parents=True)
-        if world_model is None:
-            saved = saved_frame_policy(policy, *how)
-        else:
-            saved = saved_code_policy(world_model.vqvae, policy, *how)
-        saved.save(temporary / AGENT)
-        if with_world_model:
-            SavedWorldModel(world_model, half_precision).save(temporary / WORLD_MODEL)
-        if with_tf_agents_policy:
-            from smallwm_tf.deployment.tf_agents_policy import save_tf_agents_policy
+        with living(temporary):
+            if world_model is None:
+                saved = saved_frame_policy(policy, *how)
+            else:
+                saved = saved_code_policy(world_model.vqvae, policy, *how)
+            saved.save(temporary / AGENT)
+            if with_world_model:
+                SavedWorldModel(world_model, half_precision).save(temporary / WORLD_MODEL)
+            if with_tf_agents_policy:
+                from smallwm_tf.deployment.tf_agents_policy import save_tf_agents_policy
 
-            save_tf_agents_policy(saved, agent, temporary / TF_AGENTS_POLICY)
-        metadata = _describe(agent, temporary, half_precision)
-        write_json(temporary / METADATA, metadata)
-        os.replace(temporary, path)  # which may be there, if it is empty
-    except BaseException:
+                save_tf_agents_policy(saved, agent, temporary / TF_AGENTS_POLICY)
+            metadata = _describe(agent, temporary, half_precision)
+            write_json(temporary / METADATA, metadata)
+            os.replace(temporary, path)  # which may be there, if it is empty
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             for parent in made:
                 parent.rmdir()  # only what is empty goes
+        if isinstance(error, OSError | tf.errors.OpError):
+            raise cannot_write(f"out={path}", error, path) from error
         raise
     return metadata
 
@@ -90,10 +124,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise RunError(f"export={path}: no such directory; write one with smallwm_tf.export")
     if not (path / METADATA).is_file():
         raise RunError(f"export={path}: holds no export ({METADATA} is missing)")
+    refuse_links(path)
     metadata = read_json(path / METADATA)
     if metadata.get("format") != _FORMAT:
         raise RunError(f"{path / METADATA}: its format is not {_FORMAT}; use another version")
-    _check_parts(path, metadata.get("files"))
+    if problem := _METADATA(metadata, ""):
+        raise RunError(f"{path / METADATA}: {problem}; export again")
+    _check_parts(path, metadata["files"])
     return metadata
 
 
@@ -135,13 +172,11 @@ def _files(folder: Path, root: Path) -> list[str]:
     return [str(file.relative_to(root)) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
-def _check_parts(path: Path, described: Any) -> None:
+def _check_parts(path: Path, described: Mapping[str, Any]) -> None:
     """Every file of every part is described, and as it was written."""
-    if not isinstance(described, Mapping):
-        raise RunError(f"{path / METADATA}: lists no files")
     needed = {name for name in described if name.split("/")[0] == AGENT}
     for name in sorted(needed.union(_files(path / AGENT, path), _files(path / WORLD_MODEL, path))):
-        if not isinstance(entry := described.get(name), Mapping):
+        if (entry := described.get(name)) is None:
             raise RunError(f"{path / name}: belongs to another export; export again")
         if problem := what_differs(path / name, entry):
             raise RunError(f"{path / name}: {problem}; parts of different exports do not fit")

@@ -13,14 +13,16 @@ from smallwm_tf.deployment import export_directory
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.trained_agent import ExportedNetworks, TrainedAgent
 from smallwm_tf.experiment import config as settings
-from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.experiment import Experiment, Game
+from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.schedule import total_steps
-from smallwm_tf.games.catalogue import resolve_game
+from smallwm_tf.games.catalogue import UnknownGameError, registered_game, resolve_game
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.runs import RunError, scores
-from smallwm_tf.runs.checkpoints import Checkpoints
-from smallwm_tf.runs.files import read_json
+from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints
+from smallwm_tf.runs.plain_files import is_plain_directory, refuse_links
+from smallwm_tf.runs.records import CONFIG, progress_problem, read_config
+from smallwm_tf.runs.tensorflow_paths import taken_literally
 
 
 def open_agent(
@@ -28,21 +30,24 @@ def open_agent(
 ) -> TrainedAgent:
     """The agent that a command's flags name: of a run, else of an export; of the game, if given.
 
+    Only a game that a person names may be imported (`module:Id`); what a run or an export says that
+    it plays is looked up among the registered ones.
+
     Raises:
       RunError: it cannot be used, or plays another game.
+      UnknownGameError: no game has the name that is given.
     """
     wanted = resolve_game(game) if game else None
-    agent = load_run(run_dir, unfinished) if run_dir else load_export(export)
-    if wanted and wanted != agent.experiment.game:
-        raise RunError(
-            f"game={wanted.name}: {run_dir or export} holds an agent of "
-            f"{agent.experiment.game.name}; leave --game out, or name another agent"
-        )
-    return agent
+    if run_dir:
+        return load_run(run_dir, unfinished, game=wanted)
+    return load_export(export, wanted)
 
 
 def load_run(
-    path: Path | str, unfinished: bool = False, convolution: str | None = None
+    path: Path | str,
+    unfinished: bool = False,
+    convolution: str | None = None,
+    game: Game | None = None,
 ) -> TrainedAgent:
     """The agent of a run directory, from its newest checkpoint that verifies.
 
@@ -50,20 +55,21 @@ def load_run(
       path: of the run.
       unfinished: take a run that has not come to its end, once it has trained a policy.
       convolution: replaces the run's ``dynamics.convolution``; weights fit both.
+      game: that it must be of; needed where that is not registered without an import.
 
     Raises:
       RunError: there is no run, it is damaged, or it is not finished; one line.
     """
     path = Path(path)
-    record = path / "config.json"
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
-    if not record.is_file():
+    if not (record := read_config(path)):
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
-    experiment = _read_experiment(path, record, read_json(record))
+    refuse_links(path)
+    experiment = _read_experiment(path, path / CONFIG, record, game)
     config = experiment.config
-    with contextlib.closing(open_game(experiment, "actions")) as game:
-        action_meanings = tuple(game.action_meanings)
+    with contextlib.closing(open_game(experiment, "actions")) as played:
+        action_meanings = tuple(played.action_meanings)
     built_for = ml_collections.ConfigDict(config.as_configdict())
     built_for.precision = "float32"  # on any machine the same
     if convolution:
@@ -71,9 +77,15 @@ def load_run(
     networks = build_networks(built_for, len(action_meanings), experiment.seed)
     checkpoints = Checkpoints(path / "checkpoints", networks.components, read_only=True)
     restored = checkpoints.restore_latest()
-    progress = restored.progress if restored else {}
+    progress = restored.progress if restored else {"policies_trained": 0, "phases_done": 0}
+    num_iterations = config.collection.num_iterations
     trained, done = progress.get("policies_trained", 0), progress.get("phases_done", 0)
-    total = config.collection.num_iterations * progress.get("phases_per_iteration", 1)
+    problem = progress_problem(progress)
+    if not problem and trained > num_iterations:
+        problem = f"policies_trained={trained} is above collection.num_iterations={num_iterations}"
+    if problem:
+        raise CheckpointError(f"{path / 'checkpoints'}: {problem}; use the version that wrote it")
+    total = num_iterations * progress.get("phases_per_iteration", 1)
     if not trained or (done < total and not unfinished):
         remedy = ", or add --unfinished to take it as it is" if trained else ""
         raise RunError(
@@ -93,8 +105,12 @@ def load_run(
     )
 
 
-def load_export(path: Path | str) -> TrainedAgent:
+def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
     """The agent of an export.
+
+    Args:
+      path: of the export.
+      game: that it must be of; needed where that is not registered without an import.
 
     Raises:
       RunError: there is no export, or it is damaged; one line.
@@ -102,41 +118,64 @@ def load_export(path: Path | str) -> TrainedAgent:
     path = Path(path)
     metadata = export_directory.read_metadata(path)
     source, dream = path / export_directory.METADATA, path / export_directory.WORLD_MODEL
-    experiment = _read_experiment(path, source, metadata)
+    experiment = _read_experiment(path, source, metadata, game)
     saved, world_model = _load(path / export_directory.AGENT), None
-    if dream.is_dir():
+    if is_plain_directory(dream):
         num_frames = experiment.config.game.num_stacked_frames
         world_model = ExportedWorldModel(saved, _load(dream), num_frames)
-    try:
-        return TrainedAgent(
-            experiment=experiment,
-            action_meanings=tuple(metadata["action_meanings"]),
-            networks=ExportedNetworks(saved, world_model),
-            iteration=int(metadata["iteration"]),
-            num_interactions=int(metadata["num_interactions"]),
-            parameters=dict(metadata["parameters"]),
-            scores=metadata["scores"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{source}: cannot be used ({one_line(error)})") from error
+    return TrainedAgent(
+        experiment=experiment,
+        action_meanings=tuple(metadata["action_meanings"]),
+        networks=ExportedNetworks(saved, world_model),
+        iteration=metadata["iteration"],
+        num_interactions=metadata["num_interactions"],
+        parameters=dict(metadata["parameters"]),
+        scores=metadata["scores"],
+    )
 
 
-def _read_experiment(path: Path, source: Path, record: Mapping[str, Any]) -> Experiment:
+def _read_experiment(
+    path: Path, source: Path, record: Mapping[str, Any], game: Game | None
+) -> Experiment:
     """Game, settings and seed out of the record in a ``config.json`` or ``metadata.json``."""
     try:
         config = settings.build_config(settings.flatten(record["config"]))
         settings.validate(config)
-        game, seed, preset = record["game"], record["seed"], str(record["preset"])
-        if not isinstance(game, str) or not isinstance(seed, int):
-            raise TypeError("game and seed must be text and a number")
-    except (KeyError, TypeError, AttributeError, settings.ConfigError) as error:
+    except settings.ConfigError as error:
         raise RunError(f"{source}: cannot be used ({one_line(error)})") from error
     frozen = ml_collections.FrozenConfigDict(config)
-    return Experiment(resolve_game(game), frozen, seed, path, preset)
+    played = _game_of(source, record["game"], game)
+    return Experiment(played, frozen, record["seed"], path, record["preset"])
+
+
+def _game_of(source: Path, name: str, wanted: Game | None) -> Game:
+    """The game that a file names: the one that a person wants, or a registered one."""
+    if wanted and wanted.name == name:
+        return wanted
+    try:
+        found = registered_game(name)
+    except UnknownGameError as error:
+        if wanted:
+            raise _other_game(source, name, wanted) from error
+        raise RunError(
+            f"{source}: game={show(name)} is not registered here; if it is your own, add "
+            "--game=module:Id, as it was trained with"
+        ) from error
+    if wanted and wanted != found:
+        raise _other_game(source, found.name, wanted)
+    return found
+
+
+def _other_game(source: Path, name: str, wanted: Game) -> RunError:
+    return RunError(
+        f"game={wanted.name}: {source.parent} holds an agent of {show(name)[1:-1]}; leave --game "
+        "out, or name another agent"
+    )
 
 
 def _load(path: Path) -> Any:
     try:
-        return tf.saved_model.load(str(path))
+        with taken_literally(path) as place:
+            return tf.saved_model.load(place)
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise RunError(f"{path}: cannot be loaded ({one_line(error)}); export again") from error

@@ -19,7 +19,14 @@ def show(value: object) -> str:
 
 def one_line(error: BaseException, most: int = 200) -> str:
     """Kind and text of an error on one line of at most `most` characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+    return printable(" ".join(f"{type(error).__name__}: {error}".split()))[:most]
+
+
+def printable(text: str) -> str:
+    """A text in which all that would steer a terminal, but ends of lines, is shown as `\\x1b`."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def nearest_names(name: str, known_names: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 Shapes: T steps, M actions; frames are [96, 96] grey, codes [6, 6] embedding indices.
 """
 
+import errno
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures.code_colours import colours_of_codes
-from smallwm_tf.runs.files import write_atomically
+from smallwm_tf.runs.files import living, remove_abandoned, temporary_name, write_atomically
+from smallwm_tf.runs.plain_files import create_plain
 
 VIDEO_SUFFIXES = (".gif", ".mp4")
 _FRAME, _CODES, _MARGIN, _LINE = 384, 192, 10, 16
@@ -126,21 +128,36 @@ def _save_gif(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second:
 def _save_mp4(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second: float) -> None:
     import cv2
 
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
+    temporary = temporary_name(path, ".mp4")
     height, width = pictures[0].shape[:2]
-    writer = cv2.VideoWriter(
-        str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_second, (width, height)
-    )
     try:
-        if not writer.isOpened():
-            raise OSError(f"{path}: OpenCV cannot write MP4 here; take a name that ends with .gif")
-        for picture in pictures:
-            writer.write(np.ascontiguousarray(picture[..., ::-1]))
-        writer.release()
-        os.replace(temporary, path)
+        remove_abandoned(path)
+        create_plain(temporary).close()
+        with living(temporary):
+            code = cv2.VideoWriter_fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(temporary), code, frames_per_second, (width, height))
+            if not writer.isOpened():
+                raise OSError(f"{path}: OpenCV cannot write MP4 here; take a name ending with .gif")
+            for picture in pictures:
+                writer.write(np.ascontiguousarray(picture[..., ::-1]))
+            writer.release()
+            # OpenCV keeps a full disk to itself.
+            if _num_pictures(temporary) != len(pictures):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.replace(temporary, path)
     finally:
-        writer.release()
         temporary.unlink(missing_ok=True)
+
+
+def _num_pictures(path: pathlib.Path) -> int:
+    """How many pictures of a film can be read back."""
+    import cv2
+
+    film, count = cv2.VideoCapture(str(path)), 0
+    while film.read()[0]:
+        count += 1
+    film.release()
+    return count
 
 
 def _enlarged(picture: np.ndarray, side: int) -> Image.Image:

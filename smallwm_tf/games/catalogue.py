@@ -97,6 +97,17 @@ def resolve_game(name: str) -> Game:
     return games[key]
 
 
+def registered_game(name: str) -> Game:
+    """As `resolve_game`, for names that files hold: imports no module that the name asks for.
+
+    Raises:
+        UnknownGameError, MissingGameError: As `resolve_game`; "module:Id-v0" is never known.
+    """
+    if ":" in name:
+        raise UnknownGameError(f"game={show(name)}: only --game may ask for an import")
+    return resolve_game(name)
+
+
 def cannot_open(game: Game, error: Exception) -> MissingGameError:
     """An error to raise for a game that is known but fails to open."""
     remedy = f"run: {_INSTALL_ALE}" if game.is_atari else "install it"

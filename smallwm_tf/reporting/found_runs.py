@@ -14,6 +14,8 @@ from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json
 from smallwm_tf.runs.metrics import read_metrics
+from smallwm_tf.runs.plain_files import refuse_links
+from smallwm_tf.runs.records import read_config, read_versions
 from smallwm_tf.runs.scores import ScoresError, read_scores, read_summaries, summarise
 
 _NULLS, _OLD_NULLS = "null_policies.json", "random_policy.json"
@@ -166,12 +168,8 @@ def _is_run(names: Sequence[str]) -> bool:
 
 
 def _read(path: Path, name: str, nulls: Mapping[str, Mapping[str, Any]]) -> FoundRun:
-    record = _object(path / "config.json")
-    for key, kind in (("game", str), ("seed", int), ("preset", str), ("config", dict)):
-        if type(record.get(key)) is not kind:
-            raise RunError(f"{path / 'config.json'}: {key}={show(record.get(key))}; {_MEND}")
-    versions = _object(path / "versions.json") if (path / "versions.json").exists() else {}
-    packages = versions.get("packages")
+    refuse_links(path)
+    record = read_config(path)
     game = record["game"]
     run = FoundRun(
         name=name,
@@ -180,7 +178,7 @@ def _read(path: Path, name: str, nulls: Mapping[str, Mapping[str, Any]]) -> Foun
         seed=record["seed"],
         preset=record["preset"],
         settings=_settings(path / "config.json", record["config"]),
-        version=packages.get("smallwm_tf") if isinstance(packages, dict) else None,
+        version=read_versions(path).get("packages", {}).get("smallwm_tf"),
         entries=list(_entries(path / "scores.json")),
         nulls=_own_nulls(path) or nulls.get(game, {}) | _uniform_alone(path),
         collections=list(_collections(path / "metrics.jsonl")),
@@ -242,7 +240,7 @@ def _collections(path: Path) -> Iterator[tuple[int, int, float]]:
     if not path.exists():
         return
     for line in read_metrics(path):
-        if isinstance(line, dict) and line.get("event") == "collect":
-            values = line.get("iteration"), line.get("step"), line.get("mean_return")
+        if line["event"] == "collect":
+            values = line["iteration"], line["step"], line.get("mean_return")
             if all(type(value) in (int, float) for value in values):
                 yield values

@@ -9,10 +9,13 @@ from typing import Any
 
 from PIL import Image
 
+from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.reporting import pictures, tables
 from smallwm_tf.reporting.comparison import GameResult
 from smallwm_tf.reporting.contents import Contents
 from smallwm_tf.reporting.found_runs import FoundRun
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.plain_files import open_plain
 
 KINDS = {
     "dream": "A dream beside reality, from the same start with the same actions",
@@ -22,6 +25,7 @@ KINDS = {
 }
 """Titles of a run's pictures, by the beginning of their names."""
 
+_LARGEST_PICTURE = 32 * 2**20
 _LARGEST_FILM = 8 * 2**20
 _FILM_TYPES = {".gif": "image/gif", ".mp4": "video/mp4"}
 
@@ -85,16 +89,24 @@ def _shown(run: FoundRun):
             yield f"{path.name} is too large for this page", "none", None
         else:
             element = "image" if path.suffix == ".gif" else "video"
-            uri = _data_uri(_FILM_TYPES[path.suffix], path.read_bytes())
+            uri = _data_uri(_FILM_TYPES[path.suffix], _read(path))
             yield f"Film ({path.name})", element, uri
 
 
 def _picture(path: Path) -> str:
     """A picture as WebP without loss, which takes two thirds of the room of PNG."""
     file = io.BytesIO()
-    with Image.open(path) as image:
-        image.convert("RGB").save(file, "WEBP", lossless=True, quality=0)
+    try:
+        with open_plain(path, _LARGEST_PICTURE) as source, Image.open(source) as image:
+            image.convert("RGB").save(file, "WEBP", lossless=True, quality=0)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RunError(f"{path}: is no picture ({one_line(error)}); move it away") from error
     return _data_uri("image/webp", file.getvalue())
+
+
+def _read(path: Path) -> bytes:
+    with open_plain(path, _LARGEST_FILM) as file:
+        return file.read()
 
 
 def _data_uri(kind: str, content: bytes) -> str:

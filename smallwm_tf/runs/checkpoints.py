@@ -12,10 +12,10 @@ starts over silently when its index cannot be read and never tries an older chec
 """
 
 import contextlib
+import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +25,15 @@ import tensorflow as tf
 
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json, reason_and_remedy, sync_directory, write_json
+from smallwm_tf.runs.lock import check_held
 from smallwm_tf.runs.manifest import FORMAT, find_problem, read_chunks, read_format, write_manifest
+from smallwm_tf.runs.progress import warn
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
+from smallwm_tf.runs.tensorflow_paths import taken_literally
 
-_NAME = re.compile(r"[0-9]{6,12}")
+_NAME = re.compile(r"[0-9]{6,9}")
+_MOST_NUMBER = 10**9 - 1
+_MOST_ARRAY_BYTES = 2**26  # of a checkpoint's arrays, beside as much as its variables take
 
 
 class CheckpointError(RunError):
@@ -39,7 +44,7 @@ class Restored(NamedTuple):
     """What `save` was given besides the variables, which are restored in place."""
 
     progress: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]  # none where checkpoints are only read
     chunks: dict[str, Chunk]  # by name
 
 
@@ -65,6 +70,7 @@ class Checkpoints:
         self._keep = keep
         self._read_only = read_only
         if not read_only:
+            check_held(self.directory)
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in self.directory.glob(".saving-*"):
                 shutil.rmtree(path, ignore_errors=True)
@@ -86,16 +92,22 @@ class Checkpoints:
         Raises:
             CheckpointError: It could not be written, the disk being full or read-only. Older
                 checkpoints are untouched and nothing half-written remains.
+            LockedError: The run directory is no longer this process's.
         """
         arrays = dict(arrays or {})
+        check_held(self.directory)
         names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
         number = 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
+        if number > _MOST_NUMBER:
+            raise CheckpointError(f"{self.directory}: no number is left above {max(names)}; move "
+                                  "that folder away and run the same command again")  # fmt: skip
         final = self.directory / f"{number:06d}"
         temporary = self.directory / f".saving-{final.name}"
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            tf.train.Checkpoint(**self._objects).write(str(temporary / "variables"))
+            with taken_literally(temporary) as place:
+                tf.train.Checkpoint(**self._objects).write(f"{place}/variables")
             for file in temporary.iterdir():
                 if file.is_file():
                     _sync_file(file)
@@ -105,11 +117,13 @@ class Checkpoints:
             write_json(temporary / "progress.json", dict(progress))
             write_manifest(temporary, chunks)
             sync_directory(temporary)
+            check_held(final)
             os.replace(temporary, final)
             sync_directory(self.directory)
         except (OSError, tf.errors.OpError) as error:
             raise self._cannot_save(final, error, arrays) from error
         finally:
+            check_held(self.directory)  # else it may be a second writer's
             shutil.rmtree(temporary, ignore_errors=True)
         for path in self._complete()[self._keep :]:
             # renamed first: a kill during removal must not leave half a checkpoint
@@ -168,14 +182,19 @@ class Checkpoints:
 
     def _read(self, directory: Path) -> Restored:
         progress = read_json(directory / "progress.json")
-        arrays = read_chunk(directory / "arrays.npz")
+        arrays = {}
+        if not self._read_only:
+            most_bytes = _MOST_ARRAY_BYTES + self._num_bytes()
+            arrays = read_chunk(directory / "arrays.npz", most_bytes=most_bytes)
         try:
-            status = tf.train.Checkpoint(**self._objects).read(str(directory / "variables"))
+            with taken_literally(directory) as place:
+                _check_declared(directory, f"{place}/variables")
+                status = tf.train.Checkpoint(**self._objects).read(f"{place}/variables")
             if self._read_only:
                 status.expect_partial().assert_existing_objects_matched()
             else:
                 status.assert_consumed()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except Exception as error:  # TensorFlow raises many kinds on hostile bytes
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
                 f"{directory}: is intact but does not fit this program's models ({reason}); "
@@ -190,24 +209,46 @@ class Checkpoints:
             while os.path.lexists(target):
                 count += 1
                 target = damaged.with_name(f"{damaged.name}.damaged{count}")
+            check_held(damaged)
             os.replace(damaged, target)
             action = f"set aside as {target.name}"
-        message = f"{damaged}: damaged ({reason}); {action}, using {used.name}"
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(f"warning: {message}", file=sys.stderr, flush=True)
+        warn(f"{damaged}: damaged ({reason}); {action}, using {used.name}")
+
+    def _num_bytes(self) -> int:
+        """What all variables take."""
+        return sum(
+            variable.shape.num_elements() * variable.dtype.size
+            for item in self._objects.values()
+            for variable in getattr(item, "variables", [item])
+        )
 
     def _cannot_save(
         self, final: Path, error: Exception, arrays: Mapping[str, np.ndarray]
     ) -> CheckpointError:
-        needed = sum(np.asarray(array).nbytes for array in arrays.values())
-        for item in self._objects.values():
-            for variable in getattr(item, "variables", [item]):
-                needed += variable.shape.num_elements() * variable.dtype.size
+        needed = self._num_bytes() + sum(np.asarray(array).nbytes for array in arrays.values())
         reason, remedy = reason_and_remedy(error, final)
         return CheckpointError(
             f"{final}: could not be saved ({reason}, about {needed} bytes are needed); older "
             f"checkpoints are untouched; {remedy or 'run the same command again'}"
         )
+
+
+def _check_declared(directory: Path, prefix: str) -> None:
+    """Refuses tensors that declare more bytes than the files have, before any is allocated.
+
+    Raises:
+        ValueError: They do.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    types = reader.get_variable_to_dtype_map()
+    declared = sum(
+        math.prod(shape) * types[name].size
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name] != tf.string
+    )
+    stored = sum(file.stat().st_size for file in directory.glob("variables.data-*"))
+    if declared > stored:
+        raise ValueError(f"variables.index declares {declared} bytes, {stored} are stored")
 
 
 def _sync_file(path: Path) -> None:

@@ -5,16 +5,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import describe_file, read_json, what_differs, write_json
 from smallwm_tf.runs.replay_files import Chunk
+from smallwm_tf.runs.schema import fields, named, text, whole
 
 FORMAT = 2  # 1 threw true ends and time limits together
 _NAME = "manifest.json"
 _FILE = re.compile(r"progress\.json|arrays\.npz|variables\.(index|data-[0-9]{5}-of-[0-9]{5})")
 _CHUNK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _NEEDED = {"progress.json", "arrays.npz", "variables.index"}
+#: What `describe_file` says of a file.
+DESCRIBED = fields(bytes=whole(), sha256=text())
+_MANIFEST = fields(files=named(DESCRIBED), chunks=named(DESCRIBED))
 
 
 def write_manifest(directory: Path, chunks: Iterable[Chunk]) -> None:
@@ -48,7 +52,9 @@ def find_problem(directory: Path, replay: Path | None) -> str | None:
             return "is not a directory"
         manifest = read_json(directory / _NAME)
         if manifest.get("format") != FORMAT:
-            return f"format {ascii(manifest.get('format'))[:40]} is not {FORMAT}"
+            return f"{_NAME}: format={show(manifest.get('format'))} is not {FORMAT}"
+        if problem := _MANIFEST(manifest, ""):
+            return f"{_NAME}: {problem}"
         files, chunks = manifest["files"], manifest["chunks"]
         if _NEEDED - set(files):
             return f"{_NAME} lists too few files"
@@ -56,7 +62,7 @@ def find_problem(directory: Path, replay: Path | None) -> str | None:
         return problem or (_first_problem(replay, chunks, _CHUNK) if replay else None)
     except RunError as error:
         return str(error).replace(f"{directory}/", "")
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except OSError as error:
         return one_line(error)
 
 

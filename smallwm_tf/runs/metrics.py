@@ -1,8 +1,8 @@
 """Metrics: one line of JSON per event in `metrics.jsonl`, and the same numbers for TensorBoard.
 
 `metrics.jsonl` is the record; `events/` is derived from it. A resumed run first drops the lines
-written after its checkpoint, and the TensorBoard files are then written anew, so neither holds
-anything twice.
+written after its checkpoint. The TensorBoard files are then compared with what is left, and
+written anew wherever they differ, so neither holds anything twice.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +18,24 @@ from typing import Any
 import numpy as np
 
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import cannot_write
+from smallwm_tf.runs.event_files import fingerprint, fingerprint_of_files
+from smallwm_tf.runs.files import cannot_write, parse_json
+from smallwm_tf.runs.lock import check_held
+from smallwm_tf.runs.plain_files import open_plain, open_to_append
+from smallwm_tf.runs.progress import warn
 from smallwm_tf.runs.run_directory import RunDirectory
+from smallwm_tf.runs.schema import any_of, each, fields, named, number, optional, text, truth, whole
 
 _OWN_KEYS = ("event", "iteration", "step", "time", "not_finite")
+_LONGEST_LINE = 2**20  # bytes
+_NUMBER = any_of(optional(number()), truth())
+_LINE = fields(
+    {"time": number(), "not_finite": named(text())},
+    event=text(),
+    iteration=whole(),
+    step=whole(),
+)
+_METRICS = named(any_of(_NUMBER, text(), each(_NUMBER), named(text())))
 
 
 class Metrics(contextlib.AbstractContextManager):
@@ -33,13 +46,18 @@ class Metrics(contextlib.AbstractContextManager):
     """
 
     def __init__(self, run: RunDirectory | Path) -> None:
-        """Opens the metrics of a run directory for appending."""
+        """Opens the metrics of a run directory for appending; changes nothing yet.
+
+        Raises:
+            RunError: The file is no plain one, or a line is not one of metrics.
+        """
         root = run.path if isinstance(run, RunDirectory) else run
         self.path = root / "metrics.jsonl"
         self._events = root / "events"
         self._writer: Any = None
-        self._file = open(self.path, "ab")  # noqa: SIM115, kept open until close()
-        self.num_lines = self._drop_half_line()
+        self._file = open_to_append(self.path)  # kept open until close()
+        self.num_lines = sum(1 for _ in read_metrics(self.path))
+        self._is_new = True  # as long as a half line of a killed process may be there
 
     def write(self, event: str, iteration: int, step: int, **scalars: Any) -> None:
         """Appends one line and flushes it; never raises for a value that is not finite.
@@ -66,6 +84,9 @@ class Metrics(contextlib.AbstractContextManager):
         if not_finite:
             line["not_finite"] = not_finite
         line["time"] = round(time.time(), 3)
+        if self._is_new:
+            self._drop_lines(self.num_lines)
+        check_held(self.path)
         with self._named_errors():
             self._file.write(json.dumps(line, allow_nan=False).encode("utf-8") + b"\n")
             self._file.flush()
@@ -88,18 +109,14 @@ class Metrics(contextlib.AbstractContextManager):
         edited the file.
         """
         kept = min(num_lines, self.num_lines)
-        missing, dropped = num_lines - kept, self.num_lines - kept
-        if missing:
-            text = f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap"
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                print(text, file=sys.stderr)
-        with open(self.path, "rb") as lines:
-            for _ in range(kept):
-                lines.readline()
-            self._file.truncate(lines.tell())
+        if missing := num_lines - kept:
+            warn(f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap")
+        self._drop_lines(kept)
         self.num_lines = kept
-        if dropped or (kept and not self._events.exists()):
+        recorded = (scalar for line in read_metrics(self.path) for scalar in _scalars(line))
+        if fingerprint(recorded) != fingerprint_of_files(self._events):
             self._close_events()
+            check_held(self._events)
             shutil.rmtree(self._events, ignore_errors=True)
             for line in read_metrics(self.path):
                 self._write_events(line)
@@ -123,15 +140,16 @@ class Metrics(contextlib.AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _drop_half_line(self) -> int:
-        """Removes the unfinished last line of a killed process; returns the number of lines."""
-        num_lines, end = 0, 0
-        with open(self.path, "rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    num_lines, end = num_lines + 1, end + len(line)
-        self._file.truncate(end)
-        return num_lines
+    def _drop_lines(self, kept: int) -> None:
+        """Cuts the file off after some lines; with all of them, what is half-written goes."""
+        check_held(self.path)
+        with open_plain(self.path) as lines:
+            for _ in range(kept):
+                lines.readline()
+            end = lines.tell()
+        if end < os.fstat(self._file.fileno()).st_size:
+            self._file.truncate(end)
+        self._is_new = False
 
     def _write_events(self, line: dict[str, Any]) -> None:
         import tensorflow as tf  # not above: reports read metrics without it
@@ -141,10 +159,8 @@ class Metrics(contextlib.AbstractContextManager):
                 self._writer = tf.summary.create_file_writer(str(self._events))
             with self._writer.as_default(step=line["step"]):
                 try:
-                    for name, value in line.items():
-                        is_number = isinstance(value, int | float)
-                        if is_number and name not in ("iteration", "step", "time"):
-                            tf.summary.scalar(f"{line['event']}/{name}", float(value))
+                    for tag, _, value in _scalars(line):
+                        tf.summary.scalar(tag, value)
                     self._writer.flush()
                 except tf.errors.OpError:
                     # A writer that cannot flush stays the default, also of graphs traced later,
@@ -176,17 +192,31 @@ def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
     """Yields the lines of a `metrics.jsonl`; a half-written last line is left out.
 
     Raises:
-        RunError: A line is not JSON; the message has its number.
+        RunError: A line is none of metrics; the message has its number and the field.
     """
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with open_plain(Path(path)) as lines:
+        number = 0
+        while line := lines.readline(_LONGEST_LINE):
+            number += 1
             if not line.endswith(b"\n"):
-                return
+                if len(line) < _LONGEST_LINE:
+                    return
+                raise RunError(f"{path}: line {number} has over {_LONGEST_LINE} bytes; remove it")
             try:
-                content = json.loads(line)
+                content = parse_json(line)
             except (ValueError, RecursionError) as error:
-                raise RunError(f"{path}: line {number} is not JSON; remove it") from error
+                reason = f" ({error})" if "finite" in str(error) else ""
+                raise RunError(f"{path}: line {number} is not JSON{reason}; remove it") from error
+            if problem := _LINE(content, "") or _METRICS(content, ""):
+                raise RunError(f"{path}: line {number}: {problem}; remove it")
             yield content
+
+
+def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, int, float]]:
+    """What TensorBoard shows of a line: tag, step, value."""
+    for name, value in line.items():
+        if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
+            yield f"{line['event']}/{name}", line["step"], float(value)
 
 
 def _plain(name: str, value: Any, not_finite: dict[str, str]) -> Any:

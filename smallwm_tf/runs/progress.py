@@ -7,11 +7,15 @@ import contextlib
 import os
 import sys
 import time
+import weakref
 from typing import Any
 
 from tqdm import tqdm
 
+from smallwm_tf.experiment.messages import printable
+
 _SECONDS_BETWEEN_LINES = 30.0
+_BROKEN: Any = weakref.WeakKeyDictionary()  # stream -> what went wrong first
 
 
 def say(text: str) -> None:
@@ -21,17 +25,34 @@ def say(text: str) -> None:
         return
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        text = text.encode(encoding, "replace").decode(encoding)
+        text = printable(text).encode(encoding, "replace").decode(encoding)
         with tqdm.external_write_mode(file=stream):
             stream.write(text + "\n")
             stream.flush()
-    except (OSError, ValueError):
-        # Python's own flush at exit must not fail: the broken stream leads nowhere from now on.
-        with (
-            contextlib.suppress(OSError, ValueError, AttributeError),
-            open(os.devnull, "w") as nowhere,
-        ):
-            os.dup2(nowhere.fileno(), stream.fileno())
+    except (OSError, ValueError) as error:
+        lead_nowhere(stream, error)
+
+
+def failure_of(stream: Any) -> Exception | None:
+    """What went wrong when something was printed on a stream; None if nothing did."""
+    return _BROKEN.get(stream)
+
+
+def lead_nowhere(stream: Any, error: Exception) -> None:
+    """Lets a broken stream write to the null device: Python's own flush at exit must not fail."""
+    with contextlib.suppress(TypeError):  # some replaced streams have no weak references
+        _BROKEN.setdefault(stream, error)
+    with (
+        contextlib.suppress(OSError, ValueError, AttributeError),
+        open(os.devnull, "w") as nowhere,
+    ):
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr; a closed one is ignored."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Progress(contextlib.AbstractContextManager):

@@ -21,6 +21,7 @@ from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import sha256_of, write_atomically
+from smallwm_tf.runs.plain_files import open_plain
 
 #: What a chunk holds: name -> dtype and shape, None for any length.
 Expected = Mapping[str, tuple[str, tuple[int | None, ...]]]
@@ -32,6 +33,8 @@ STEPS: Expected = {  # of a chunk of real steps
     "truncated": ("bool", (None,)),
     "lost_life": ("bool", (None,)),
 }
+_BYTES_PER_STEP = FRAME_SIZE**2 + 4 + 4 + 3
+MOST_STEPS = 100_000  # of a chunk, where nothing else limits it: 0.9 GB
 _STEPS_OF_FORMAT_1 = {"frames", "actions", "rewards", "ended"}
 _KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
 _LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
@@ -101,24 +104,29 @@ def read_chunk(
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ChunkError(f"{path}: its SHA-256 is not {sha256[:12]}...; the file is damaged")
-        with zipfile.ZipFile(path) as archive:
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             members = _check_members(path, archive)
             headers = {name: _read_header(path, archive, info) for name, info in members.items()}
+            if expected is not None:
+                _check_expected(path, headers, expected)
             total = sum(header.num_bytes for header in headers.values())
             if total > most_bytes:
                 raise ChunkError(f"{path}: declares {total} bytes of arrays, over {most_bytes}")
-            if expected is not None:
-                _check_expected(path, headers, expected)
             return {name: _read_array(archive, info) for name, info in members.items()}
-    except ChunkError:
+    except RunError:
         raise
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
         raise ChunkError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
-def read_steps(folder: Path, chunk: Chunk) -> dict[str, np.ndarray]:
+def read_steps(folder: Path, chunk: Chunk, most_steps: int = MOST_STEPS) -> dict[str, np.ndarray]:
     """Reads a chunk of real steps, the arguments of `Replay.append`; raises as `read_chunk`."""
-    return read_chunk(folder / chunk.name, sha256=chunk.sha256, expected=STEPS)
+    return read_chunk(
+        folder / chunk.name,
+        sha256=chunk.sha256,
+        expected=STEPS,
+        most_bytes=most_steps * _BYTES_PER_STEP,
+    )
 
 
 class _Header(NamedTuple):

@@ -11,20 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smallwm_tf.experiment.config import Config, ConfigError, flatten
+from smallwm_tf.experiment.config import Config, flatten
 from smallwm_tf.experiment.experiment import Game
-from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.messages import printable, show
 from smallwm_tf.experiment.settings import FIELDS
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.files import cannot_write, read_json, remove_half_written, write_json
+from smallwm_tf.runs.files import cannot_write, remove_half_written, write_json
 from smallwm_tf.runs.lock import Lock
+from smallwm_tf.runs.plain_files import refuse_links
+from smallwm_tf.runs.records import CONFIG, VERSIONS, read_config, read_versions
+from smallwm_tf.runs.scores import read_scores, read_summaries
 
 _PACKAGES = (
     "smallwm_tf", "tensorflow", "tf-keras", "tensorflow-probability", "tf-agents", "numpy",
     "gymnasium", "ale-py", "opencv-python-headless", "ml-collections", "absl-py",
 )  # fmt: skip
 _FOLDERS = ("checkpoints", "replay", "figures", "events")
-_MEMBERS = {"config.json", "versions.json", "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
+_BEGUN = "begun.json"
+_MEMBERS = {CONFIG, VERSIONS, _BEGUN, "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
 
 
 class RunDirectory(contextlib.AbstractContextManager):
@@ -71,8 +75,11 @@ class RunDirectory(contextlib.AbstractContextManager):
             run = cls(path, lock, wanted)
             if lock.stale_holder:
                 run.changes.append(f"a stale lock was taken over from {lock.stale_holder}")
-            if not (path / "config.json").exists():
+            if not (path / CONFIG).exists():
                 run.record()
+            read_scores(run.scores)  # damage is told before hours of work, not after
+            if (path / "null_policies.json").exists():
+                read_summaries(path / "null_policies.json")
             for folder in (path, *(path / name for name in _FOLDERS)):
                 folder.mkdir(exist_ok=True)
                 remove_half_written(folder)
@@ -94,19 +101,36 @@ class RunDirectory(contextlib.AbstractContextManager):
         repeated.
         """
         now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        file = self.path / "config.json"
-        history = read_json(file).get("changes", []) if file.exists() else []
+        kept, earlier = read_config(self.path), read_versions(self.path)
+        history = kept.get("changes", [])
         if self._settings_changed:
             history = [*history, {"time": now, "changes": self._settings_changed}]
-        if self._settings_changed or not file.exists():
-            write_json(file, {**self._wanted, "changes": history})
+        if self._settings_changed or not kept:
+            write_json(self.path / CONFIG, {**self._wanted, "changes": history})
             self._settings_changed = []
-        file = self.path / "versions.json"
-        earlier = read_json(file) if file.exists() else {}
         if any(earlier.get(key) != value for key, value in self._versions.items()):
             past = earlier.pop("earlier", [])
-            kept = [*past, earlier] if earlier else []
-            write_json(file, {**self._versions, "since": now, "earlier": kept})
+            content = {**self._versions, "since": now}
+            content["earlier"] = [*past, earlier] if earlier else []
+            write_json(self.path / VERSIONS, content)
+
+    def note_checkpoint(self) -> None:
+        """Leaves a sign that a checkpoint was written, once; it outlives the checkpoints."""
+        if not (self.path / _BEGUN).exists():
+            now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+            write_json(self.path / _BEGUN, {"first_checkpoint": now})
+
+    def sign_of_progress(self) -> str | None:
+        """What shows that the run once had a checkpoint; None if it may begin (again).
+
+        A run that was killed before its first checkpoint has metrics up to the end of its first
+        phase, and the steps of its first collection. Whatever goes beyond came after a checkpoint.
+        """
+        beyond = [file for file in self.replay.iterdir() if file.name != "000001.npz"]
+        for file in (self.path / _BEGUN, self.scores, *beyond):
+            if file.exists():
+                return f"{file.relative_to(self.path)} is there"
+        return None
 
     def close(self) -> None:
         """Gives the lock back; harmless when repeated."""
@@ -137,17 +161,19 @@ def check_may_continue(
 def _wanted(game: Game | str, config: Config, seed: int, preset: str) -> dict[str, Any]:
     """What config.json says of a run."""
     name = game.name if isinstance(game, Game) else game
-    return {"game": name, "seed": int(seed), "preset": preset, "config": config.to_dict()}
+    shown = printable(preset)  # of a file with an odd name
+    return {"game": name, "seed": int(seed), "preset": shown, "config": config.to_dict()}
 
 
 def _check_is_run(path: Path) -> None:
-    """Refuses to mix a run with files of something else."""
+    """Refuses to mix a run with files of something else, and links."""
     names = {name for name in os.listdir(path) if not name.startswith(".")}
     if "config.json" not in names and not names <= _MEMBERS:
         stranger = min(names - _MEMBERS)
         raise RunError(
             f"run_dir={path}: holds {show(stranger)} but no run; name an empty or new directory"
         )
+    refuse_links(path)
     if "config.json" not in names and any((path / "checkpoints").glob("[0-9]*")):
         raise RunError(
             f"run_dir={path}: has checkpoints but its config.json is missing; "
@@ -157,10 +183,10 @@ def _check_is_run(path: Path) -> None:
 
 def _compare(path: Path, wanted: dict[str, Any]) -> list[str]:
     """Refuses what a run is bound to; returns the other differences, one line each."""
-    record = path / "config.json"
-    if not record.exists():
+    kept = read_config(path)
+    if not kept:
         return []
-    old, new = _flat(path, read_json(record)), _flat(path, wanted)
+    old, new = _flat(kept), _flat(wanted)
     bound = {"game", "seed"} | {field.key for field in FIELDS if field.fixed}
     differences = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     for key in differences:
@@ -179,27 +205,20 @@ def _compare(path: Path, wanted: dict[str, Any]) -> list[str]:
     return [f"{key}: {show(old.get(key))} -> {show(new.get(key))}" for key in differences]
 
 
-def _flat(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    config = record.get("config")
-    if not isinstance(config, Mapping):
-        raise RunError(f"{path / 'config.json'}: holds no configuration")
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     flat = {key: record.get(key) for key in ("game", "seed", "preset")}
     # A setting that is younger than the run had its default's effect.
-    flat |= {field.key: field.default for field in FIELDS}
-    try:
-        flat |= flatten(config)
-    except ConfigError as error:
-        raise RunError(f"{path / 'config.json'}: {error}") from error
+    flat |= {field.key: field.default for field in FIELDS} | flatten(record["config"])
     # Tuples as lists, as JSON gives them back.
     return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
 def _changed_versions(path: Path, versions: dict[str, Any]) -> list[str]:
     """How these versions differ from those that a run was made with, one line each."""
-    file = path / "versions.json"
-    if not file.exists():
+    earlier = read_versions(path)
+    if not earlier:
         return []
-    old, new = flatten(read_json(file)), flatten(versions)
+    old, new = flatten({key: earlier.get(key) for key in versions}), flatten(versions)
     different = [key for key in new if old.get(key) != new[key]]
     return [f"{key}: {show(old.get(key))} -> {show(new[key])}" for key in different]
 

@@ -14,10 +14,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from smallwm_tf.runs.files import write_atomically
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.files import load_json, write_atomically
+from smallwm_tf.runs.schema import Check, each, fields, named, number, optional, whole
 
 # A full run has 15 entries of 32 returns; a file beyond this size is not one of ours.
 _MAX_SCORES_BYTES = 16 * 2**20
+_SUMMARY: dict[str, Check] = {
+    **dict.fromkeys(("mean", "std", "median", "min", "max"), number()),
+    "num_episodes": whole(1),
+    "returns": each(number(), least=1),
+    "lengths": each(whole()),
+    **dict.fromkeys(("standard_error", "human_normalised_mean"), optional(number())),
+}
+_ENTRY = fields({**_SUMMARY, "num_interactions": whole()}, iteration=whole(1, 10**6))
+_NULLS = named(fields(_SUMMARY, mean=number()))
 
 
 class ScoresError(ValueError):
@@ -161,10 +172,8 @@ def read_summaries(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
       ScoresError: the file is damaged, too large, empty, or a summary has no finite mean.
     """
     summaries = _read_json(path)
-    found = summaries.values() if isinstance(summaries, Mapping) else ()
-    means = [each.get("mean") if isinstance(each, Mapping) else None for each in found]
-    if not means or not all(type(m) in (int, float) and math.isfinite(m) for m in means):
-        raise ScoresError(f"{os.fspath(path)}: holds no summaries with finite means; move it away")
+    if problem := _NULLS(summaries, "") or ("" if summaries else "is empty"):
+        raise ScoresError(f"{os.fspath(path)}: holds no summaries: {problem}; move it away")
     return summaries
 
 
@@ -182,14 +191,10 @@ def standard_errors_above(agent: Mapping[str, Any], null: Mapping[str, Any]) -> 
 
 
 def _read_json(path: str | os.PathLike) -> Any:
-    size = os.path.getsize(path)
-    if size > _MAX_SCORES_BYTES:
-        raise ScoresError(f"{os.fspath(path)}: {size} bytes is too large for a scores file")
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise ScoresError(f"{os.fspath(path)}: not JSON ({error}); move it away") from None
+        return load_json(pathlib.Path(path), _MAX_SCORES_BYTES)
+    except RunError as error:
+        raise ScoresError(f"{error}; move it away") from error
 
 
 def _check_entries(entries: Any, path: str | os.PathLike) -> None:
@@ -199,8 +204,10 @@ def _check_entries(entries: Any, path: str | os.PathLike) -> None:
         )
     last = 0
     for position, entry in enumerate(entries):
-        iteration = entry.get("iteration") if isinstance(entry, Mapping) else None
-        if type(iteration) is not int or iteration <= last:
+        if problem := _ENTRY(entry, f"entry {position}"):
+            raise ScoresError(f"{os.fspath(path)}: {problem}; move it away")
+        iteration = entry["iteration"]
+        if iteration <= last:
             raise ScoresError(
                 f"{os.fspath(path)}: entry {position} has iteration {iteration!r}, "
                 f"expected a whole number above {last}; move it away"

@@ -7,7 +7,6 @@ lock                                 there and touched lately while a process wo
 """
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -186,7 +185,7 @@ def _working_since(run_dir: Path) -> float | None:
     try:
         if time.time() - lock.stat().st_mtime > _ALIVE_SECONDS:
             return None
-        started = json.loads(lock.read_bytes())["started"]
+        started = read_json(lock)["started"]
         return datetime.strptime(started, "%Y-%m-%d %H:%M:%S %z").timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RunError, ValueError, KeyError, TypeError):
         return None

@@ -44,7 +44,7 @@ def unpack(
     """The place that was packed.
 
     Raises:
-      KeyError, TypeError: it was another type of place.
+      KeyError, TypeError, ValueError: it was another type of place, or a count is negative.
     """
     found: dict[str, Any] = {}
     for field in fields(place_type):
@@ -55,6 +55,8 @@ def unpack(
             found[name] = tuple(arrays[f"{name}_{number:03d}"] for number in range(values[name]))
         elif field.type is Chunk:
             found[name] = chunks[values[name]]
+        elif isinstance(values[name], int) and values[name] < 0:
+            raise ValueError(f"{name} is {values[name]}, no count")
         elif isinstance(values[name], field.type):
             found[name] = values[name]
         else:

@@ -20,6 +20,7 @@ from smallwm_tf.models.initializers import weights_by_path
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.progress import say
+from smallwm_tf.runs.records import progress_problem
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.stop_request import StopRequest
@@ -174,6 +175,7 @@ class Run:
             prefix = _game_prefix(number)
             state |= {prefix + k.replace("/", "__"): v for k, v in game.get_state().items()}
         self._checkpoints.save(progress, state, [*self._replay_files, *files])
+        self.directory.note_checkpoint()
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
@@ -207,6 +209,7 @@ class Run:
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()
         if restored is None:
+            self._refuse_lost_checkpoints()
             self.metrics.rewind(0)
             for game in self.games:
                 game.reset()
@@ -225,16 +228,36 @@ class Run:
             phase = self.algorithm.phases[number].name
             say(f"continuing with {phase} of iteration {iteration + 1}{place}")
 
+    def _refuse_lost_checkpoints(self) -> None:
+        """Lets a run begin that has no checkpoint, unless it once had one."""
+        sign, events = self.directory.sign_of_progress(), [e["event"] for e in self.metrics.read()]
+        if "phase" in events[:-1]:
+            sign = "metrics.jsonl goes on after a finished phase"
+        if sign:
+            raise CheckpointError(
+                f"{self.directory.checkpoints}: holds no checkpoint, but the run had begun "
+                f"({sign}); bring them back from a copy, or start over with another --run_dir"
+            )
+
     def _take_over(self, restored: Restored) -> None:
-        progress = restored.progress
+        progress, phases = restored.progress, self.algorithm.phases
+        if problem := progress_problem(progress):
+            raise ValueError(problem)
         self.phases_done = int(progress["phases_done"])
         self.policies_trained = int(progress["policies_trained"])
+        finished = (phases[number % len(phases)] for number in range(self.phases_done))
+        if self.policies_trained != sum(phase.trains_policy for phase in finished):
+            raise ValueError(
+                f"progress.json: policies_trained={self.policies_trained} does not belong to "
+                f"phases_done={self.phases_done}"
+            )
         self.running_return = float(progress["episode_return"])
         self._replay_files = [restored.chunks[name] for name in progress["replay"]]
         for chunk in self._replay_files:
-            self.algorithm.replay.append(**read_steps(self.directory.replay, chunk))
+            replay = self.algorithm.replay
+            replay.append(**read_steps(self.directory.replay, chunk, replay.capacity - replay.size))
         if progress["place"] is not None:
-            phase = self.algorithm.phases[self.phases_done % len(self.algorithm.phases)]
+            phase = phases[self.phases_done % len(phases)]
             arrays = _under(_PLACE, restored.arrays)
             self.place = unpack(phase.place_type, progress["place"], arrays, restored.chunks)
         self._phase_start = time.monotonic() - float(progress["seconds"])

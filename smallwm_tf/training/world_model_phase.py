@@ -16,8 +16,9 @@ from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner, batches
 from smallwm_tf.models.imagination import Dreamer
+from smallwm_tf.runs.lock import check_held
 from smallwm_tf.runs.progress import Progress, say
-from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
+from smallwm_tf.runs.replay_files import MOST_STEPS, Chunk, read_steps, write_chunk
 from smallwm_tf.training.collect_phase import collecting_agent
 from smallwm_tf.training.places import Arrays
 from smallwm_tf.training.run import Run
@@ -60,7 +61,8 @@ class WorldModelPhase:
     def learn(self, run: Run, iteration: int) -> Replay:
         """Trains the world model on the replay; returns the held-out steps, which are to judge."""
         place = run.place or self._begin(run, iteration)
-        steps = read_steps(run.directory.replay, place.held_out)
+        most_steps = max(MOST_STEPS, run.experiment.config.inspection.held_out_steps)
+        steps = read_steps(run.directory.replay, place.held_out, most_steps)
         held_out = Replay(len(steps["frames"]))
         held_out.append(**steps)
         self._learner.look_through_replay()
@@ -79,6 +81,7 @@ class WorldModelPhase:
         played = play_held_out(run.experiment, agent, iteration, run.stop.check)
         folder = run.directory.replay
         chunk = write_chunk(folder / f"held_out_{iteration:06d}.npz", **played.as_arrays())
+        check_held(folder)
         # The last iteration's stays: a checkpoint that is fallen back to may need it.
         (folder / f"held_out_{iteration - 2:06d}.npz").unlink(missing_ok=True)
         return WorldModelPlace(chunk, "vqvae", 0, np.zeros([3, 3]), False, None, ())

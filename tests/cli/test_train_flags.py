@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -211,7 +212,10 @@ def test_mistakes(arguments, named):
 
 
 def test_a_directory_that_cannot_be_written_is_refused(monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    def read_only(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     assert "--run_dir" in refused("--game=Pong")
     assert parse("--game=Pong", "--dry_run").dry_run  # writes nothing, so needs no permission
 

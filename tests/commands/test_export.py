@@ -368,6 +368,6 @@ def test_a_failed_export_leaves_nothing(run_dir, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(export_directory, "write_json", fail)
-    with pytest.raises(OSError):
+    with pytest.raises(RunError, match="a/b: cannot be written .No space left"):
         write_export(load_run(run_dir, convolution="direct"), tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []

@@ -118,21 +118,22 @@ def config_with(**changes):
 
 
 DAMAGES = {
-    "scores cut": (break_with("scores.json", '[{"iteration": 1, "ret'), "scores.json: not JSON"),
+    "scores cut": (
+        break_with("scores.json", '[{"iteration": 1, "ret'), "scores.json: cannot be read"),
     "scores of nothing": (
         break_with("scores.json", '[{"iteration": 1}]'), "scores.json: entry 0: has no returns"),
     "scores not finite": (
-        break_with("scores.json", '[{"iteration": 1, "returns": [NaN]}]'), "return nan"),
+        break_with("scores.json", '[{"iteration": 1, "returns": [NaN]}]'), "returns[0]=nan"),
     "scores of words": (
-        break_with("scores.json", '[{"iteration": 1, "returns": ["a"]}]'), "entry 0: could not"),
+        break_with("scores.json", '[{"iteration": 1, "returns": ["a"]}]'), "returns[0]='a' must"),
     "scores backwards": (
-        break_with("scores.json", '[{"iteration": 0}]'), "expected a whole number above 0"),
+        break_with("scores.json", '[{"iteration": 0}]'), "entry 0.iteration=0 must be"),
     "config cut": (break_with("config.json", '{"game": "Alien"'), "config.json: cannot be read"),
     "config of a list": (break_with("config.json", "[]"), "config.json: holds no JSON object"),
     "no game": (config_with(game=None), "config.json: game=None"),
     "seed of words": (config_with(seed="0"), "config.json: seed='0'"),
     "bad setting": (config_with(config={"ppo": {"discount": "a"}}), "ppo.discount='a': must be"),
-    "nulls cut": (break_with("null_policies.json", "{"), "null_policies.json: not JSON"),
+    "nulls cut": (break_with("null_policies.json", "{"), "null_policies.json: cannot be read"),
     "versions cut": (break_with("versions.json", "{"), "versions.json: cannot be read"),
     "metrics cut": (break_with("metrics.jsonl", "{\n"), "metrics.jsonl: line 1 is not JSON"),
     "another setting": (

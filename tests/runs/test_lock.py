@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import smallwm_tf
-from smallwm_tf.runs.lock import Lock, LockedError
+from smallwm_tf.runs import lock as module
+from smallwm_tf.runs.files import write_atomically
+from smallwm_tf.runs.lock import Lock, LockedError, check_held
 
 ROOT = Path(smallwm_tf.__file__).parents[1]
 HOLD = """
@@ -118,3 +121,89 @@ def test_file_systems_without_locks_go_by_age(path, monkeypatch):
     with Lock(path) as second:
         assert second.stale_holder
     first._released.set()
+
+
+def test_another_hosts_lock_dated_ahead_is_not_for_ever(path):
+    path.write_text(json.dumps({"pid": 7, "host": "elsewhere"}))
+    ahead = path.stat().st_mtime + 10**7
+    os.utime(path, (ahead, ahead))
+    with pytest.raises(LockedError, match="2 minutes"):
+        Lock(path)
+    assert path.stat().st_mtime < ahead - 10**6  # dated today, so its age counts from now on
+    old = path.stat().st_mtime - 121
+    os.utime(path, (old, old))
+    with Lock(path) as lock:
+        assert "elsewhere" in lock.stale_holder
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
+
+    def unsupported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("smallwm_tf.runs.lock.fcntl.flock", unsupported)
+
+
+def test_without_locks_a_process_that_is_gone_holds_nothing(path, holder, no_locks):
+    with pytest.raises(LockedError, match=f"process {holder.pid} "):
+        Lock(path)  # it lives
+    holder.kill()
+    holder.wait()
+    with Lock(path) as lock:
+        assert f"process {holder.pid} " in lock.stale_holder
+
+
+@pytest.mark.parametrize(
+    "said", [{"host": "elsewhere"}, {"processes": "another container"}, {"pid": "7"}, {"pid": -1}]
+)
+def test_without_locks_only_a_process_of_this_machine_is_known_to_be_gone(path, no_locks, said):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    mine = {"host": os.uname().nodename, "processes": module._process_space(), "pid": gone.pid}
+    path.write_text(json.dumps(mine | said))
+    with pytest.raises(LockedError):
+        Lock(path)
+    path.write_text(json.dumps(mine))
+    Lock(path).release()
+
+
+@pytest.mark.parametrize("event", ["removed", "moved", "taken over"])
+def test_a_holder_whose_directory_is_no_longer_its_own_stops(tmp_path, event):
+    run = tmp_path / "run"
+    run.mkdir()
+    lock, written = Lock(run / "lock"), run / "scores.json"
+    write_atomically(written, lambda file: file.write(b"mine"))
+    if event == "moved":
+        run.rename(tmp_path / "moved")
+    else:
+        shutil.rmtree(run)
+    if event == "taken over":
+        run.mkdir()
+        second = Lock(run / "lock")
+        written.write_text("of the second")
+    with pytest.raises(LockedError, match="was removed, moved or taken over") as caught:
+        write_atomically(written, lambda file: file.write(b"of the first"))
+    assert "\n" not in str(caught.value)
+    check_held(tmp_path / "elsewhere")  # only its own directory is the holder's
+    lock.release()
+    if event == "taken over":
+        assert written.read_text() == "of the second" and second.is_held()
+        assert sorted(os.listdir(run)) == ["lock", "scores.json"]
+        second.release()
+    check_held(written)  # nothing is held any more
+
+
+def test_taken_over_while_a_file_is_written(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def write_slowly(file):
+        file.write(b"of the first")
+        (run / "lock").unlink()
+        (run / "lock").write_text("of the second")
+
+    with Lock(run / "lock"), pytest.raises(LockedError):
+        write_atomically(run / "scores.json", write_slowly)
+    assert os.listdir(run) == ["lock"] and (run / "lock").read_text() == "of the second"

@@ -93,7 +93,7 @@ def test_rewinding_leaves_neither_gap_nor_duplicate(tmp_path):
 
 
 def test_the_half_line_of_a_killed_process_is_not_continued(tmp_path):
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st')
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"event": "a", "iteration": 1, "step": 1}\n{"st')
     with Metrics(tmp_path) as metrics:
         metrics.write("ppo", 1, 2)
     assert [line["step"] for line in strict_lines(tmp_path / "metrics.jsonl")] == [1, 2]
@@ -126,9 +126,101 @@ def test_deleted_events_are_made_again(tmp_path):
     assert tensorboard_points(tmp_path / "events", "a/x") == [(1, 2.0)]
 
 
+def lose_the_last_file(events):
+    sorted(events.iterdir())[-1].unlink()
+
+
+def cut_the_last_file(events):
+    file = sorted(events.iterdir())[-1]
+    os.truncate(file, file.stat().st_size - 20)
+
+
+def double_the_points(events):
+    file = sorted(events.iterdir())[0]
+    (events / f"{file.name}.again").write_bytes(file.read_bytes())
+
+
+def change_a_value(events):
+    file = sorted(events.iterdir())[0]
+    content = file.read_bytes()
+    file.write_bytes(content.replace(np.float32(2.5).tobytes(), np.float32(3.5).tobytes()))
+
+
+def put_garbage(events):
+    (events / "events.out.tfevents.9.x").write_bytes(b"garbage" * 9)
+
+
+DAMAGE = [lose_the_last_file, cut_the_last_file, double_the_points, change_a_value, put_garbage]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_events_that_do_not_match_the_record_are_made_again(tmp_path, damage):
+    """As a kill leaves them while they are made again."""
+    for first in (0, 3):  # two sessions, two files
+        with Metrics(tmp_path) as metrics:
+            for step in range(first, first + 3):
+                metrics.write("a", 1, step, x=step + 0.5, ok=True, name="text")
+    expected = [(step, step + 0.5) for step in range(6)]
+    assert tensorboard_points(tmp_path / "events", "a/x") == expected
+    files = sorted((tmp_path / "events").iterdir())
+    with Metrics(tmp_path) as metrics:
+        metrics.rewind(6)
+    assert sorted((tmp_path / "events").iterdir()) == files  # what matches stays
+    damage(tmp_path / "events")
+    with Metrics(tmp_path) as metrics:
+        metrics.rewind(6)
+    assert tensorboard_points(tmp_path / "events", "a/x") == expected
+    assert tensorboard_points(tmp_path / "events", "a/ok") == [(step, 1.0) for step in range(6)]
+
+
+def test_killed_while_events_are_made_again(tmp_path, monkeypatch):
+    write, written = Metrics._write_events, []
+
+    def killed(metrics, line):
+        write(metrics, line)
+        written.append(line)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with Metrics(tmp_path) as metrics:
+        for step in range(6):
+            metrics.write("a", 1, step, x=step)
+    with monkeypatch.context() as patched:
+        patched.setattr(Metrics, "_write_events", killed)
+        with pytest.raises(KeyboardInterrupt), Metrics(tmp_path) as metrics:
+            metrics.rewind(4)
+    with Metrics(tmp_path) as metrics:
+        metrics.rewind(4)
+    assert tensorboard_points(tmp_path / "events", "a/x") == [(s, float(s)) for s in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"step": "x"}, "step='x' must be a whole number"),
+        ({"step": -5}, "step=-5"),
+        ({"event": 3}, "event=3"),
+        ({"event": "\x1b[2J"}, r"event='\\x1b\[2J'"),
+        ({"loss": float("inf")}, "loss=inf is not finite"),
+        ({"loss": [1, [2]]}, "loss="),
+        ({"loss": {"a": {"b": 1}}}, "loss="),
+    ],
+    ids=str,
+)
+def test_a_doctored_line_is_named_and_nothing_is_changed(tmp_path, change, named):
+    line = {"event": "a", "iteration": 1, "step": 1, "loss": 1.0}
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{json.dumps(line)}\n{json.dumps(line | change)}\nhalf")
+    before = path.read_bytes()
+    with pytest.raises(RunError, match=f"metrics.jsonl: line 2.*{named}") as caught:
+        Metrics(tmp_path)
+    assert str(caught.value).isprintable() and path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["metrics.jsonl"]
+
+
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"a": 1}\ngarbage\n{"half')
+    path.write_bytes(b'{"event": "a", "iteration": 1, "step": 1}\ngarbage\n{"half')
     with pytest.raises(RunError, match="line 2"):
         list(read_metrics(path))
     assert os.listdir(tmp_path) == ["metrics.jsonl"]

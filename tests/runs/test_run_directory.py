@@ -28,6 +28,13 @@ def snapshot(path):
     }
 
 
+def test_a_preset_with_an_odd_name_can_be_continued(path):
+    for _ in range(2):
+        with open_run(path, preset="my\xa0pre\x1bset") as run:
+            assert run.changes == []
+    assert json.loads((path / "config.json").read_text())["preset"] == "my\\xa0pre\\x1bset"
+
+
 def test_a_new_run(path):
     with RunDirectory.open(path, resolve_game("catch"), default_config(), 3, "catch") as run:
         assert run.changes == []

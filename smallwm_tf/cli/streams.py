@@ -1,0 +1,53 @@
+"""What a command prints: results that reach nobody are an error, a reader with enough is none."""
+
+import contextlib
+import os
+import sys
+
+from smallwm_tf.experiment.messages import printable
+from smallwm_tf.runs import RunError
+from smallwm_tf.runs.progress import failure_of, lead_nowhere
+
+
+class OutputError(RunError):
+    """Results could not be printed; the message is one line."""
+
+
+def prepare_streams() -> None:
+    """For the start of a command: streams that are closed, and those of few letters.
+
+    Where descriptors 0 to 2 are closed, the next files to be opened would become standard output,
+    so the null device takes their place. Letters that a stream does not have are printed as
+    `\\xe9`.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def put(*lines: str) -> None:
+    """Prints lines of a command's result.
+
+    Raises:
+      OutputError: they could not be printed: standard output is closed, or its disk is full.
+    """
+    text = printable("\n".join(lines))
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        if failure := failure_of(sys.stdout):
+            raise failure
+        print(text, flush=True)
+    except BrokenPipeError as error:  # `… | head` has read enough
+        lead_nowhere(sys.stdout, error)
+    except (OSError, ValueError) as error:
+        lead_nowhere(sys.stdout, error)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(
+            f"standard output: cannot be written ({reason}); the results were not shown"
+        ) from error
