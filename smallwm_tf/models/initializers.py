@@ -95,10 +95,11 @@ def conv2d(
     return layer
 
 
-def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:
+def dense(units: int, in_features: int, built: bool = True, **kwargs: Any) -> tf_keras.layers.Dense:
     """A fully connected layer with the initial weights of this project.
 
-    On grid-major tensors [36, B, C] it is a 1×1 convolution.
+    On grid-major tensors [36, B, C] it is a 1×1 convolution. One that is not ``built`` gets weights
+    at its first call, which are named after the network.
     """
     layer = tf_keras.layers.Dense(
         units,
@@ -106,5 +107,6 @@ def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:
         bias_initializer=bias_initializer(in_features),
         **kwargs,
     )
-    layer.build([None, in_features])
+    if built:
+        layer.build([None, in_features])
     return layer

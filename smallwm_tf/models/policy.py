@@ -41,13 +41,14 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         self._execution = execution
         self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
-        self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, use_bias=False)
+        # TF-Agents sorts gradients by these names: they decide the rounding of their global norm.
+        self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, False, use_bias=False)
         self.norm_1x1 = GridLayerNormalization(execution.compiled)
         self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, execution.dreaming_form)
         self.norm_5x5 = GridLayerNormalization(execution.compiled)
         self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
-        self.logits = initializers.dense(num_actions, _UNITS, name="logits")
-        self.value = initializers.dense(1, _UNITS, name="value")
+        self.logits = initializers.dense(num_actions, _UNITS, False, name="logits")
+        self.value = initializers.dense(1, _UNITS, False, name="value")
         self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
