@@ -36,15 +36,21 @@ class FramePolicy(tf_keras.Model):
         self.num_actions, self.num_stacked_frames = num_actions, num_stacked_frames
         self.convolutions = [
             tf_keras.layers.Conv2D(
-                filters, size, stride, activation="relu", kernel_initializer=initializer(_RELU)
+                filters,
+                size,
+                stride,
+                activation="relu",
+                kernel_initializer=initializer(_RELU),
+                name=f"conv_{size}x{size}",  # TF-Agents sorts gradients by name
             )
             for filters, size, stride in _CONVOLUTIONS
         ]
-        self.hidden = tf_keras.layers.Dense(
-            _UNITS, activation="relu", kernel_initializer=initializer(_RELU)
+        dense = tf_keras.layers.Dense
+        self.hidden = dense(
+            _UNITS, activation="relu", kernel_initializer=initializer(_RELU), name="hidden"
         )
-        self.logits = tf_keras.layers.Dense(num_actions, kernel_initializer=initializer(0.01))
-        self.value = tf_keras.layers.Dense(1, kernel_initializer=initializer(1.0))
+        self.logits = dense(num_actions, kernel_initializer=initializer(0.01), name="logits")
+        self.value = dense(1, kernel_initializer=initializer(1.0), name="value")
         self(tf.zeros([1, FRAME_SIZE, FRAME_SIZE, num_stacked_frames], tf.uint8))
 
     def call(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -95,11 +95,10 @@ def conv2d(
     return layer
 
 
-def dense(units: int, in_features: int, built: bool = True, **kwargs: Any) -> tf_keras.layers.Dense:
+def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:
     """A fully connected layer with the initial weights of this project.
 
-    On grid-major tensors [36, B, C] it is a 1×1 convolution. One that is not ``built`` gets weights
-    at its first call, which are named after the network.
+    On grid-major tensors [36, B, C] it is a 1×1 convolution. Its weights are named after it.
     """
     layer = tf_keras.layers.Dense(
         units,
@@ -107,6 +106,6 @@ def dense(units: int, in_features: int, built: bool = True, **kwargs: Any) -> tf
         bias_initializer=bias_initializer(in_features),
         **kwargs,
     )
-    if built:
+    with tf.name_scope(layer.name):
         layer.build([None, in_features])
     return layer

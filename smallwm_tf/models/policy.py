@@ -41,15 +41,17 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         self._execution = execution
         self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
-        # TF-Agents sorts gradients by these names: they decide the rounding of their global norm.
-        self.conv_1x1 = initializers.dense(_CHANNELS, embedding_dim, False, use_bias=False)
-        self.norm_1x1 = GridLayerNormalization(execution.compiled)
-        self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, execution.dreaming_form)
-        self.norm_5x5 = GridLayerNormalization(execution.compiled)
-        self.hidden = initializers.dense(_UNITS, NUM_CELLS * _CHANNELS)
-        self.logits = initializers.dense(num_actions, _UNITS, False, name="logits")
-        self.value = initializers.dense(1, _UNITS, False, name="value")
-        self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
+        # TF-Agents sorts gradients by name, which decides how their global norm is rounded.
+        dense, form = initializers.dense, execution.dreaming_form
+        self.conv_1x1 = dense(_CHANNELS, embedding_dim, name="conv_1x1", use_bias=False)
+        self.norm_1x1 = GridLayerNormalization(execution.compiled, name="norm_1x1")
+        self.conv_5x5 = GridConvolution(_CHANNELS, _KERNEL_SIZE, form, name="conv_5x5")
+        self.norm_5x5 = GridLayerNormalization(execution.compiled, name="norm_5x5")
+        self.hidden = dense(_UNITS, NUM_CELLS * _CHANNELS, name="hidden")
+        self.logits = dense(num_actions, _UNITS, name="logits")
+        self.value = dense(1, _UNITS, name="value")
+        with tf.name_scope(self.conv_5x5.name):
+            self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.models.execution import DIRECT, FAST
+from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.policy import PolicyAndValue
 
 B, M, D, K = 2, 5, 4, 7
@@ -58,6 +59,25 @@ def reference(model: PolicyAndValue, embedded: np.ndarray) -> tuple[np.ndarray, 
 
 
 # Small vectors bring the first layer norm's variance near its epsilon.
+@pytest.mark.parametrize(
+    "build",
+    [lambda: PolicyAndValue(M, D, DIRECT), lambda: FramePolicy(M, 4)],
+    ids=["codes", "frames"],
+)
+def test_the_order_of_names_depends_on_nothing(build):
+    """TF-Agents sorts gradients by name. Equal names would come in the order of addresses, and
+    numbers that Keras gives to layers depend on what was built before."""
+
+    def order(network):
+        names = [variable.name for variable in network.trainable_variables]
+        assert len(set(names)) == len(names) >= 10
+        return sorted(range(len(names)), key=names.__getitem__)
+
+    first = order(build())
+    for _ in range(10):  # past the tenth of a kind, which sorts before the second
+        assert order(build()) == first
+
+
 @pytest.mark.parametrize("scale", [1.0, 5e-3])
 def test_logits_and_values_equal_numpy(model, scale):
     embedded = scale * np.random.default_rng(3).normal(size=[B, 6, 6, D])
