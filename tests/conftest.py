@@ -5,6 +5,7 @@ import pytest
 import smallwm_tf  # noqa: F401
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Files stay together, so that what they share is made once; commands share a trained run."""
     import tensorflow as tf

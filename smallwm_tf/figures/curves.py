@@ -1,17 +1,21 @@
 """Curves that a run draws of itself, as PNG: scores, predictions by horizon, what dreams promise.
 
-Shapes: S starts, H steps ahead.
+Shapes: S starts, H steps ahead. No TensorFlow: reports draw with it, too.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smallwm_tf.judging.held_out import OpenLoopCurves
-from smallwm_tf.judging.promise import Promise
 from smallwm_tf.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    from smallwm_tf.judging.held_out import OpenLoopCurves
+    from smallwm_tf.judging.promise import Promise
 
 
 def draw_scores(

@@ -66,7 +66,7 @@ def run_command(*words) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--games=Alein"], "--games: game='Alein' is not known; did you mean Alien?"),
+        (["--games=Alein"], "--games: game='Alein' is not known; did you mean Alien or Galaxian?"),
         (["--games=Pong", "--configs=quik"], "--configs='quik': config='quik': no such file; did"),
         (["--games=Pong", "--seeds=0"], "--seeds: '0' must be a whole number in [1, 10000]"),
         (["--games=Pong", "--seeds=1.5"], "--seeds: '1.5' must be a whole number"),

@@ -193,4 +193,5 @@ def test_every_setting_is_read_by_a_run(run_dir, keys_read):
     keys = {field.key for field in FIELDS if not field.key.startswith("adam.")}
     elsewhere = {"ppo.num_actors", "ppo.steps_per_rollout"}  # test_model_free_agent.py
     elsewhere.add("vqvae.event_share")  # test_event_recognition.py
+    elsewhere |= {"game.frame_skip", "game.noop_max"}  # of Atari games: test_game_batch.py
     assert keys - keys_read == elsewhere

@@ -36,7 +36,7 @@ def test_names_are_resolved_and_count_once():
 @pytest.mark.parametrize(
     ("games", "line"),
     [
-        ("Alein", "--games: game='Alein' is not known; did you mean Alien?"),
+        ("Alein", "--games: game='Alein' is not known; did you mean Alien or Galaxian?"),
         ("Pong,,Alien", "--games='Pong,,Alien': a name is empty"),
         ("", "--games='': a name is empty"),
         ("atari27", "lists: atari26, atari36"),
