@@ -1,5 +1,11 @@
 """Imported before every test module: chooses Keras 2 before one of them loads TensorFlow."""
 
+import contextlib
+import ctypes
+import gc
+
+import pytest
+
 import smallwm_tf  # noqa: F401
 
 
@@ -12,3 +18,12 @@ def pytest_collection_modifyitems():
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_is_given_back():
+    """After each file: many tiny runs in one process would otherwise hold gigabytes."""
+    yield
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
