@@ -1,5 +1,6 @@
 """Who acts in the real game: one interface for policies, null policies and what is to come."""
 
+import abc
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -29,15 +30,8 @@ class Agent(Protocol):
         ...
 
 
-class SeeingAgent:
-    """An agent without a memory: what it is shown is all that it acts on.
-
-    Args:
-      draw: observations, seed and step, as of ``Agent.act``, → actions int32 [B].
-    """
-
-    def __init__(self, draw: Callable[[np.ndarray, np.ndarray, int], np.ndarray]):
-        self._draw = draw
+class AgentWithoutMemory(abc.ABC):
+    """What it is shown is all that it acts on."""
 
     def begin(self, num_games: int) -> tuple[()]:
         """Nothing."""
@@ -48,6 +42,20 @@ class SeeingAgent:
     ) -> tuple[np.ndarray, tuple[()]]:
         """See ``Agent.act``."""
         return self._draw(observations, seed, step), state
+
+    @abc.abstractmethod
+    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
+        """Actions int32 [B]; arguments as of ``Agent.act``."""
+
+
+class SeeingAgent(AgentWithoutMemory):
+    """Acts by a function of observations, seed and step → actions int32 [B]."""
+
+    def __init__(self, draw: Callable[[np.ndarray, np.ndarray, int], np.ndarray]):
+        self._draw_by = draw
+
+    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
+        return self._draw_by(observations, seed, step)
 
 
 class RandomAgent:

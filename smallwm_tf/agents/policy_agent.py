@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import SeeingAgent
+from smallwm_tf.agents.agent import AgentWithoutMemory
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.execution import DIRECT, FAST, Execution
 from smallwm_tf.models.policy import PolicyAndValue, draw_actions
@@ -54,7 +54,7 @@ class PolicySnapshot:
         return self._policy(codes, embeddings, kernels, compiled=False)
 
 
-class PolicyAgent(SeeingAgent):
+class PolicyAgent(AgentWithoutMemory):
     """Draws actions from the policy; a snapshot, see ``PolicySnapshot``. Computes in float32.
 
     Args:
@@ -64,7 +64,6 @@ class PolicyAgent(SeeingAgent):
     """
 
     def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float = 1.0):
-        super().__init__(self._draw_actions)
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
         self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
@@ -73,7 +72,7 @@ class PolicyAgent(SeeingAgent):
         }
         self._graphs: dict[Execution, Callable] = {}
 
-    def _draw_actions(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
+    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
         graph = self._graph(DIRECT if len(observations) < _MANY else self._for_many)
         arguments = (tf.convert_to_tensor(observations), seed, tf.constant(step, tf.int32))
         with single_threaded_executor():

@@ -125,6 +125,20 @@ def resident_bytes():
         return 4096 * int(file.read().split()[1])
 
 
+def test_an_agent_is_released_at_once(models):
+    """Not at the next collection of cycles, by which many would have come together."""
+    world_model, policy = models
+    gc.disable()
+    try:
+        agent = PolicyAgent(world_model.vqvae, policy)
+        act(agent, noise(1))
+        alive = weakref.ref(agent)
+        del agent
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_snapshots_are_released(models):
     """A run makes thousands, each with some 25 MB of weights in its graph."""
     world_model, policy = models
