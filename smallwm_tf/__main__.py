@@ -7,7 +7,7 @@ import sys
 import smallwm_tf
 from smallwm_tf import _environment
 from smallwm_tf.cli.errors import refuse
-from smallwm_tf.cli.streams import OutputError, prepare_streams, put
+from smallwm_tf.cli.streams import prepare_streams, put_or_refuse
 
 COMMANDS = {
     "train": "trains an agent, or continues a run",
@@ -43,10 +43,7 @@ def main() -> None:
 
 def _show(*lines: str) -> None:
     prepare_streams()
-    try:
-        put(*lines)
-    except OutputError as error:
-        refuse(str(error), "smallwm_tf")
+    put_or_refuse("smallwm_tf", *lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smallwm_tf.cli.errors import CommandLineError, refuse
-from smallwm_tf.cli.streams import OutputError, prepare_streams, put
+from smallwm_tf.cli.streams import prepare_streams, put_or_refuse
 from smallwm_tf.experiment.messages import nearest_names, show
 from smallwm_tf.experiment.settings import Interval
 
@@ -79,10 +79,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def put(self, *lines: str) -> None:
         """Prints lines that were asked for; where that fails the program ends with exit code 2."""
-        try:
-            put(*lines)
-        except OutputError as error:
-            refuse(str(error), self.prog.removeprefix("python -m "))
+        put_or_refuse(self.prog.removeprefix("python -m "), *lines)
 
     def error(self, message: str) -> None:
         """What `argparse` calls when it finds a mistake."""

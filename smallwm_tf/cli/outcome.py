@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.messages import duration
 from smallwm_tf.runs.manifest import find_problem
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.progress import say
@@ -77,10 +78,3 @@ def rounded(value: float, standard_error: float) -> str:
     """A figure with as many digits as its standard error gives a meaning to, two of its own."""
     digits = 1 - math.floor(math.log10(standard_error)) if standard_error else 2
     return f"{value:,.{min(max(digits, 0), 6)}f}"
-
-
-def duration(seconds: float) -> str:
-    """ "42 seconds", "12 minutes", "3.4 hours"."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+from smallwm_tf.cli.errors import refuse
 from smallwm_tf.experiment.messages import printable
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.progress import failure_of, lead_nowhere
@@ -51,3 +52,11 @@ def put(*lines: str) -> None:
         raise OutputError(
             f"standard output: cannot be written ({reason}); the results were not shown"
         ) from error
+
+
+def put_or_refuse(command: str, *lines: str) -> None:
+    """As `put`; where that fails, the program ends with one line and exit code 2."""
+    try:
+        put(*lines)
+    except OutputError as error:
+        refuse(str(error), command)

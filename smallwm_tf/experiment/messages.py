@@ -29,6 +29,13 @@ def printable(text: str) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """ "42 seconds", "12 minutes", "3.4 hours"."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def nearest_names(name: str, known_names: Iterable[str]) -> list[str]:
     """Names like `name` as a whole, then names whose part after the last dot is like its own."""
     name, known_names = name[:80].lower(), list(known_names)

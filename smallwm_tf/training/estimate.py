@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.messages import duration
 from smallwm_tf.experiment.schedule import Work, plan_of, total_steps
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
@@ -66,7 +67,7 @@ class Report(NamedTuple):
         ]
         if self.seconds is not None:
             lines.append(
-                f"time: about {_duration(self.seconds)} as things are (more if the policy's "
+                f"time: about {duration(self.seconds)} as things are (more if the policy's "
                 "episodes become longer than random ones)"
             )
         return lines
@@ -125,11 +126,3 @@ def measure_gemm(precision: str = "float32", size: int = 1536, repetitions: int 
         product().numpy()
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best / 1e9
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
