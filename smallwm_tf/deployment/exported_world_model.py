@@ -8,7 +8,13 @@ from typing import Any
 import tensorflow as tf
 
 from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
-from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.event_heads import (
+    NUM_REWARD_CLASSES,
+    EndDistribution,
+    Events,
+    RewardDistribution,
+    Transition,
+)
 from smallwm_tf.models.world_model import Prediction
 
 STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
@@ -51,14 +57,20 @@ class ExportedWorldModel:
     def predict(
         self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...], kernels: tuple[()]
     ) -> Prediction:
-        """See ``WorldModel.predict``; ``y`` holds the logits of the reward."""
+        """See ``WorldModel.predict``; ``y`` holds the logits of the reward, then that of an end."""
         outputs = self._world_model.predict(codes, actions, *state)
         logits = outputs["latent_logits"]
         next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)
-        return Prediction(outputs["reward_logits"], next_codes, _state_of(outputs))
+        ends = [outputs["end_logits"][:, tf.newaxis]] if "end_logits" in outputs else []
+        y = tf.concat([outputs["reward_logits"], *ends], axis=1)
+        return Prediction(y, next_codes, _state_of(outputs))
 
-    def events(self, transition: Transition) -> RewardDistribution:
-        return RewardDistribution(transition.y)
+    def events(self, transition: Transition) -> Events:
+        rewards, ends = tf.split(transition.y, [NUM_REWARD_CLASSES, -1], axis=1)
+        predicts_ends = transition.y.shape[1] > NUM_REWARD_CLASSES
+        return Events(
+            RewardDistribution(rewards), EndDistribution(ends[:, 0]) if predicts_ends else None
+        )
 
 
 def _state_of(outputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:

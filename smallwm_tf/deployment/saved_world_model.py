@@ -24,11 +24,13 @@ class SavedWorldModel(tf.Module):
         batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [B, 6, 6, C].
     ``predict``
         codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], with the code head
-        "given_reward" [B, 3, 6, 6, K]; reward_logits [B, 3] (rewards −1, 0, 1); the next state.
+        "given_reward" [B, 3, 6, 6, K]; reward_logits [B, 3] (rewards −1, 0, 1); the next state;
+        end_logits [B], that a life is lost, of runs with ``dream.ends`` = predicted.
     ``dream_step``
         the same inputs, temperature float32 [] and seed int32 [2] → drawn codes, drawn reward
-        float32 [B], reward_probabilities [B, 3], entropy [B, 6, 6] of the next code in nats, and
-        the next state. Equal seeds draw equal numbers.
+        float32 [B], reward_probabilities [B, 3], continues [B] (the chance that no life is lost; 1
+        where ends are not predicted), entropy [B, 6, 6] of the next code in nats, and the next
+        state. Equal seeds draw equal numbers.
 
     Args:
       world_model: executes directly.
@@ -53,14 +55,16 @@ class SavedWorldModel(tf.Module):
             found = world_model.predict(codes, action, state, world_model.prepare())
             events = world_model.events(Transition(found.y, codes, action))
             following = world_model.state_to_images(found.state)
-            return found.next_codes.logits, events.logits, *following
+            ends = [events.ends.logits] if events.ends else []
+            return found.next_codes.logits, events.rewards.logits, *following, *ends
 
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
         def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
             found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            return dict(zip(("latent_logits", "reward_logits", *STATE_NAMES), found, strict=True))
+            names = ("latent_logits", "reward_logits", *STATE_NAMES, "end_logits")
+            return dict(zip(names[: len(found)], found, strict=True))
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
             model = ExportedWorldModel(None, self, world_model.num_stacked_frames)
@@ -71,6 +75,7 @@ class SavedWorldModel(tf.Module):
                 "codes": step.codes,
                 "reward": step.rewards,
                 "reward_probabilities": step.reward_distribution.probabilities(),
+                "continues": step.continues,
                 "entropy": step.code_distribution.entropy(temperature),
                 **dict(zip(STATE_NAMES, after.recurrent, strict=True)),
             }

@@ -152,6 +152,8 @@ FIELDS = (
           "weight of the reward's cross-entropy in the loss"),
     Field("dynamics.reward_head_dropout", 0.0, Interval(0, 1, open_high=True), "", "ours",
           "share of the reward head's inputs and units that each update leaves out"),
+    Field("dynamics.end_loss_weight", 1.0, Interval(0, 1_000_000), "", "ours",
+          "weight of the cross-entropy of ends in the loss; matters with dream.ends=predicted"),
     Field("dynamics.epochs", _EPOCHS, Interval(0, 1_000_000), "epochs", "authors",
           "training of the world model, one entry per iteration"),
     Field("dynamics.epoch_fallback", False, None, "", "ours",
@@ -164,6 +166,9 @@ FIELDS = (
           "real steps before a dream that the recurrent state has seen"),
     Field("dream.rewards", "sampled", ("sampled", "expected"), "", "ours",
           "whether a dream pays draws from the reward's distribution or its mean"),
+    Field("dream.ends", "horizon", ("horizon", "predicted"), "", "paper",
+          "what ends a dream: the horizon alone, or also a predicted loss of a life or end of the "
+          "episode, whose chance discounts what follows", fixed=True),
     Field("dream.bootstrap_at_horizon", False, None, "", "authors",
           "whether a dream's end is a time limit (bootstrap) instead of a terminal state"),
     Field("ppo.num_updates", _UPDATES, Interval(0, 1_000_000), "updates", "authors",

@@ -44,6 +44,9 @@ class OneStep(NamedTuple):
     calibration: np.ndarray  # [3] predicted over true number of each class; NaN if there is none
     reward_skill: float  # 1 − reward_loss / entropy of the rewards; NaN if all are the same
     reward_auc: np.ndarray  # [3] of each class against the others; NaN if there are not both
+    end_loss: float  # nats per transition; 0 where ends are not predicted
+    end_skill: float  # as ``reward_skill``
+    end_auc: float  # of ends against the rest
 
 
 class Recognition(NamedTuple):
@@ -127,7 +130,7 @@ def one_step_measure(
         losses = dynamics_losses(
             world_model,
             codes,
-            *windows[1:],  # actions, rewards, valid
+            *windows[1:],  # actions, rewards, ends, valid
             context_steps=window_length,
             seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
             kernels=world_model.dynamics.stack.prepare(),
@@ -140,23 +143,28 @@ def one_step_measure(
 
     def measure() -> OneStep:
         sums = np.zeros(3)
-        reward_loss = transitions = nexts = 0.0
+        reward_loss = end_loss = transitions = nexts = 0.0
         confusion, all_classes, all_probabilities = np.zeros([3, 3]), [], []
+        all_ends, all_end_probabilities = [], []
         for first in range(0, len(starts), _WINDOWS_AT_ONCE):
             losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
             measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
             sums += np.array([float(value) for value in measures]) * float(next_count)
             reward_loss += float(losses.reward) * float(count)
+            end_loss += float(losses.end) * float(count)
             transitions, nexts = transitions + float(count), nexts + float(next_count)
             confusion += losses.reward_confusion.numpy()
             is_real = losses.reward_classes.numpy() >= 0
             all_classes.append(losses.reward_classes.numpy()[is_real])
             all_probabilities.append(losses.reward_probabilities.numpy()[is_real])
+            all_ends.append(losses.ends.numpy()[is_real])
+            all_end_probabilities.append(losses.end_probabilities.numpy()[is_real])
         classes, probabilities = np.concatenate(all_classes), np.concatenate(all_probabilities)
         true, predicted = confusion.sum(axis=1), probabilities.sum(axis=0)
         calibration = np.divide(predicted, true, out=np.full(3, np.nan), where=true > 0)
         latent, accuracy, copies = (float(value) for value in sums / max(nexts, 1.0))
-        reward_loss /= max(transitions, 1.0)
+        reward_loss, end_loss = (total / max(transitions, 1.0) for total in (reward_loss, end_loss))
+        ends = np.concatenate(all_ends)
         return OneStep(
             latent,
             accuracy,
@@ -166,6 +174,9 @@ def one_step_measure(
             calibration,
             reward_skill(reward_loss, true),
             areas_by_class(probabilities, classes),
+            end_loss,
+            reward_skill(end_loss, np.bincount(ends, minlength=2)),
+            area_under_curve(np.concatenate(all_end_probabilities), ends),
         )
 
     return measure
@@ -174,7 +185,7 @@ def one_step_measure(
 def reward_skill(reward_loss: float, counts: np.ndarray) -> float:
     """1 for a perfect prediction, 0 for one that knows frequencies alone, below 0 for a worse one.
 
-    The loss is in nats per transition, the counts [3] are those of the classes.
+    The loss is in nats per transition, the counts are those of the classes.
     """
     shares = counts[counts > 0] / counts.sum()
     entropy = -float(np.sum(shares * np.log(shares)))

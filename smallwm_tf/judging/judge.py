@@ -77,6 +77,9 @@ def judge_world_model(
     measures["reward_skill"] = one_step.reward_skill
     measures |= _by_class("reward_calibration_{}", one_step.calibration)
     measures |= _by_class("reward_auc_{}", one_step.reward_auc)
+    if world_model.dynamics.end_head:
+        names = ("end_loss", "end_skill", "end_auc")
+        measures |= {name: getattr(one_step, name) for name in names}
     along = rewards_along_dreams(
         dreamer,
         replay,
@@ -124,7 +127,8 @@ class RealityCheck:
     def real_rewards(self, agent: Agent, purpose: int | str) -> np.ndarray:
         """Clipped rewards of an agent, [S, H]; the purpose keeps random numbers of plays apart."""
         horizon, seed = self._config.inspection.horizon, seed_pair(*self._path, "real", purpose)
-        return real_rewards(self._games, agent, self._starts, horizon, seed)
+        lives_end = self._config.dream.ends == "predicted"
+        return real_rewards(self._games, agent, self._starts, horizon, seed, lives_end)
 
     def promise(self, dreamer: Dreamer, policy: PolicyAndValue, agent: Agent) -> Promise:
         """Rewards of a policy in the dream, and as an agent in the real game played once more.

@@ -1,7 +1,8 @@
 """What the dream promises a policy, and what the real game pays it, from the same starts.
 
 Both run for the same number of steps with rewards clipped to −1, 0, 1, as the policy was trained.
-A real episode that ends pays nothing more; a dream knows no ends. A promise far above the pay-off
+A real episode that ends pays nothing more; a dream knows no ends, or discounts what comes behind
+them: then, too, a lost life is an end in both. A promise far above the pay-off
 is a policy that has learned to exploit its world model.
 
 Shapes: S starts, H horizon.
@@ -79,11 +80,17 @@ def find_starts(
 
 
 def real_rewards(
-    games: Sequence[RealGame], agent: Agent, starts: Starts, horizon: int, seed: np.ndarray
+    games: Sequence[RealGame],
+    agent: Agent,
+    starts: Starts,
+    horizon: int,
+    seed: np.ndarray,
+    lives_end: bool = False,
 ) -> np.ndarray:
     """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode.
 
-    As many starts are played side by side as there are games; memories begin anew at a start.
+    With ``lives_end`` the loss of a life is such an end. As many starts are played side by side as
+    there are games; memories begin anew at a start.
     """
     rewards = np.zeros([len(starts.states), horizon], np.float32)
     for first in range(0, len(starts.states), len(games)):
@@ -100,7 +107,9 @@ def real_rewards(
             for i, action in zip(running, actions, strict=True):
                 time_steps[i] = games[i].step(action)
                 rewards[first + i, step] = class_rewards(reward_classes(time_steps[i].reward))
-            goes_on = np.array([not time_steps[i].is_last() for i in running])
+            goes_on = np.array(
+                [not (time_steps[i].is_last() or lives_end and games[i].lost_life) for i in running]
+            )
             running = running[goes_on]
             memory = tf.nest.map_structure(lambda array: array[goes_on], memory)  # noqa: B023
     return rewards
@@ -116,7 +125,8 @@ def dreamed_rewards(
 ) -> np.ndarray:
     """Rewards of dreams of a ``WorldModel`` that begin at the starts: [S, H].
 
-    The temperature divides the policy's logits; the seed is an int32 pair.
+    Each times the chance that no end came before it. The temperature divides the policy's logits;
+    the seed is an int32 pair.
     """
     embeddings = dreamer.world_model.vqvae.quantizer.embeddings
     fold_in = tf.random.experimental.stateless_fold_in
@@ -126,11 +136,12 @@ def dreamed_rewards(
         logits, _ = policy(state.codes, embeddings)
         actions = draw_actions(logits, temperature, pair, 0)
         step, state = dreamer.step(state, actions, fold_in(pair, 1))
-        return step.rewards, state
+        return step.rewards, step.continues, state
 
     state = dreamer.start(tf.constant(starts.observations), starts.past)
-    paid = []
+    paid, chance = [], 1.0
     for step in range(horizon):
-        rewards, state = advance(state, fold_in(seed, step))
-        paid.append(rewards.numpy())
+        rewards, continues, state = advance(state, fold_in(seed, step))
+        paid.append(chance * rewards.numpy())
+        chance = chance * continues.numpy()
     return np.stack(paid, axis=1)

@@ -6,12 +6,13 @@ All dreams of a batch run in step with each other, ``horizon`` steps each:
     step type       FIRST     MID         MID         …   LAST            FIRST of new dreams
     observation     z_0       ẑ_1         ẑ_2         …   ẑ_H             z_0 of other real steps
     reward          0         r̂_0         r̂_1         …   r̂_{H-1}         0
-    discount        1         1           1           …   0               1
+    discount        1         ĉ_0         ĉ_1         …   0               1
 
 z_0 is the code of a uniformly drawn real observation; ``Dreamer`` draws the rest. As in the paper
-the world model never ends an episode: a dream ends at the horizon only. That end counts as
+all dreams go on to the horizon, and ĉ is 1. With ``dream.ends`` = predicted, ĉ is the chance that
+no life was lost: what comes behind an end counts for less. The horizon counts as
 terminal, so the discount is 0 there; with ``bootstrap_at_horizon`` it counts as a truncation and
-the discount is 1. The action given to a step that follows LAST is ignored, as everywhere in
+the discount is ĉ. The action given to a step that follows LAST is ignored, as everywhere in
 TF-Agents.
 
 Shapes: N dreams.
@@ -69,6 +70,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._counter = variable(tf.constant(0))  # of steps and resets since ``seed``
         self._steps_taken = variable(tf.constant(self.horizon))  # so that the first step resets
         self._reward = variable(tf.zeros([num_dreams]))
+        self._continues = variable(tf.ones([num_dreams]))
         # Kernels are kept, too: they change between dreams only, and transforming them at every
         # step would cost more than it saves.
         self._dreams: Any = tf.nest.map_structure(
@@ -115,6 +117,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         observations = self._replay.observations(steps, num_frames)
         _assign(self._dreams, self.dreamer.start(observations, past))
         self._reward.assign(tf.zeros_like(self._reward))
+        self._continues.assign(tf.ones_like(self._continues))
         self._steps_taken.assign(0)
         return self._counter.assign_add(1)
 
@@ -123,6 +126,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         step, after = self.dreamer.step(self.dreams, action, self._random_pair(_STEP))
         _assign(self._dreams._replace(kernels=()), after._replace(kernels=()))
         self._reward.assign(step.rewards)
+        self._continues.assign(step.continues)
         self._steps_taken.assign_add(1)
         return self._counter.assign_add(1)
 
@@ -136,7 +140,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         return ts.TimeStep(
             step_type=tf.fill([self.batch_size], tf.cast(step_type, tf.int32)),
             reward=tf.identity(self._reward),
-            discount=tf.fill([self.batch_size], discount),
+            discount=discount * self._continues,
             observation=tf.identity(self._dreams.codes),
         )
 

@@ -27,7 +27,7 @@ class DreamPolicyLearner(ppo.PolicyLearner):
       environment: the dream.
       policy: the network to train.
       optimizer: of the policy's variables.
-      config: the run's; reads ``ppo``.
+      config: the run's; reads ``ppo`` and ``dream.ends``.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class DreamPolicyLearner(ppo.PolicyLearner):
         trunk = CodeTrunk(policy, vqvae.quantizer.embeddings)
         super().__init__(ppo.make_agent(trunk, *specs, optimizer, config), optimizer, config)
         self._environment = environment
+        self._ends_are_predicted = config.dream.ends == "predicted"
 
     def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
         """All dreams of the environment from reset to horizon, for a seed int32 [2]: [N, H + 1].
@@ -87,6 +88,12 @@ class DreamPolicyLearner(ppo.PolicyLearner):
             return tf.transpose(stacked, [1, 0, *range(2, stacked.shape.rank)])
 
         return tf.nest.map_structure(batch_major, arrays)
+
+    def weights(self, experience: trajectory.Trajectory) -> tf.Tensor | None:
+        """The chance that a dream has come to each transition without an end, [N, H]."""
+        if self._ends_are_predicted:
+            return tf.math.cumprod(experience.discount, axis=1, exclusive=True)
+        return None
 
     # Without AutoGraph: nothing here needs it, and it would rewrite all of TF-Agents.
     @tf.function(

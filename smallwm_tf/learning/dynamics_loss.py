@@ -7,6 +7,7 @@ Time alignment, T = 6 steps, context of 2; one column per transition t → t + 1
     action           a_0   a_1   a_2   a_3   a_4          the action taken on observation t
     latent target    z_1   z_2   z_3   z_4   z_5          code of the next observation
     reward target    r_0   r_1   r_2   r_3   r_4          earned by a_t
+    end target       e_0   e_1   e_2   e_3   e_4          whether a_t cost a life or the episode
 
 where ẑ_{t+1} is drawn from the prediction at t (given r_t, if the code head looks at it), without a
 gradient. If the episode ends with
@@ -30,11 +31,14 @@ class DynamicsLosses(NamedTuple):
 
     latent: tf.Tensor  # nats per grid of 36 codes, mean over transitions with a next code
     reward: tf.Tensor  # nats per transition, mean over valid transitions
+    end: tf.Tensor  # the same of ends; 0 where they are not predicted
     code_accuracy: tf.Tensor  # share of next codes for which the most probable one is right
     copy_accuracy: tf.Tensor  # the same for predicting the present code
     reward_confusion: tf.Tensor  # [3, 3] counts: true class × most probable class
     reward_probabilities: tf.Tensor  # [(T − 1)·B, 3]; 0 where a transition is padding
     reward_classes: tf.Tensor  # true ones, int32 [(T − 1)·B]; −1 where it is
+    end_probabilities: tf.Tensor  # [(T − 1)·B]; 0 where they are not predicted
+    ends: tf.Tensor  # true ones, bool [(T − 1)·B]
 
 
 def dynamics_losses(
@@ -42,6 +46,7 @@ def dynamics_losses(
     codes: tf.Tensor,
     actions: tf.Tensor,
     rewards: tf.Tensor,
+    ends: tf.Tensor,
     valid: tf.Tensor,
     context_steps: int,
     seed: tf.Tensor,
@@ -57,13 +62,14 @@ def dynamics_losses(
       codes: true codes, int32 [B, T, 6, 6].
       actions: int32 [B, T].
       rewards: raw, float32 [B, T].
+      ends: bool [B, T].
       valid: bool [B, T], false for padding behind the end of an episode.
       context_steps: number of steps that are fed the true code.
       seed: int32 [2] for the sampled codes.
       kernels: from ``RecurrentStack.prepare``.
       recorder: defers kernel gradients.
       temperature: divides the logits of sampled codes.
-      training: lets units of the reward head drop out.
+      training: lets units of the event heads drop out.
     """
     dynamics = world_model.dynamics
     length = codes.shape[1]
@@ -101,15 +107,23 @@ def dynamics_losses(
     # Steps are folded in from 0 on.
     drop_seed = tf.random.experimental.stateless_fold_in(seed, length) if training else None
     events = world_model.events(transitions, drop_seed)
-    guessed = reward_classes(events.mode())
+    guessed = reward_classes(events.rewards.mode())
+    true_ends, end_log_prob = time_major(ends[:, :-1]), tf.zeros_like(is_valid)
+    end_probabilities = tf.zeros_like(is_valid)
+    if events.ends:
+        end_log_prob = events.ends.log_prob(true_ends)
+        end_probabilities = events.ends.probability()
     return DynamicsLosses(
         latent=_masked_mean(-next_codes.log_prob(targets), has_next),
-        reward=_masked_mean(-events.log_prob(classes), is_valid),
+        reward=_masked_mean(-events.rewards.log_prob(classes), is_valid),
+        end=_masked_mean(-end_log_prob, is_valid),
         code_accuracy=_masked_mean(_agreement(next_codes.mode(), targets), has_next),
         copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
         reward_confusion=tf.math.confusion_matrix(classes, guessed, 3, is_valid, tf.float32),
-        reward_probabilities=events.probabilities() * is_valid[:, tf.newaxis],
+        reward_probabilities=events.rewards.probabilities() * is_valid[:, tf.newaxis],
         reward_classes=tf.where(is_valid > 0.0, classes, -1),
+        end_probabilities=end_probabilities,
+        ends=true_ends,
     )
 
 

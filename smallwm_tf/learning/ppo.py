@@ -111,8 +111,13 @@ class PolicyLearner(tf.Module):
         log_p = tf.nn.log_softmax(info["dist_params"]["logits"])
         entropy = -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, axis=-1))
         value_error = tf.reduce_mean(tf.abs(info["value_prediction"] - info["return"]))
-        policy_loss, value_loss, clip_fraction = self.train_on(experience, seed)
+        weights = self.weights(experience)
+        policy_loss, value_loss, clip_fraction = self.train_on(experience, seed, weights)
         return tf.stack([policy_loss, value_loss, entropy, clip_fraction, value_error])
+
+    def weights(self, experience: trajectory.Trajectory) -> tf.Tensor | None:
+        """Of the losses of transitions, [N, H]; None: all count the same."""
+        del experience
 
     def with_advantages(self, experience: trajectory.Trajectory) -> trajectory.Trajectory:
         """Adds GAE advantages and λ-returns, [N, H + 1] → [N, H]."""
@@ -126,8 +131,13 @@ class PolicyLearner(tf.Module):
         experience = self.agent.preprocess_sequence(experience)
         return tf.nest.map_structure(lambda tensor: tensor[:, :-1], experience)
 
-    def train_on(self, experience: trajectory.Trajectory, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Epochs of minibatches over transitions [N, H] with advantages.
+    def train_on(
+        self,
+        experience: trajectory.Trajectory,
+        seed: tf.Tensor,
+        weights: tf.Tensor | None = None,
+    ) -> list[tf.Tensor]:
+        """Epochs of minibatches over transitions [N, H] with advantages, and perhaps weights.
 
         The last minibatch of an epoch holds the remainder. Returns means over all gradient steps:
         policy loss, value loss, clip fraction.
@@ -145,7 +155,10 @@ class PolicyLearner(tf.Module):
             order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)
             chosen = order[part * size : tf.minimum((part + 1) * size, count)]
             minibatch = tf.nest.map_structure(lambda t: tf.gather(t, chosen), flat)
-            info = self.agent.train(minibatch).extra
+            of_minibatch = None
+            if weights is not None:
+                of_minibatch = tf.gather(tf.reshape(weights, [-1, 1]), chosen)
+            info = self.agent.train(minibatch, weights=of_minibatch).extra
             return step + 1, sums + tf.stack(
                 [info.policy_gradient_loss, info.value_estimation_loss, info.clip_fraction]
             )

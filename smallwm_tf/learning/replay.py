@@ -33,6 +33,7 @@ class Windows(NamedTuple):
     observations: tf.Tensor  # uint8 [B, T, 96, 96, F]
     actions: tf.Tensor  # int32 [B, T]
     rewards: tf.Tensor  # float32 [B, T], raw
+    ends: tf.Tensor  # bool [B, T], whether the step cost a life or ended the episode
     valid: tf.Tensor  # bool [B, T]
 
 
@@ -147,8 +148,13 @@ class Replay(tf.Module):
             observations=self.observations(steps, num_stacked_frames),
             actions=tf.gather(self.actions, steps),
             rewards=tf.gather(self.rewards, steps),
+            ends=self.ends(steps),
             valid=valid,
         )
+
+    def ends(self, steps: tf.Tensor) -> tf.Tensor:
+        """Whether steps int32 [...] cost a life or ended the episode; a time limit is no end."""
+        return tf.gather(self.terminated, steps) | tf.gather(self.lost_life, steps)
 
     def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Past:
         """The ``length`` steps before each of the steps [B], oldest first.

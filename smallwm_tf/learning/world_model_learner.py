@@ -63,7 +63,8 @@ class WorldModelLearner(tf.Module):
             self._num_encoded, self._encoded_with = 0, []
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
-        self._reward_variables = dynamics.event_head.trainable_variables
+        heads = [head for head in (dynamics.event_head, dynamics.end_head) if head]
+        self._reward_variables = [v for head in heads for v in head.trainable_variables]
         kernels = dynamics.stack.recorded_kernels
         special = {v.ref() for v in [*self._reward_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
@@ -72,6 +73,7 @@ class WorldModelLearner(tf.Module):
         self.vqvae_optimizer = built_adam(config, 0.0, self._vqvae_variables)
         self.dynamics_optimizer = built_adam(config, 0.0, [*self._taped_variables, *kernels])
         self.reward_optimizer = built_adam(config, 0.0, self._reward_variables)
+        self.dynamics_metrics = (*DYNAMICS_METRICS, *(["end_loss"] if dynamics.end_head else []))
         self.recognition, self.vqvae_metrics = None, VQVAE_METRICS
         if head := world_model.recognition_head:
             self.recognition = EventRecognition(head, replay, config, seed)
@@ -154,6 +156,8 @@ class WorldModelLearner(tf.Module):
             how = (config.context_steps, seed, kernels, recorder, config.temperature)
             losses = dynamics_losses(self.world_model, *windows, *how, training=True)
             loss = losses.latent + config.reward_loss_weight * losses.reward
+            if self.world_model.dynamics.end_head:
+                loss += config.end_loss_weight * losses.end
         taped, reward, taps = tape.gradient(
             loss, [self._taped_variables, self._reward_variables, recorder.taps]
         )
@@ -170,11 +174,11 @@ class WorldModelLearner(tf.Module):
         if self._vqvae_rests:
             steps, valid = self._replay.window_steps(starts, length)
             held = (self._codes, self._replay.actions, self._replay.rewards)
-            return *(tf.gather(values, steps) for values in held), valid
+            return *(tf.gather(values, steps) for values in held), self._replay.ends(steps), valid
         windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
         flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
         codes = tf.reshape(vqvae.encode(flat), [-1, length, GRID_SIZE, GRID_SIZE])
-        return codes, *windows[1:]  # actions, rewards, valid
+        return codes, *windows[1:]  # actions, rewards, ends, valid
 
     def encode_replay(self) -> None:
         """Encodes what a resting VQ-VAE has not encoded yet, for dynamics steps beside it."""
@@ -225,12 +229,12 @@ class WorldModelLearner(tf.Module):
           seed: of the phase; the step's number is folded in.
 
         Returns:
-          Means of ``vqvae_metrics`` (0 without a VQ-VAE step) and of ``DYNAMICS_METRICS``, and
+          Means of ``vqvae_metrics`` (0 without a VQ-VAE step) and of ``dynamics_metrics``, and
           the summed reward confusion matrix [3, 3].
         """
         vqvae_sums = tf.zeros([len(self.vqvae_metrics)])
         num_vqvae_steps = tf.zeros([])
-        dynamics_sums = tf.zeros([len(DYNAMICS_METRICS)])
+        dynamics_sums = tf.zeros([len(self.dynamics_metrics)])
         confusion = tf.zeros([3, 3])
         count = tf.shape(window_starts)[0]
         for i in tf.range(count):
@@ -241,9 +245,8 @@ class WorldModelLearner(tf.Module):
                     vqvae_sums += tf.stack(self.vqvae_step(self._drawn_steps(pair)))
                     num_vqvae_steps += 1.0
             losses = self.dynamics_step(window_starts[i], pair)
-            dynamics_sums += tf.stack(
-                [losses.latent, losses.reward, losses.code_accuracy, losses.copy_accuracy]
-            )
+            values = [losses.latent, losses.reward, losses.code_accuracy, losses.copy_accuracy]
+            dynamics_sums += tf.stack([*values, losses.end][: len(self.dynamics_metrics)])
             confusion += losses.reward_confusion
         return (
             tf.math.divide_no_nan(vqvae_sums, num_vqvae_steps),

@@ -1,10 +1,11 @@
-"""The dynamics network: a recurrent stack with two heads (section 3.3, Fig. 3).
+"""The dynamics network: a recurrent stack and its heads (section 3.3, Fig. 3).
 
-One step, from z_t and a_t to the next code and the reward:
+One step, from z_t and a_t to the next code, the reward and, where dreams end by it, the end:
 
     z_t ──embed──┐
     a_t ──planes─┴─ cell 1 ── h1 ⊕ a_t ── cell 2 ── h2 ⊕ a_t = y_t ──┬── code head ─── p(z_{t+1})
-                                                                     └── event head ── p(r_t)
+                                                                     ├── event head ── p(r_t)
+                                                                     └── end head ──── p(end_t)
 
 Shapes: K embeddings, D embedding size, C channels, M actions.
 """
@@ -13,7 +14,7 @@ import tf_keras
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.code_heads import CODE_HEADS
-from smallwm_tf.models.event_heads import RewardHead
+from smallwm_tf.models.event_heads import EndHead, RewardHead
 from smallwm_tf.models.execution import Execution
 from smallwm_tf.models.recurrent_stack import RecurrentStack
 
@@ -22,7 +23,7 @@ class Dynamics(tf_keras.Model):
     """The parts of the dynamics; ``WorldModel`` puts them to work.
 
     Args:
-      config: the run's; reads ``dynamics`` and the sizes of ``vqvae``'s codebook.
+      config: the run's; reads ``dynamics``, ``dream.ends`` and the sizes of ``vqvae``'s codebook.
       num_actions: M.
       execution: how it is computed.
     """
@@ -44,7 +45,7 @@ class Dynamics(tf_keras.Model):
         self.code_head = CODE_HEADS[settings.code_head](
             codebook.num_embeddings, y_channels, settings.present_code_logit, name="code_head"
         )
-        self.event_head = RewardHead(
-            y_channels, execution.compiled, settings.reward_head_dropout, name="event_head"
-        )
+        sizes = (y_channels, execution.compiled, settings.reward_head_dropout)
+        self.event_head = RewardHead(*sizes, name="event_head")
+        self.end_head = EndHead(*sizes, name="end_head") if config.dream.ends != "horizon" else None
         self.built = True

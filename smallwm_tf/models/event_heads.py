@@ -1,4 +1,4 @@
-"""Event heads: what a transition pays (Eq. 6).
+"""Event heads: what a transition pays (Eq. 6), and whether it costs a life or ends the episode.
 
 Shapes: B batch, C channels of the cells, M actions.
 """
@@ -68,6 +68,28 @@ class RewardDistribution(NamedTuple):
         return tfp.distributions.Categorical(logits=self.logits)
 
 
+class EndDistribution(NamedTuple):
+    """Whether a transition costs a life or ends the episode."""
+
+    logits: tf.Tensor  # [B]
+
+    def log_prob(self, ends: tf.Tensor) -> tf.Tensor:
+        """Nats: bool [B] → [B]."""
+        labels = tf.cast(ends, tf.float32)
+        return -tf.nn.sigmoid_cross_entropy_with_logits(labels, self.logits)
+
+    def probability(self) -> tf.Tensor:
+        """Of an end, [B]."""
+        return tf.sigmoid(self.logits)
+
+
+class Events(NamedTuple):
+    """What a transition brings besides the next codes."""
+
+    rewards: RewardDistribution
+    ends: EndDistribution | None  # None: the world model does not predict them
+
+
 class RecognitionHead(tf_keras.layers.Layer):
     """p(r_t | z_t, a_t, z_{t+1}): two dense layers on the embedding vectors of a real transition.
 
@@ -98,38 +120,65 @@ class RecognitionHead(tf_keras.layers.Layer):
         return RewardDistribution(self.logits(hidden))
 
 
-class RewardHead(tf_keras.layers.Layer):
-    """g(y): 1×1 convolution, layer norm, dense 512, dense 3. Looks at y_t alone, as in the paper.
+class _DenseHead(tf_keras.layers.Layer):
+    """g(y): 1×1 convolution, layer norm, dense 512, dense. Looks at y_t alone, as in the paper.
 
     Args:
+      num_logits: size of the output.
       num_channels: C + M, of y.
       compiled: whether XLA compiles the layer norm.
       dropout: share of the dense layers' inputs that training leaves out.
     """
 
-    def __init__(self, num_channels: int, compiled: bool, dropout: float = 0.0, **kwargs):
+    def __init__(
+        self, num_logits: int, num_channels: int, compiled: bool, dropout: float = 0.0, **kwargs
+    ):
         super().__init__(**kwargs)
         self._dropout = dropout
         flat_size = NUM_CELLS * _CHANNELS
         self.convolution = initializers.dense(_CHANNELS, num_channels)
         self.norm = GridLayerNormalization(compiled)
         self.hidden = initializers.dense(_UNITS, flat_size)
-        self.logits = initializers.dense(NUM_REWARD_CLASSES, _UNITS)
+        self.logits = initializers.dense(num_logits, _UNITS)
         self.norm.build([NUM_CELLS, None, _CHANNELS])
         self.built = True
 
-    def distribution(
-        self, transition: Transition, training_seed: tf.Tensor | None = None
-    ) -> RewardDistribution:
-        """p(r_t | y_t); a seed, an int32 pair, is for dropout in training."""
+    def evaluate(self, transition: Transition, training_seed: tf.Tensor | None) -> tf.Tensor:
+        """Logits [B, num_logits]; a seed, an int32 pair, is for dropout in training."""
         features = self.norm(self.convolution(transition.y))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         flat = self._drop(flat, training_seed, 0)
         hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
-        return RewardDistribution(self.logits(self._drop(hidden, training_seed, 1)))
+        return self.logits(self._drop(hidden, training_seed, 1))
 
     def _drop(self, values: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
         if seed is None or not self._dropout:
             return values
         pair = tf.random.experimental.stateless_fold_in(seed, layer)
         return tf.nn.experimental.stateless_dropout(values, self._dropout, pair)
+
+
+class RewardHead(_DenseHead):
+    """p(r_t | y_t); see ``_DenseHead`` for the arguments."""
+
+    def __init__(self, *sizes, **kwargs):
+        super().__init__(NUM_REWARD_CLASSES, *sizes, **kwargs)
+
+    def distribution(
+        self, transition: Transition, training_seed: tf.Tensor | None = None
+    ) -> RewardDistribution:
+        """Of a transition; for the seed see ``evaluate``."""
+        return RewardDistribution(self.evaluate(transition, training_seed))
+
+
+class EndHead(_DenseHead):
+    """The chance given y_t that the episode ends or a life is lost; arguments as ``_DenseHead``."""
+
+    def __init__(self, *sizes, **kwargs):
+        super().__init__(1, *sizes, **kwargs)
+
+    def distribution(
+        self, transition: Transition, training_seed: tf.Tensor | None = None
+    ) -> EndDistribution:
+        """Of a transition; for the seed see ``evaluate``."""
+        return EndDistribution(self.evaluate(transition, training_seed)[:, 0])

@@ -4,6 +4,7 @@
     codes             z_0    ─►   ẑ_1    ─►   ẑ_2         z_0 encodes a real observation
     actions               a_0         a_1
     rewards               r̂_0         r̂_1                 of the transitions
+    continues             ĉ_0         ĉ_1                 chance that no life is lost, or 1
 
 Shapes: B dreams, T context steps, F stacked frames.
 """
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.code_heads import IndependentCodes
-from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.event_heads import Events, RewardDistribution, Transition
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.world_model import Prediction
 
@@ -58,6 +59,7 @@ class DreamStep(NamedTuple):
 
     codes: tf.Tensor  # ẑ_{t+1}, int32 [B, 6, 6]
     rewards: tf.Tensor  # r̂_t, [B]
+    continues: tf.Tensor  # ĉ_t, [B]: 1 where the world model predicts no ends
     code_distribution: IndependentCodes
     reward_distribution: RewardDistribution
 
@@ -80,7 +82,7 @@ class DreamableModel(Protocol):
 
     def predict(self, codes: Any, actions: Any, state: Any, kernels: Any) -> Prediction: ...
 
-    def events(self, transition: Transition) -> RewardDistribution: ...
+    def events(self, transition: Transition) -> Events: ...
 
 
 class Dreamer:
@@ -117,9 +119,9 @@ class Dreamer:
         prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
         events = self._events(Transition(prediction.y, state.codes, actions))
         if seed is None:
-            rewards = events.mode()
+            rewards = events.rewards.mode()
         else:
-            rewards = events.sample(tf.random.experimental.stateless_fold_in(seed, _REWARD))
+            rewards = events.rewards.sample(tf.random.experimental.stateless_fold_in(seed, _REWARD))
         next_codes = prediction.next_codes.given(rewards)
         temperature = self.settings.temperature
         if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
@@ -128,8 +130,9 @@ class Dreamer:
             pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
             codes = next_codes.sample(pair, temperature)
         if self.settings.rewards == "expected" and seed is not None:
-            rewards = events.mean()
-        step = DreamStep(codes, rewards, next_codes, events)
+            rewards = events.rewards.mean()
+        continues = 1.0 - events.ends.probability() if events.ends else tf.ones_like(rewards)
+        step = DreamStep(codes, rewards, continues, next_codes, events.rewards)
         return step, DreamState(codes, prediction.state, state.kernels)
 
     def _warm_state(self, past: Past, kernels: Kernels) -> State:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
-from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, Transition
+from smallwm_tf.models.event_heads import Events, RecognitionHead, Transition
 from smallwm_tf.models.grid_convolution import to_grid_major, to_images
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vector_quantizer import embed
@@ -98,8 +98,7 @@ class WorldModel(tf.Module):
         y, state = self.advance(codes, actions, state, kernels)
         return Prediction(y, self.dynamics.code_head.distribution(y, codes), state)
 
-    def events(
-        self, transition: Transition, training_seed: tf.Tensor | None = None
-    ) -> RewardDistribution:
-        """p(r_t) of a transition; for the seed see ``RewardHead.distribution``."""
-        return self.dynamics.event_head.distribution(transition, training_seed)
+    def events(self, transition: Transition, training_seed: tf.Tensor | None = None) -> Events:
+        """Of a transition; a seed, an int32 pair, is for dropout in training."""
+        heads = (self.dynamics.event_head, self.dynamics.end_head)
+        return Events(*(head and head.distribution(transition, training_seed) for head in heads))

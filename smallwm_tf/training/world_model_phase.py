@@ -126,7 +126,7 @@ class WorldModelPhase:
                 vqvae, dynamics, of_group = learner.joint_steps(group, done, pair)
                 done += len(group)
                 confusion = confusion + of_group.numpy()
-                named = dict(zip(learning.DYNAMICS_METRICS, dynamics.numpy(), strict=True))
+                named = dict(zip(learner.dynamics_metrics, dynamics.numpy(), strict=True))
                 self._log_vqvae(run, iteration, vqvae.numpy())
                 run.log("dynamics", iteration, self._num_updates, named)
                 progress.update(len(group), latent_loss=float(named["latent_loss"]))

@@ -79,7 +79,7 @@ def test_dynamics_and_policy_are_equal_over_three_steps(pair):
                 embedded, torch.tensor(actions), peer_state
             )
             np.testing.assert_allclose(ours.next_codes.logits, peer_latent, atol=1e-4)
-            np.testing.assert_allclose(events.logits, peer_reward, atol=1e-4)
+            np.testing.assert_allclose(events.rewards.logits, peer_reward, atol=1e-4)
         peer_logits, peer_values = peer.policy(embedded)
     logits, values = policy(codes, world_model.vqvae.quantizer.embeddings)
     np.testing.assert_allclose(logits, peer_logits, atol=1e-4)

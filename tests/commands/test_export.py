@@ -226,7 +226,7 @@ def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_worl
         y, next_codes, live_state = agent.world_model.predict(
             tf.constant(codes), tf.constant(actions), live_state
         )
-        reward = agent.world_model.events(Transition(y, codes, actions)).logits
+        reward = agent.world_model.events(Transition(y, codes, actions)).rewards.logits
         arguments = {**state, "temperature": temperature, "seed": seed}
         outputs = saved_world_model.dream_step(codes, actions, **arguments)
         again = saved_world_model.dream_step(codes, actions, **arguments)

@@ -28,7 +28,9 @@ class CountingDreamer:
         logits = tf.stack([tf.fill(tf.shape(sure), -20.0), tf.zeros_like(sure), sure], axis=1)
         codes = state.codes + 1
         following = DreamState(codes, (), ())
-        return DreamStep(codes, sure, None, RewardDistribution(logits)), following
+        return DreamStep(
+            codes, sure, tf.ones_like(sure), None, RewardDistribution(logits)
+        ), following
 
 
 def replay_of(rewards):

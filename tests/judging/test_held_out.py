@@ -150,7 +150,7 @@ def test_one_step_measures_equal_single_steps(world):
             codes = tf.constant(world.codes[step : step + 1])
             y, next_codes, state = world.model.predict(codes, world.actions[step : step + 1], state)
             logits = next_codes.logits
-            reward = world.model.events(Transition(y, codes, codes)).logits
+            reward = world.model.events(Transition(y, codes, codes)).rewards.logits
             log_p = tf.nn.log_softmax(reward[0]).numpy()
             rewards.append(-log_p[world.classes[step]])
             confusion[world.classes[step], np.argmax(log_p)] += 1

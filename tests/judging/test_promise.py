@@ -18,7 +18,7 @@ from smallwm_tf.judging.promise import (
     real_rewards,
 )
 from smallwm_tf.models.build import build_models
-from smallwm_tf.models.event_heads import RewardDistribution, Transition
+from smallwm_tf.models.event_heads import Events, RewardDistribution, Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, Past
 
 M, S, F = 3, 5, 2
@@ -202,7 +202,8 @@ def test_dreams_pay_what_the_world_model_says_for_the_policys_actions(models, mo
 
     def paying(transition):
         # Action 0 pays −1, 1 pays 0, 2 pays 1.
-        return RewardDistribution(100.0 * tf.one_hot(transition.actions, 3))
+        rewards = RewardDistribution(100.0 * tf.one_hot(transition.actions, 3))
+        return Events(rewards, None)
 
     monkeypatch.setattr(world_model, "events", paying)
     starts = starts_without_past(np.zeros([S, 96, 96, F], np.uint8))
@@ -256,7 +257,7 @@ def test_dreams_equal_a_recomputation_step_by_step(models, has_context):
         logits, _ = policy(codes, world_model.vqvae.quantizer.embeddings)
         actions = np.argmax(logits, axis=-1).astype(np.int32)
         y, next_codes, state = world_model.predict(codes, actions, state)
-        reward = world_model.events(Transition(y, codes, codes)).logits
+        reward = world_model.events(Transition(y, codes, codes)).rewards.logits
         codes = tf.argmax(next_codes.logits, axis=-1, output_type=tf.int32)
         odds = np.exp(reward.numpy().astype(np.float64))
         odds /= odds.sum(axis=1, keepdims=True)

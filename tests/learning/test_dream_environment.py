@@ -237,7 +237,7 @@ def test_codes_and_rewards_equal_a_recomputation_step_by_step(
             )
             np.testing.assert_array_equal(dream[t + 1].observation, codes)
             # Pays p(+1) − p(−1); the paper's head looks at y alone.
-            logits = world_model.events(Transition(found.y, codes, codes)).logits
+            logits = world_model.events(Transition(found.y, codes, codes)).rewards.logits
             odds = np.exp(logits.numpy().astype(np.float64))
             rewards = (odds[:, 2] - odds[:, 0]) / odds.sum(axis=1)
             assert 0.01 < np.abs(rewards).max() < 0.99

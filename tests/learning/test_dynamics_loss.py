@@ -46,6 +46,7 @@ def windows():
         "codes": codes,
         "actions": draw.integers(M, size=[B, T]).astype(np.int32),
         "rewards": np.array([[0, 5, 0, -0.2, -7, 9], [1, 0, -1, 3, 3, 3]], np.float32),
+        "ends": np.array([[0, 1, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0]], bool),
         "valid": valid,
     }
 
@@ -68,7 +69,7 @@ def unroll(world_model, windows, temperature=1.0) -> tuple[list, list, list]:
         latent_logits = next_codes.logits
         latent.append(latent_logits.numpy())
         # The paper's head looks at y alone.
-        reward.append(world_model.events(Transition(y, codes, codes)).logits.numpy())
+        reward.append(world_model.events(Transition(y, codes, codes)).rewards.logits.numpy())
         if t + 1 < CONTEXT:
             codes = tf.constant(windows["codes"][:, t + 1])
         else:
@@ -161,7 +162,7 @@ def test_no_gradient_passes_through_the_samples(world_model, windows):
             y, next_codes, state = world_model.predict(inputs[t], windows["actions"][:, t], state)
             latent_logits = next_codes.logits
             nothing = inputs[t]  # the paper's head looks at y alone
-            reward_logits = world_model.events(Transition(y, nothing, nothing)).logits
+            reward_logits = world_model.events(Transition(y, nothing, nothing)).rewards.logits
             for b in range(B):
                 if valid[b, t] and valid[b, t + 1]:
                     log_p = tf.nn.log_softmax(latent_logits[b])
@@ -202,7 +203,7 @@ def test_the_recorder_changes_neither_losses_nor_gradients(world_model, windows)
 def test_windows_without_any_transition_cost_nothing(world_model, windows):
     losses = losses_of(world_model, windows, valid=np.zeros([B, T], bool))
     np.testing.assert_array_equal(losses.reward_classes, np.full([B * (T - 1)], -1))
-    for value in losses._replace(reward_classes=tf.zeros([])):
+    for value in losses._replace(reward_classes=tf.zeros([]), ends=tf.zeros([])):
         np.testing.assert_array_equal(value, np.zeros(value.shape))
 
 

@@ -11,7 +11,7 @@ from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning import ppo
 from smallwm_tf.learning.adam import BiasCorrectedAdam
 from smallwm_tf.learning.dream_policy_learner import METRICS
-from smallwm_tf.models.event_heads import RewardDistribution
+from smallwm_tf.models.event_heads import Events, RewardDistribution
 
 N, H, M = 2, 3, 3  # as in conftest.py
 FIRST, MID, LAST = (int(t) for t in (StepType.FIRST, StepType.MID, StepType.LAST))
@@ -64,7 +64,8 @@ def test_minibatches_show_every_transition_once_per_epoch():
     sizes, shown = [], []
     Extra = namedtuple("Extra", "policy_gradient_loss value_estimation_loss clip_fraction")
 
-    def train(minibatch):
+    def train(minibatch, weights):
+        assert weights is None
         shown.append(minibatch["number"].numpy()[:, 0])
         sizes.append(len(shown[-1]))
         count = float(len(sizes))
@@ -153,7 +154,8 @@ def test_updates_make_rewarded_actions_likelier(parts, monkeypatch):
 
     def paying(transition):
         reward_class = tf.where(tf.equal(transition.actions, 2), 2, 1)
-        return RewardDistribution(100.0 * tf.one_hot(reward_class, 3))
+        rewards = RewardDistribution(100.0 * tf.one_hot(reward_class, 3))
+        return Events(rewards, None)
 
     monkeypatch.setattr(parts.world_model, "events", paying)
     learner = parts.learner(**{"dream.num_dreams": 8, "ppo.minibatch_size": 8})

@@ -108,14 +108,11 @@ def test_windows_are_unrolled_at_the_temperature_of_the_dynamics():
     losses = {}
     for temperature in (0.01, 1.0):
         learner = learner_of(config)
-        codes, actions, rewards, valid = learner._encoded_windows(WINDOWS)
+        windows = learner._encoded_windows(WINDOWS)
         losses[temperature] = float(
             dynamics_losses(
                 learner.world_model,
-                codes,
-                actions,
-                rewards,
-                valid,
+                *windows,
                 context_steps=2,
                 seed=SEED,
                 temperature=temperature,

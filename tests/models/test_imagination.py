@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
-from smallwm_tf.models.event_heads import RewardDistribution
+from smallwm_tf.models.event_heads import Events, RewardDistribution
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, Past
 from smallwm_tf.models.world_model import Prediction
 
@@ -47,7 +47,7 @@ class HandMadeModel:
         """Pays +1 where the likeliest next code of the first cell is 0, else −1."""
         following = (transition.codes[:, 0, 0] + transition.actions) % K
         paid = tf.where(following == 0, 2, 0)
-        return RewardDistribution(self.certainty * tf.one_hot(paid, 3))
+        return Events(RewardDistribution(self.certainty * tf.one_hot(paid, 3)), None)
 
 
 def frames_of(values) -> tf.Tensor:
@@ -95,7 +95,7 @@ class PayingModel(HandMadeModel):
         return Prediction(state, CodesGivenReward(logits), state)
 
     def events(self, transition):
-        return RewardDistribution(tf.zeros([B, 3]))
+        return Events(RewardDistribution(tf.zeros([B, 3])), None)
 
 
 def test_codes_are_drawn_given_the_reward_that_was_drawn():

@@ -98,7 +98,7 @@ def dynamics_gradients(world_model, codes):
         recorder = ConvolutionRecorder(tape)
         # Only true codes are fed: drawn ones may differ with a rounding.
         losses = dynamics_losses(
-            world_model, codes, actions, rewards, valid, LENGTH, SEED, kernels, recorder
+            world_model, codes, actions, rewards, ~valid, valid, LENGTH, SEED, kernels, recorder
         )
         loss = losses.latent + losses.reward
     assert loss.dtype == tf.float32

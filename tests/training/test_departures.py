@@ -25,6 +25,7 @@ DEPARTURES = {
     "dream.context_steps": 2,
     "dynamics.temperature": 0.5,
     "dream.rewards": "expected",
+    "dream.ends": "predicted",
     "ppo.learning_rate": 1e-3,
     "ppo.final_learning_rate_share": 0.5,
     "evaluation.interval": 3,

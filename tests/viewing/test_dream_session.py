@@ -91,7 +91,7 @@ def test_entropies_and_rewards_are_those_of_the_prediction(session, agent):
     codes, state = np.array([session.view()["codes"]], np.int32), session._dream.recurrent
     y, next_codes, _ = agent.world_model.predict(codes, np.array([2]), state)
     latent = next_codes.logits
-    reward = agent.world_model.events(Transition(y, codes, codes)).logits
+    reward = agent.world_model.events(Transition(y, codes, codes)).rewards.logits
     session.step(2)
     view = session.view()
     unnormalised = np.exp(latent.numpy()[0].astype(np.float64) / 0.5)  # dynamics.temperature
