@@ -19,6 +19,7 @@ from smallwm_tf.models.grid_convolution import (
     to_images,
 )
 from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE
+from smallwm_tf.models.strided_convolution import double, halve
 
 CHANNELS = 256  # of the 6×6 feature maps
 BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1; Keras would use 0.99
@@ -36,17 +37,21 @@ def _batch_norm(execution: Execution) -> tf_keras.layers.BatchNormalization:
     )
 
 
-def _convolve(layer: tf_keras.layers.Conv2D, images: tf.Tensor) -> tf.Tensor:
+def _convolve(layer: tf_keras.layers.Conv2D, images: tf.Tensor, form: str) -> tf.Tensor:
     """The layer's convolution in the images' precision, without bias."""
     kernel = tf.cast(layer.kernel, images.dtype)
+    if form == "blocks":
+        return halve(images, kernel)
     return tf.nn.conv2d(images, kernel, strides=layer.strides, padding="SAME")
 
 
-def _deconvolve(layer: tf_keras.layers.Conv2DTranspose, images: tf.Tensor) -> tf.Tensor:
+def _deconvolve(layer: tf_keras.layers.Conv2DTranspose, images: tf.Tensor, form: str) -> tf.Tensor:
     """The layer's transposed convolution in the images' precision, with bias."""
+    kernel = tf.cast(layer.kernel, images.dtype)
+    if form == "blocks":
+        return _add_bias(double(images, kernel), layer.bias)
     batch_size, height, width, _ = tf.unstack(tf.shape(images))
     shape = [batch_size, 2 * height, 2 * width, layer.filters]
-    kernel = tf.cast(layer.kernel, images.dtype)
     return _add_bias(tf.nn.conv2d_transpose(images, kernel, shape, layer.strides), layer.bias)
 
 
@@ -138,7 +143,8 @@ class Encoder(tf_keras.Model):
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         features = tf.cast(observations, self._execution.precision)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = leaky_relu(norm(_convolve(convolution, features), training=training))
+            convolved = _convolve(convolution, features, self._execution.strided_form)
+            features = leaky_relu(norm(convolved, training=training))
         cells = to_grid_major(features)
         for block in self.residual_blocks:
             cells = leaky_relu(block(cells, training=training))
@@ -206,7 +212,7 @@ class Decoder(tf_keras.Model):
     def __init__(self, num_stacked_frames: int, embedding_dim: int, execution: Execution, **kwargs):
         super().__init__(**kwargs)
         channels = [CHANNELS, 128, 64, 32, num_stacked_frames]
-        self._precision = execution.precision
+        self._precision, self._strided_form = execution.precision, execution.strided_form
         self.expansion = GridConvolution(
             CHANNELS, 3, execution.vqvae_form, use_bias=True, precision=execution.precision
         )
@@ -223,5 +229,6 @@ class Decoder(tf_keras.Model):
             cells = leaky_relu(block(cells))
         features = to_images(cells)
         for deconvolution in self.deconvolutions[:-1]:
-            features = leaky_relu(_deconvolve(deconvolution, features))
-        return tf.cast(_deconvolve(self.deconvolutions[-1], features), tf.float32)
+            features = leaky_relu(_deconvolve(deconvolution, features, self._strided_form))
+        logits = _deconvolve(self.deconvolutions[-1], features, self._strided_form)
+        return tf.cast(logits, tf.float32)

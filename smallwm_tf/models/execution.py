@@ -25,6 +25,7 @@ class Execution(NamedTuple):
     compiled: bool  # whether XLA fuses layer norms and gates
     compiled_steps: bool  # whether it also compiles whole steps of a dream, with their products
     precision: str = "float32"  # of the factors of large products, or "bfloat16"
+    strided_form: str = "direct"  # of convolutions with stride 2, or "blocks"
 
     @property
     def layer_dtype(self) -> str:
@@ -54,17 +55,24 @@ def resolve_precision(choice: str) -> str:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         capabilities = [each.get("compute_capability", (0, 0)) for each in details]
         return "bfloat16" if min(capabilities) >= _LEAST_COMPUTE_CAPABILITY else "float32"
+    return "bfloat16" if _processor_flags() & _FAST_BFLOAT16 else "float32"
+
+
+def _processor_flags() -> set[str]:
+    """Instruction sets among other words; nothing where Linux does not tell."""
     try:
-        flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+        return set(Path("/proc/cpuinfo").read_text(errors="replace").split())
     except OSError:
-        return "float32"
-    return "bfloat16" if flags & _FAST_BFLOAT16 else "float32"
+        return set()
 
 
 def execution_of(config: Config) -> Execution:
     """What ``dynamics.convolution`` and ``precision`` ask for; an open "auto" is float32."""
     execution = {"direct": DIRECT, "fast": FAST}[resolve_convolution(config.dynamics.convolution)]
     if config.precision != "bfloat16":
+        has_avx2_alone = "avx2" in (flags := _processor_flags()) and "avx512f" not in flags
+        if execution is FAST and has_avx2_alone:
+            return execution._replace(strided_form="blocks")
         return execution
     return execution._replace(
         precision="bfloat16",
