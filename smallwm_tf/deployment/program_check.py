@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from smallwm_tf.deployment.signatures import Signature, Tensor
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.plain_files import open_plain
+from smallwm_tf.runs.plain_files import read_plain
 
 MODEL = "saved_model.pb"
 FILES = frozenset(
@@ -67,8 +67,7 @@ def check_program(folder: Path, wanted: Mapping[str, Signature]) -> None:
       RunError: one line with the file and what is odd about it.
     """
     file = folder / MODEL
-    with open_plain(file, _MOST_BYTES) as opened:
-        content = opened.read(_MOST_BYTES + 1)
+    content = read_plain(file, _MOST_BYTES)
     model = saved_model_pb2.SavedModel()
     try:
         model.ParseFromString(content)

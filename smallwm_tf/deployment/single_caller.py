@@ -33,7 +33,15 @@ class SingleCaller(tf.Module):
           begins: whether the call forgets all before, and with it what went wrong.
         """
         with tf.control_dependencies([prepared]):
-            self._entered.assign_add(1)
+            self.enter(begins)
+        outputs = call()
+        with tf.control_dependencies(list(outputs.values())):
+            self.leave()
+        return outputs
+
+    def enter(self, begins: bool) -> None:
+        """The beginning of a call; arguments and error as of ``alone``."""
+        self._entered.assign_add(1)
         is_alone = self._is_alone()
         forgotten = []
         if begins:
@@ -43,13 +51,13 @@ class SingleCaller(tf.Module):
                 variable.assign_sub(broken * variable) for variable in (self._entered, self._left)
             ]
         with tf.control_dependencies(forgotten):
-            outputs = call()
             _require(is_alone)
-        with tf.control_dependencies(list(outputs.values())):
-            is_alone = self._is_alone()
-            self._left.assign_add(tf.cast(is_alone, tf.int64))
-            _require(is_alone)
-        return outputs
+
+    def leave(self) -> None:
+        """The end of a call; error as of ``alone``."""
+        is_alone = self._is_alone()
+        self._left.assign_add(tf.cast(is_alone, tf.int64))
+        _require(is_alone)
 
     def _is_alone(self) -> tf.Tensor:
         return tf.equal(self._entered.read_value(), self._left.read_value() + 1)
