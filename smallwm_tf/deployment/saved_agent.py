@@ -139,7 +139,8 @@ def saved_code_policy(
     frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
 
     def act_on_codes(codes, seed=None):
-        check_range("codes", codes, vqvae.quantizer.num_embeddings)
+        with tf.control_dependencies(check_range("codes", codes, vqvae.quantizer.num_embeddings)):
+            codes = tf.identity(codes)
         return _with_actions(*frozen_policy(codes), temperature, seed)
 
     def answer(frames, seed):

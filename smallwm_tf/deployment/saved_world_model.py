@@ -65,7 +65,8 @@ class SavedWorldModel(tf.Module):
         counts = world_model.num_embeddings, world_model.num_actions
 
         def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
-            check_step(codes, action, *counts)
+            with tf.control_dependencies(check_step(codes, action, *counts)):
+                codes, action = tf.identity(codes), tf.identity(action)
             found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
             return dict(zip(("latent_logits", "reward_logits", *STATE_NAMES), found, strict=True))
 
@@ -86,8 +87,8 @@ class SavedWorldModel(tf.Module):
             return {spec.name: tf.zeros([batch_size, *spec.shape[1:]]) for spec in state_specs}
 
         def checked_decode(codes):
-            check_range("codes", codes, world_model.num_embeddings)
-            return {"frames": frozen_decode(codes)[0]}
+            with tf.control_dependencies(check_range("codes", codes, counts[0])):
+                return {"frames": frozen_decode(tf.identity(codes))[0]}
 
         def graph(function, specs):
             return tf.function(function, input_signature=specs, autograph=False)

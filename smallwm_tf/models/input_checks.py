@@ -11,23 +11,26 @@ import tensorflow as tf
 COLDEST = 1e-6  #: temperatures below it take what is most probable; logits / 0 are no numbers
 
 
-def check_range(name: str, values: tf.Tensor, count: int | None) -> None:
+def check_range(name: str, values: tf.Tensor, count: int | None) -> list[tf.Operation]:
     """Refuses whole numbers that do not lie within 0 … count − 1, if the count is known.
+
+    Returns:
+      In a graph, operations that what uses the values has to wait for, else its errors may be told.
 
     Raises:
       ValueError: outside of graphs; inside, ``InvalidArgumentError`` when they run.
     """
     if count is None:
-        return
+        return []
     values = tf.convert_to_tensor(values)
     fits = tf.reduce_all((values >= 0) & (values < tf.constant(count, values.dtype)))
-    _require(fits, f"{name} must be from 0 to {count - 1}")
+    return _require(fits, f"{name} must be from 0 to {count - 1}")
 
 
 def check_step(
     codes: tf.Tensor, actions: tf.Tensor, num_embeddings: int | None, num_actions: int | None
-) -> None:
-    """Refuses inputs of a step of dreams that there are none of; raises as ``check_range``.
+) -> list[tf.Operation]:
+    """Refuses inputs of a step of dreams that there are none of, as ``check_range`` does.
 
     Args:
       codes: int [B, 6, 6].
@@ -35,9 +38,12 @@ def check_step(
       num_embeddings: K.
       num_actions: M.
     """
-    _require(tf.shape(codes)[0] == tf.shape(actions)[0], "codes and actions must be as many")
-    check_range("codes", codes, num_embeddings)
-    check_range("actions", actions, num_actions)
+    fits = tf.shape(codes)[0] == tf.shape(actions)[0]
+    return [
+        *_require(fits, "codes and actions must be as many"),
+        *check_range("codes", codes, num_embeddings),
+        *check_range("actions", actions, num_actions),
+    ]
 
 
 def check_temperature(temperature: float | tf.Tensor) -> None:
@@ -49,9 +55,10 @@ def check_temperature(temperature: float | tf.Tensor) -> None:
     _require(fits, "temperature must be a finite number of at least 0")
 
 
-def _require(fits: tf.Tensor | bool, message: str) -> None:
+def _require(fits: tf.Tensor | bool, message: str) -> list[tf.Operation]:
     if tf.is_tensor(fits) and not tf.executing_eagerly():
         # Not tf.debugging's, which makes a branch with functions of its own.
-        tf.raw_ops.Assert(condition=fits, data=[message])
-    elif not fits:
+        return [tf.raw_ops.Assert(condition=fits, data=[message])]
+    if not fits:
         raise ValueError(message)
+    return []

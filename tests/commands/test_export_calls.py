@@ -201,8 +201,8 @@ def test_temperatures_that_are_none(live, saved_world_model, temperature):
     [
         (0, [3, 0], "actions must be from 0 to 2"),
         (0, [0, -1], "actions must be from 0 to 2"),
-        (128, [0, 0], "codes must be from 0 to 127|not in .0, 128"),
-        (-1, [0, 0], "codes must be from 0 to 127|not in .0, 128"),
+        (128, [0, 0], "codes must be from 0 to 127"),
+        (-1, [0, 0], "codes must be from 0 to 127"),
         (0, [0], "codes and actions must be as many"),
         (0, [0, 1, 2], "codes and actions must be as many"),
     ],
@@ -229,7 +229,7 @@ def test_codes_that_are_none_are_not_decoded_or_acted_on(
 ):
     codes = tf.fill([1, 6, 6], code)
     for function in (saved_world_model.decode, saved.act_on_codes):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="codes must be|not in .0, 128"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="codes must be from 0 to 127"):
             function(codes)
     for agent in (live, exported):
         with pytest.raises(ValueError, match="codes must be from 0 to 127"):
