@@ -18,8 +18,12 @@ what it writes:
       agent.reset(frame)        uint8 [B, 96, 96], the first frame of an episode
       agent.act(frame)          uint8 [B, 96, 96], every later one; the stack is kept inside
       agent.act(frame, [7, 0])  as the others with a seed: equal seeds draw equal actions
+      agent.begin(frame), agent.act_with_stack(frame, stack)
+                                the same for several callers: they give and take the stack
   <out>/world_model/        with --world_model: decode, dream_step, predict, initial_state
   <out>/tf_agents_policy/   with --tf_agents: for TF-Agents' SavedModelPyTFEagerPolicy
+
+A SavedModel is a program: whoever loads yours runs it, so load those of people whom you trust.
 
 example:
   python -m smallwm_tf.export --run_dir=runs/Pong-quick-seed0 --out=exports/Pong --world_model

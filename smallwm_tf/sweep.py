@@ -12,7 +12,7 @@ from typing import Any
 from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.streams import put
-from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.messages import printable, show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET
 from smallwm_tf.experiment.settings import Interval
 from smallwm_tf.runs.stop_request import StopRequest
@@ -49,7 +49,7 @@ def main() -> None:
         run_dir = row.experiment.run_dir
         with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr is closed
             line = f"{run_dir} failed: {row.message} ({log_of(run_dir)})"
-            print(f"{_PROGRAM}: {line}", file=sys.stderr)
+            print(printable(f"{_PROGRAM}: {line}"), file=sys.stderr)
     raise SystemExit(1 if failed else 0)
 
 

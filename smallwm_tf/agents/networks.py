@@ -14,6 +14,7 @@ from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.build import build_frame_policy, build_models
 from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
+from smallwm_tf.models.input_checks import check_range
 from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
 
 
@@ -33,7 +34,7 @@ class Networks(Protocol):
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        """Action logits and values of codes int32 [B, 6, 6]."""
+        """Action logits and values of codes int32 [B, 6, 6]; ``ValueError`` if there is no such."""
 
     def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
         """Logits and values of uint8 [B, 96, 96, F], and the codes in between if there are any."""
@@ -72,6 +73,7 @@ class CodeNetworks:
         return self._encode(tf.constant(observations)).numpy()
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
+        check_range("codes", codes, self.world_model.num_embeddings)
         return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
 
     def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:

@@ -37,6 +37,8 @@ def problem_of_place(path: Path, will_write: bool = True, is_file: bool = False)
         return f"a path of more than {_LONGEST_PATH} bytes; take a shorter one"
     if is_file and path.is_dir():
         return "is a directory; name a file in it"
+    if is_file and path.exists() and not path.is_file():
+        return "is a device or a pipe; name a file"
     wanted = path.absolute()
     existing = wanted.parent if is_file else wanted
     while not os.path.lexists(existing):

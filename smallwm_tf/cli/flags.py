@@ -99,7 +99,13 @@ class CommandParser(argparse.ArgumentParser):
         """Adds `--run_dir` and `--export`, one of which names the agent, and how to open it."""
         which, add = self.add_mutually_exclusive_group(required=True), self.add_argument
         which.add_argument("--run_dir", type=Path, metavar="DIR", help="a run, e.g. runs/Pong-…")
-        which.add_argument("--export", type=Path, metavar="DIR", help="of `smallwm_tf.export`")
+        which.add_argument(
+            "--export",
+            type=Path,
+            metavar="DIR",
+            help="of `smallwm_tf.export`; it "
+            "is a program: its operations are looked at, but load those of people whom you trust",
+        )
         add("--unfinished", action="store_true", help="take the newest checkpoint of a run that "
             "is not finished")  # fmt: skip
         self.add_game_flag()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import duration
-from smallwm_tf.runs.manifest import find_problem
+from smallwm_tf.runs.manifest import find_problem, numbered
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.progress import say
 from smallwm_tf.runs.run_directory import check_may_continue
@@ -26,8 +26,7 @@ def say_if_finished(experiment: Experiment) -> bool:
     """
     run_dir = experiment.run_dir
     with contextlib.suppress(OSError):
-        names = [path for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit()]
-        newest = max(names, key=lambda path: int(path.name), default=None)
+        newest = next(iter(numbered(run_dir / "checkpoints")), None)
         if newest is None or not is_done(run_dir, experiment.config.collection.num_iterations):
             return False
         changes = check_may_continue(

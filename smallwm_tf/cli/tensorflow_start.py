@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 
 from smallwm_tf.cli.errors import refuse
+from smallwm_tf.cli.threads import limit_threads
 from smallwm_tf.experiment.messages import one_line
 
 # TensorFlow 2.21 prints its own before logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says.
@@ -76,6 +77,7 @@ def load_tensorflow() -> None:
 
     GPUs are not taken whole: their memory grows as it is needed, so that others find room.
     """
+    limit_threads()
     if problem := load_matplotlib():
         refuse(problem, "smallwm_tf")
     with without_start_up_notices():

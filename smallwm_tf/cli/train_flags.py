@@ -15,11 +15,12 @@ import ml_collections
 
 from smallwm_tf.cli.errors import CommandLineError, problem_of_place, refuse
 from smallwm_tf.cli.flags import SEEDS, CommandParser, number
+from smallwm_tf.cli.threads import set_threads
 from smallwm_tf.experiment.config import ConfigError, expected, find_field, validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET, load_preset, preset_names
-from smallwm_tf.experiment.settings import FIELDS, Field
+from smallwm_tf.experiment.settings import FIELDS, Field, Interval
 from smallwm_tf.games.catalogue import UnknownGameError, list_games, resolve_game
 
 PROGRAM = "smallwm_tf.train"
@@ -78,6 +79,8 @@ def read_train_flags(argv: list[str]) -> TrainFlags:
     path = _read_run_dir(run_dir, will_write=not flags.dry_run)
     frozen = ml_collections.FrozenConfigDict(config)
     experiment = Experiment(game, frozen, flags.seed, path, preset)
+    if flags.threads:
+        set_threads(flags.threads)
     return TrainFlags(experiment, bool(flags.dry_run), bool(flags.json))
 
 
@@ -102,6 +105,8 @@ class _TrainParser(CommandParser):
         add("--seed", type=number(int, SEEDS), default=0,
             help="source of all random numbers (default 0)")  # fmt: skip
         add("--run_dir", help="where all is kept (default runs/<game>-<preset>-seed<seed>)")
+        add("--threads", type=number(int, Interval(1, 4096)),
+            help="threads of TensorFlow (default: cores that this process may use)")  # fmt: skip
         self._add_switch("deterministic", "use only operations that repeat bit for bit")
         self._add_switch("dry_run", "print sizes, memory and expected time, then stop")
         self._add_switch("json", "with --dry_run: print them as one line of JSON")

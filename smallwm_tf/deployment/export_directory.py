@@ -6,7 +6,7 @@
     <out>/tf_agents_policy/     the agent by PolicySaver's conventions, if asked for
 
 Only SavedModels that match the SHA-256 in the metadata are loaded: parts of different exports are
-refused.
+refused. Checksums tell damage and mixtures, not who wrote them; see `program_check`.
 """
 
 import contextlib
@@ -18,9 +18,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.program_check import FILES
 from smallwm_tf.deployment.saved_agent import saved_code_policy, saved_frame_policy
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
 from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
+from smallwm_tf.experiment.messages import show
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import (
     cannot_write,
@@ -36,11 +38,16 @@ from smallwm_tf.runs.manifest import DESCRIBED
 from smallwm_tf.runs.plain_files import refuse_links
 from smallwm_tf.runs.records import EXPERIMENT
 from smallwm_tf.runs.run_directory import describe_versions
-from smallwm_tf.runs.schema import anything, each, fields, named, optional, text, whole
+from smallwm_tf.runs.schema import anything, each, fields, named, number, optional, text, whole
 from smallwm_tf.runs.tensorflow_paths import is_pattern
 
 _FORMAT = 1
 _METADATA = fields(
+    {
+        "gymnasium_id": text(255),
+        "preprocessing": fields({"num_stacked_frames": whole(1)}),
+        "temperature": number(0.0),
+    },
     config=named(anything),
     **EXPERIMENT,
     iteration=whole(),
@@ -178,5 +185,7 @@ def _check_parts(path: Path, described: Mapping[str, Any]) -> None:
     for name in sorted(needed.union(_files(path / AGENT, path), _files(path / WORLD_MODEL, path))):
         if (entry := described.get(name)) is None:
             raise RunError(f"{path / name}: belongs to another export; export again")
+        if name.partition("/")[2] not in FILES:
+            raise RunError(f"{path}: {show(name)} is no file of an export; export again")
         if problem := what_differs(path / name, entry):
             raise RunError(f"{path / name}: {problem}; parts of different exports do not fit")

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.signatures import STATE_NAMES
 from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.event_heads import (
     NUM_REWARD_CLASSES,
@@ -15,9 +16,8 @@ from smallwm_tf.models.event_heads import (
     RewardDistribution,
     Transition,
 )
+from smallwm_tf.models.input_checks import check_range, check_step
 from smallwm_tf.models.world_model import Prediction
-
-STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 
 
 class ExportedWorldModel:
@@ -28,18 +28,30 @@ class ExportedWorldModel:
       world_model: a loaded ``SavedWorldModel``, whose states may also be [36, B, C] as in older
         exports.
       num_stacked_frames: F.
+      num_embeddings: K; unchecked if not given.
+      num_actions: M; unchecked if not given.
     """
 
     compiled = False
 
-    def __init__(self, agent: Any, world_model: Any, num_stacked_frames: int):
+    def __init__(
+        self,
+        agent: Any,
+        world_model: Any,
+        num_stacked_frames: int,
+        num_embeddings: int | None = None,
+        num_actions: int | None = None,
+    ):
         self._agent, self._world_model = agent, world_model
         self.num_stacked_frames = num_stacked_frames
+        self.num_embeddings, self.num_actions = num_embeddings, num_actions
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
         return self._agent.encode(observations)["codes"]
 
     def decode(self, codes: tf.Tensor) -> tf.Tensor:
+        if tf.executing_eagerly():  # exports of before check nothing
+            check_range("codes", codes, self.num_embeddings)
         return tf.cast(self._world_model.decode(codes)["frames"], tf.float32) / 255.0
 
     def initial_state(self, batch_size: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -58,6 +70,8 @@ class ExportedWorldModel:
         self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...], kernels: tuple[()]
     ) -> Prediction:
         """See ``WorldModel.predict``; ``y`` holds the logits of the reward, then that of an end."""
+        if tf.executing_eagerly():
+            check_step(codes, actions, self.num_embeddings, self.num_actions)
         outputs = self._world_model.predict(codes, actions, *state)
         logits = outputs["latent_logits"]
         next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)

@@ -11,6 +11,13 @@ import tensorflow as tf
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.deployment import export_directory
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
+from smallwm_tf.deployment.program_check import check_program
+from smallwm_tf.deployment.signatures import (
+    Signature,
+    check_outputs,
+    signatures_of_agent,
+    signatures_of_world_model,
+)
 from smallwm_tf.deployment.trained_agent import ExportedNetworks, TrainedAgent
 from smallwm_tf.experiment import config as settings
 from smallwm_tf.experiment.experiment import Experiment, Game
@@ -19,7 +26,7 @@ from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.games.catalogue import UnknownGameError, registered_game, resolve_game
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.runs import RunError, scores
-from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints
+from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, check_declared
 from smallwm_tf.runs.plain_files import is_plain_directory, refuse_links
 from smallwm_tf.runs.records import CONFIG, progress_problem, read_config
 from smallwm_tf.runs.tensorflow_paths import taken_literally
@@ -68,8 +75,7 @@ def load_run(
     refuse_links(path)
     experiment = _read_experiment(path, path / CONFIG, record, game)
     config = experiment.config
-    with contextlib.closing(open_game(experiment, "actions")) as played:
-        action_meanings = tuple(played.action_meanings)
+    action_meanings = _actions_of(experiment)
     built_for = ml_collections.ConfigDict(config.as_configdict())
     built_for.precision = "float32"  # on any machine the same
     if convolution:
@@ -119,14 +125,21 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
     metadata = export_directory.read_metadata(path)
     source, dream = path / export_directory.METADATA, path / export_directory.WORLD_MODEL
     experiment = _read_experiment(path, source, metadata, game)
-    saved, world_model = _load(path / export_directory.AGENT), None
+    action_meanings = _actions_of(experiment)
+    if problem := _disagreement(metadata, experiment, action_meanings, game):
+        raise RunError(f"{source}: {problem}; export again")
+    config, num_actions = experiment.config, len(action_meanings)
+    saved = _load(path / export_directory.AGENT, signatures_of_agent(config, num_actions))
+    world_model = None
     if is_plain_directory(dream):
-        num_frames = experiment.config.game.num_stacked_frames
-        world_model = ExportedWorldModel(saved, _load(dream), num_frames)
+        loaded = _load(dream, signatures_of_world_model(config))
+        num_frames, num_embeddings = config.game.num_stacked_frames, config.vqvae.num_embeddings
+        counts = (num_frames, num_embeddings, num_actions)
+        world_model = ExportedWorldModel(saved, loaded, *counts)
     return TrainedAgent(
         experiment=experiment,
-        action_meanings=tuple(metadata["action_meanings"]),
-        networks=ExportedNetworks(saved, world_model),
+        action_meanings=action_meanings,
+        networks=ExportedNetworks(saved, world_model, config.vqvae.num_embeddings),
         iteration=metadata["iteration"],
         num_interactions=metadata["num_interactions"],
         parameters=dict(metadata["parameters"]),
@@ -173,9 +186,47 @@ def _other_game(source: Path, name: str, wanted: Game) -> RunError:
     )
 
 
-def _load(path: Path) -> Any:
+def _actions_of(experiment: Experiment) -> tuple[str, ...]:
+    """The names of the game's actions."""
+    with contextlib.closing(open_game(experiment, "actions")) as played:
+        return tuple(played.action_meanings)
+
+
+def _disagreement(
+    metadata: Mapping[str, Any],
+    experiment: Experiment,
+    action_meanings: tuple[str, ...],
+    wanted: Game | None,
+) -> str | None:
+    """What an export's metadata says otherwise than its own settings or the game; None if all fits.
+
+    Its SavedModels are held against the settings and the number of actions when they are loaded.
+    """
+    config = experiment.config
+    said = {
+        "action_meanings": (tuple(metadata["action_meanings"]), action_meanings),
+        "num_stacked_frames": (
+            metadata.get("preprocessing", {}).get("num_stacked_frames"),
+            config.game.num_stacked_frames,
+        ),
+        "temperature": (metadata.get("temperature"), config.evaluation.temperature),
+    }
+    if wanted is None:  # else a person's word decides which game bears the name
+        said["gymnasium_id"] = (metadata.get("gymnasium_id"), experiment.game.gymnasium_id)
+    for name, (found, expected) in said.items():
+        if found not in (None, expected):
+            return f"{name}={show(found)}, but its settings and its game have {show(expected)}"
+    return None
+
+
+def _load(path: Path, wanted: Mapping[str, Signature]) -> Any:
+    """A SavedModel whose program was looked at before TensorFlow sees it, and tried once."""
+    check_program(path, wanted)
     try:
         with taken_literally(path) as place:
-            return tf.saved_model.load(place)
-    except (OSError, ValueError, tf.errors.OpError) as error:
+            check_declared(path / "variables", f"{place}/variables/variables")
+            loaded = tf.saved_model.load(place)
+        check_outputs(loaded, wanted)
+    except Exception as error:  # TensorFlow raises many kinds on what is odd
         raise RunError(f"{path}: cannot be loaded ({one_line(error)}); export again") from error
+    return loaded

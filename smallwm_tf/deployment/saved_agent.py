@@ -3,17 +3,19 @@
 Shapes: B batch, F stacked frames (oldest first), M actions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from smallwm_tf.agents.policy_agent import PolicySnapshot
 from smallwm_tf.deployment.frozen_functions import freeze
+from smallwm_tf.deployment.single_caller import SingleCaller
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.execution import DIRECT
 from smallwm_tf.models.frame_policy import FramePolicy
+from smallwm_tf.models.input_checks import check_range
 from smallwm_tf.models.policy import PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 
@@ -27,18 +29,24 @@ class SavedPolicy(tf.Module):
     ``serving_default`` (the object itself)
         frames uint8 [B, 96, 96, F] → action int32 [B] (drawn), greedy_action int32 [B],
         logits float32 [B, M], value float32 [B], and what else the policy has to say.
+    ``begin``, then ``act_with_stack``
+        frame uint8 [B, 96, 96], the newest one only, and but for ``begin`` the last ``stack`` → as
+        ``serving_default``, and ``stack`` uint8 [B, 96, 96, F] to hand on. Nothing is kept: any
+        number of callers may play at once. ``begin`` repeats an episode's first frame F times.
     ``reset``, then ``act``
-        frame uint8 [B, 96, 96], the newest one only → as ``serving_default``; the stack of frames
-        is kept inside. ``reset`` begins an episode with its first frame, repeated F times.
+        the same for a single caller, with the frame alone: the stack is kept inside. Where two
+        calls overlap both are an ``InvalidArgumentError``, and so is every other one until a
+        ``reset`` (which itself fails the first time).
 
-    Each of them draws anew at every call and in every process. With a second argument, ``seed``
+    Each of them draws anew at every call and in every process. With a last argument, ``seed``
     int32 [2], equal seeds draw equal actions: ``act(frame, [7, step])``. As signatures these are
-    ``serving_default_seeded``, ``reset_seeded`` and ``act_seeded``.
+    ``serving_default_seeded``, ``reset_seeded``, ``act_seeded`` and so on.
 
     Args:
       answer: frames and a seed, or None → the outputs.
       num_stacked_frames: F.
-      drawing: other functions of one input and a seed, or None, by name; with the input's spec.
+      drawing: other functions whose last input is a seed, or None, by name; with the specs of the
+        inputs before it.
       further: other signatures by name.
     """
 
@@ -46,39 +54,61 @@ class SavedPolicy(tf.Module):
         self,
         answer: Answer,
         num_stacked_frames: int,
-        drawing: dict[str, tuple[Answer, tf.TensorSpec]],
+        drawing: dict[str, tuple[Callable, Sequence[tf.TensorSpec]]],
         further: dict[str, tf.types.experimental.GenericFunction],
     ):
         super().__init__(name="smallwm_tf_agent")
         frames_spec = _frames_spec(num_stacked_frames)
         stack = frames_spec.shape
         frame_spec = tf.TensorSpec(stack[:-1], tf.uint8, "frame")
+        stack_spec = tf.TensorSpec(stack, tf.uint8, "stack")
         zeros = tf.zeros([1, *stack[1:]], tf.uint8)
         self._frames = tf.Variable(zeros, shape=stack, trainable=False, name="frames")
+        self._calls = SingleCaller()
 
         def serve(frames, seed=None):
             return answer(frames, seed)
 
+        def start(frame):
+            return tf.repeat(frame[..., tf.newaxis], num_stacked_frames, axis=-1)
+
+        def push(frame, stack):
+            return tf.concat([stack[..., 1:], frame[..., tf.newaxis]], axis=-1)
+
+        def begin(frame, seed=None):
+            stack = start(frame)
+            return {**answer(stack, seed), "stack": stack}
+
+        def act_with_stack(frame, stack, seed=None):
+            pushed = push(frame, stack)
+            return {**answer(pushed, seed), "stack": pushed}
+
+        def remember(stack, seed, begins=False):
+            def call():
+                self._frames.assign(stack)
+                return answer(stack, seed)
+
+            return self._calls.alone(call, stack, begins)
+
         def reset(frame, seed=None):
-            self._frames.assign(tf.repeat(frame[..., tf.newaxis], num_stacked_frames, axis=-1))
-            return answer(tf.convert_to_tensor(self._frames), seed)
+            return remember(start(frame), seed, begins=True)
 
         def act(frame, seed=None):
-            kept = tf.convert_to_tensor(self._frames)[..., 1:]
-            self._frames.assign(tf.concat([kept, frame[..., tf.newaxis]], axis=-1))
-            return answer(tf.convert_to_tensor(self._frames), seed)
+            return remember(push(frame, self._frames.read_value()), seed)
 
         drawing = {
-            "serving_default": (serve, frames_spec),
-            "reset": (reset, frame_spec),
-            "act": (act, frame_spec),
+            "serving_default": (serve, [frames_spec]),
+            "begin": (begin, [frame_spec]),
+            "act_with_stack": (act_with_stack, [frame_spec, stack_spec]),
+            "reset": (reset, [frame_spec]),
+            "act": (act, [frame_spec]),
             **drawing,
         }
         self._signatures = dict(further)
-        for name, (function, spec) in drawing.items():
+        for name, (function, specs) in drawing.items():
             graph = tf.function(function, autograph=False)
-            self._signatures[name] = graph.get_concrete_function(spec)
-            self._signatures[f"{name}_seeded"] = graph.get_concrete_function(spec, _SEED_SPEC)
+            self._signatures[name] = graph.get_concrete_function(*specs)
+            self._signatures[f"{name}_seeded"] = graph.get_concrete_function(*specs, _SEED_SPEC)
             setattr(self, "serve" if name == "serving_default" else name, graph)
         self.__call__ = self.serve
         for name, function in further.items():
@@ -109,16 +139,18 @@ def saved_code_policy(
     frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
 
     def act_on_codes(codes, seed=None):
+        with tf.control_dependencies(check_range("codes", codes, vqvae.quantizer.num_embeddings)):
+            codes = tf.identity(codes)
         return _with_actions(*frozen_policy(codes), temperature, seed)
 
     def answer(frames, seed):
         (codes,) = encode(frames)
-        return {**act_on_codes(codes, seed), "codes": codes}
+        return {**_with_actions(*frozen_policy(codes), temperature, seed), "codes": codes}
 
     encode_alone = tf.function(
         lambda frames: {"codes": encode(frames)[0]}, input_signature=[frames_spec], autograph=False
     )
-    drawing = {"act_on_codes": (act_on_codes, codes_spec)}
+    drawing = {"act_on_codes": (act_on_codes, [codes_spec])}
     return SavedPolicy(answer, vqvae.num_stacked_frames, drawing, {"encode": encode_alone})
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from smallwm_tf.deployment.exported_world_model import STATE_NAMES, ExportedWorldModel
+from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
+from smallwm_tf.deployment.signatures import STATE_NAMES
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
+from smallwm_tf.models.input_checks import check_range, check_step
 from smallwm_tf.models.world_model import WorldModel
 
 
@@ -30,7 +32,9 @@ class SavedWorldModel(tf.Module):
         the same inputs, temperature float32 [] and seed int32 [2] → drawn codes, drawn reward
         float32 [B], reward_probabilities [B, 3], continues [B] (the chance that no life is lost; 1
         where ends are not predicted), entropy [B, 6, 6] of the next code in nats, and the next
-        state. Equal seeds draw equal numbers.
+        state. Equal seeds draw equal numbers; temperature 0 takes the most probable codes.
+
+    Codes, actions and temperatures that there are not are an ``InvalidArgumentError``.
 
     Args:
       world_model: executes directly.
@@ -61,13 +65,17 @@ class SavedWorldModel(tf.Module):
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
+        counts = world_model.num_embeddings, world_model.num_actions
+
         def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
+            with tf.control_dependencies(check_step(codes, action, *counts)):
+                codes, action = tf.identity(codes), tf.identity(action)
             found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
             names = ("latent_logits", "reward_logits", *STATE_NAMES, "end_logits")
             return dict(zip(names[: len(found)], found, strict=True))
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
-            model = ExportedWorldModel(None, self, world_model.num_stacked_frames)
+            model = ExportedWorldModel(None, self, world_model.num_stacked_frames, *counts)
             dreamer = Dreamer(model, DreamSettings(temperature))
             before = DreamState(codes, (hidden_1, cell_1, hidden_2, cell_2), ())
             step, after = dreamer.step(before, action, seed)
@@ -83,10 +91,14 @@ class SavedWorldModel(tf.Module):
         def initial_state(batch_size):
             return {spec.name: tf.zeros([batch_size, *spec.shape[1:]]) for spec in state_specs}
 
+        def checked_decode(codes):
+            with tf.control_dependencies(check_range("codes", codes, counts[0])):
+                return {"frames": frozen_decode(tf.identity(codes))[0]}
+
         def graph(function, specs):
             return tf.function(function, input_signature=specs, autograph=False)
 
-        self.decode = graph(lambda codes: {"frames": frozen_decode(codes)[0]}, [codes_spec])
+        self.decode = graph(checked_decode, [codes_spec])
         self.predict = graph(named_predict, step_specs)
         draw_specs = [tf.TensorSpec([], tf.float32, "temperature")]
         draw_specs += [tf.TensorSpec([2], tf.int32, "seed")]

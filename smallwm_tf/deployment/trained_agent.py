@@ -15,7 +15,9 @@ from smallwm_tf.agents.agent import Agent, SeeingAgent
 from smallwm_tf.agents.networks import Networks, PolicyOutput
 from smallwm_tf.experiment.config import Config, validate
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.models.imagination import DreamableModel
+from smallwm_tf.models.input_checks import check_range, check_temperature
 from smallwm_tf.models.policy import draw_actions
 from smallwm_tf.runs import RunError
 
@@ -26,15 +28,20 @@ class ExportedNetworks:
     Args:
       saved: a loaded ``SavedPolicy``.
       world_model: around a loaded ``SavedWorldModel``, or None.
+      num_embeddings: K; unchecked if not given.
     """
 
-    def __init__(self, saved: Any, world_model: DreamableModel | None):
+    def __init__(
+        self, saved: Any, world_model: DreamableModel | None, num_embeddings: int | None = None
+    ):
         self._saved, self.world_model = saved, world_model
+        self._num_embeddings = num_embeddings
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         return self._saved.encode(tf.constant(observations))["codes"].numpy()
 
     def policy_of(self, codes: np.ndarray) -> PolicyOutput:
+        check_range("codes", codes, self._num_embeddings)
         outputs = self._saved.act_on_codes(tf.constant(codes, tf.int32))
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
 
@@ -86,13 +93,47 @@ class TrainedAgent:
         """See ``Networks``."""
         return self.networks.policy_on(observations)
 
+    def act(
+        self,
+        frames: np.ndarray,
+        stacks: np.ndarray | None,
+        seed: np.ndarray,
+        step: int = 0,
+        temperature: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Actions int32 [B] for the newest frames alone, and the stacks to hand on.
+
+        Nothing is kept between calls: any number of threads and episodes may share an agent.
+
+        Args:
+          frames: uint8 [B, 96, 96].
+          stacks: uint8 [B, 96, 96, F] of the last call; None where episodes begin.
+          seed: an int32 pair; the step is folded into it.
+          step: of the episodes.
+          temperature: divides the logits; 0 is greedy, None is the run's.
+        """
+        if stacks is None:
+            stacks = start_stack(np.asarray(frames), self.config.game.num_stacked_frames)
+        else:
+            stacks = push_frame(np.asarray(stacks), np.asarray(frames))
+        divisor = self.temperature(temperature)
+        logits = self.policy_on(stacks)[0].logits
+        return draw_actions(logits, divisor, np.asarray(seed, np.int32), step).numpy(), stacks
+
     def agent(self, temperature: float | None = None) -> Agent:
         """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""
         return self.networks.agent(self.temperature(temperature))
 
     def temperature(self, given: float | None) -> float:
-        """The given temperature of actions; the run's ``evaluation.temperature`` for None."""
-        return self.config.evaluation.temperature if given is None else given
+        """The given temperature of actions; the run's ``evaluation.temperature`` for None.
+
+        Raises:
+          ValueError: it is negative, infinite or no number.
+        """
+        if given is None:
+            return self.config.evaluation.temperature
+        check_temperature(given)
+        return given
 
     def with_settings(self, seed: int | None = None, **changes: Any) -> "TrainedAgent":
         """The same agent with another seed for games and draws, or other settings.

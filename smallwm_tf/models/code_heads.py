@@ -14,6 +14,7 @@ import tf_keras
 from smallwm_tf.models import initializers
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES, reward_classes
 from smallwm_tf.models.grid_convolution import GRID_SIZE
+from smallwm_tf.models.input_checks import COLDEST
 
 
 class IndependentCodes(NamedTuple):
@@ -40,7 +41,17 @@ class IndependentCodes(NamedTuple):
         return self._distribution().log_prob(codes)
 
     def sample(self, seed: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
-        """Codes int32 [B, 6, 6] from an int32 pair; the temperature divides logits."""
+        """Codes int32 [B, 6, 6] from an int32 pair; the temperature divides logits.
+
+        0 takes the most probable ones, and so does what is below ``COLDEST``.
+        """
+        if tf.is_tensor(temperature):
+            is_cold = temperature < COLDEST
+            drawn = self._sample(seed, tf.where(is_cold, 1.0, temperature))
+            return tf.where(is_cold, self.mode(), drawn)
+        return self.mode() if temperature < COLDEST else self._sample(seed, temperature)
+
+    def _sample(self, seed: tf.Tensor, temperature: float | tf.Tensor) -> tf.Tensor:
         drawn = self._distribution(temperature).sample(seed=seed)
         # Of logits that are not finite K is drawn; the loss is to tell of them, not a lookup.
         return tf.minimum(drawn, self.logits.shape[-1] - 1)
@@ -50,8 +61,11 @@ class IndependentCodes(NamedTuple):
         return tf.argmax(self.logits, axis=-1, output_type=tf.int32)
 
     def entropy(self, temperature: float = 1.0) -> tf.Tensor:
-        """Nats of each cell, [B, 6, 6]."""
-        return self._distribution(temperature).distribution.entropy()
+        """Nats of each cell, [B, 6, 6]; 0 where ``sample`` takes the most probable code."""
+        temperature = tf.convert_to_tensor(temperature, tf.float32)
+        is_cold = temperature < COLDEST
+        divisor = tf.where(is_cold, 1.0, temperature)
+        return tf.where(is_cold, 0.0, self._distribution(divisor).distribution.entropy())
 
 
 class CodesGivenReward(NamedTuple):

@@ -16,10 +16,12 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.event_heads import Events, RewardDistribution, Transition
+from smallwm_tf.models.input_checks import check_step, check_temperature
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.world_model import Prediction
 
 _CODES, _REWARD = range(2)  # what a random number is for
+_COUNTS = ("num_embeddings", "num_actions")
 
 
 class DreamSettings(NamedTuple):
@@ -65,7 +67,10 @@ class DreamStep(NamedTuple):
 
 
 class DreamableModel(Protocol):
-    """What dreams need of a world model; see ``WorldModel`` for the shapes."""
+    """What dreams need of a world model; see ``WorldModel`` for the shapes.
+
+    One that has ``num_embeddings`` and ``num_actions``, too, is held to them.
+    """
 
     num_stacked_frames: int
     compiled: bool
@@ -89,6 +94,7 @@ class Dreamer:
     """Dreams of a world model at its weights of the moment; inside graphs and outside."""
 
     def __init__(self, world_model: DreamableModel, settings: DreamSettings):
+        check_temperature(settings.temperature)
         self.world_model = world_model
         self.settings = settings
         # Compiled as a whole: on small batches XLA's products take two thirds of the time of
@@ -115,7 +121,13 @@ class Dreamer:
         """Dreams on with actions a_t, int32 [B].
 
         The seed is an int32 pair of this step; None takes the most probable codes and rewards.
+
+        Raises:
+          ValueError: outside of graphs, a code or an action that there is not.
         """
+        if tf.executing_eagerly():
+            counts = (getattr(self.world_model, name, None) for name in _COUNTS)
+            check_step(state.codes, actions, *counts)
         prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
         events = self._events(Transition(prediction.y, state.codes, actions))
         if seed is None:
@@ -123,12 +135,11 @@ class Dreamer:
         else:
             rewards = events.rewards.sample(tf.random.experimental.stateless_fold_in(seed, _REWARD))
         next_codes = prediction.next_codes.given(rewards)
-        temperature = self.settings.temperature
-        if seed is None or (not tf.is_tensor(temperature) and temperature == 0.0):
+        if seed is None:
             codes = next_codes.mode()
         else:
             pair = tf.random.experimental.stateless_fold_in(seed, _CODES)
-            codes = next_codes.sample(pair, temperature)
+            codes = next_codes.sample(pair, self.settings.temperature)
         if self.settings.rewards == "expected" and seed is not None:
             rewards = events.rewards.mean()
         continues = 1.0 - events.ends.probability() if events.ends else tf.ones_like(rewards)

@@ -12,6 +12,7 @@ from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import Events, RecognitionHead, Transition
 from smallwm_tf.models.grid_convolution import to_grid_major, to_images
+from smallwm_tf.models.input_checks import check_range, check_step
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vector_quantizer import embed
 from smallwm_tf.models.vqvae import VQVAE
@@ -47,6 +48,8 @@ class WorldModel(tf.Module):
         self.vqvae = vqvae
         self.dynamics = dynamics
         self.num_stacked_frames = vqvae.num_stacked_frames
+        self.num_embeddings = vqvae.quantizer.num_embeddings
+        self.num_actions = dynamics.num_actions
         self.compiled = dynamics.execution.compiled_steps
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
@@ -54,7 +57,12 @@ class WorldModel(tf.Module):
         return self.vqvae.encode(observations)
 
     def decode(self, codes: tf.Tensor) -> tf.Tensor:
-        """Pictures of codes [B, 6, 6]: pixels in [0, 1], [B, 96, 96, F]."""
+        """Pictures of codes [B, 6, 6]: pixels in [0, 1], [B, 96, 96, F].
+
+        Outside of graphs a code that there is not is a ``ValueError``.
+        """
+        if tf.executing_eagerly():
+            check_range("codes", codes, self.num_embeddings)
         return self.vqvae.mean_pixels(codes)
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
@@ -94,7 +102,12 @@ class WorldModel(tf.Module):
     def predict(
         self, codes: tf.Tensor, actions: tf.Tensor, state: State, kernels: Kernels | None = None
     ) -> Prediction:
-        """Predicts one step; the arguments are those of ``advance``."""
+        """Predicts one step; the arguments are those of ``advance``.
+
+        Outside of graphs a code or an action that there is not is a ``ValueError``.
+        """
+        if tf.executing_eagerly():
+            check_step(codes, actions, self.num_embeddings, self.num_actions)
         y, state = self.advance(codes, actions, state, kernels)
         return Prediction(y, self.dynamics.code_head.distribution(y, codes), state)
 

@@ -14,7 +14,6 @@ starts over silently when its index cannot be read and never tries an older chec
 import contextlib
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,13 +25,20 @@ import tensorflow as tf
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json, reason_and_remedy, sync_directory, write_json
 from smallwm_tf.runs.lock import check_held
-from smallwm_tf.runs.manifest import FORMAT, find_problem, read_chunks, read_format, write_manifest
+from smallwm_tf.runs.manifest import (
+    FORMAT,
+    MOST_NUMBER,
+    find_problem,
+    number_of,
+    numbered,
+    read_chunks,
+    read_format,
+    write_manifest,
+)
 from smallwm_tf.runs.progress import warn
 from smallwm_tf.runs.replay_files import Chunk, read_chunk, write_chunk
 from smallwm_tf.runs.tensorflow_paths import taken_literally
 
-_NAME = re.compile(r"[0-9]{6,9}")
-_MOST_NUMBER = 10**9 - 1
 _MOST_ARRAY_BYTES = 2**26  # of a checkpoint's arrays, beside as much as its variables take
 
 
@@ -97,8 +103,8 @@ class Checkpoints:
         arrays = dict(arrays or {})
         check_held(self.directory)
         names = [path.name.partition(".")[0] for path in self.directory.iterdir()]
-        number = 1 + max((int(name) for name in names if _NAME.fullmatch(name)), default=0)
-        if number > _MOST_NUMBER:
+        number = 1 + max(filter(None, map(number_of, names)), default=0)
+        if number > MOST_NUMBER:
             raise CheckpointError(f"{self.directory}: no number is left above {max(names)}; move "
                                   "that folder away and run the same command again")  # fmt: skip
         final = self.directory / f"{number:06d}"
@@ -125,7 +131,7 @@ class Checkpoints:
         finally:
             check_held(self.directory)  # else it may be a second writer's
             shutil.rmtree(temporary, ignore_errors=True)
-        for path in self._complete()[self._keep :]:
+        for path in numbered(self.directory)[self._keep :]:
             # renamed first: a kill during removal must not leave half a checkpoint
             doomed = self.directory / f".saving-old-{path.name}"
             with contextlib.suppress(OSError):
@@ -146,7 +152,7 @@ class Checkpoints:
         self._refuse_other_formats()
         replay = None if self._read_only else self.directory.parent / "replay"
         problems: dict[Path, str] = {}
-        for directory in self._complete():
+        for directory in numbered(self.directory):
             if problem := find_problem(directory, replay):
                 problems[directory] = problem
                 continue
@@ -164,14 +170,9 @@ class Checkpoints:
             "bring one back from a copy, or start over with another --run_dir"
         )
 
-    def _complete(self) -> list[Path]:
-        """Finished checkpoints, the newest first."""
-        found = [path for path in self.directory.glob("[0-9]*") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.name), reverse=True)
-
     def _refuse_other_formats(self) -> None:
         """A run has one format: a single other number among right ones is damage."""
-        complete = self._complete()
+        complete = numbered(self.directory)
         formats = {read_format(directory) for directory in complete} - {None}
         if formats and FORMAT not in formats:
             raise CheckpointError(
@@ -188,7 +189,7 @@ class Checkpoints:
             arrays = read_chunk(directory / "arrays.npz", most_bytes=most_bytes)
         try:
             with taken_literally(directory) as place:
-                _check_declared(directory, f"{place}/variables")
+                check_declared(directory, f"{place}/variables")
                 status = tf.train.Checkpoint(**self._objects).read(f"{place}/variables")
             if self._read_only:
                 status.expect_partial().assert_existing_objects_matched()
@@ -233,8 +234,12 @@ class Checkpoints:
         )
 
 
-def _check_declared(directory: Path, prefix: str) -> None:
+def check_declared(directory: Path, prefix: str) -> None:
     """Refuses tensors that declare more bytes than the files have, before any is allocated.
+
+    Args:
+        directory: Where `variables.index` and `variables.data-*` are.
+        prefix: The same with the files' common name, as TensorFlow takes it.
 
     Raises:
         ValueError: They do.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smallwm_tf.runs import RunError
 from smallwm_tf.runs.plain_files import open_plain
 
 Scalar = tuple[str, int, float]  # tag, step, value
@@ -36,7 +37,7 @@ def fingerprint_of_files(directory: Path) -> tuple[int, int] | None:
         return fingerprint(
             scalar for file in sorted(directory.iterdir()) for scalar in _scalars(file)
         )
-    except (ValueError, TypeError, struct.error):
+    except (ValueError, TypeError, struct.error, RunError):
         return None
 
 
@@ -61,4 +62,6 @@ def _scalars(path: Path) -> Iterator[Scalar]:
             except Exception as error:  # protobuf's DecodeError is no ValueError
                 raise ValueError(f"{path}: holds no event") from error
             for value in event.summary.value:
+                if value.tensor.tensor_shape.dim:  # one byte may stand for gigabytes
+                    raise ValueError(f"{path}: holds more than scalars")
                 yield value.tag, event.step, float(tf.make_ndarray(value.tensor))

@@ -16,7 +16,12 @@ from typing import Any, BinaryIO
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.lock import check_held
-from smallwm_tf.runs.plain_files import create_plain, is_plain_directory, open_plain
+from smallwm_tf.runs.plain_files import (
+    create_plain,
+    is_plain_directory,
+    open_plain,
+    read_plain,
+)
 
 _MOST_JSON_BYTES = 4 * 2**20
 _DEEPEST = 32  # levels of nesting
@@ -170,8 +175,7 @@ def load_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> Any:
         RunError: As `read_json`.
         OSError: There is no file, or it cannot be read.
     """
-    with open_plain(path, most_bytes) as file:
-        text = file.read(most_bytes + 1)
+    text = read_plain(path, most_bytes)
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as error:

@@ -13,12 +13,29 @@ from smallwm_tf.runs.schema import fields, named, text, whole
 
 FORMAT = 2  # 1 threw true ends and time limits together
 _NAME = "manifest.json"
+_NUMBER = re.compile(r"[0-9]{6,9}")
+MOST_NUMBER = 10**9 - 1
 _FILE = re.compile(r"progress\.json|arrays\.npz|variables\.(index|data-[0-9]{5}-of-[0-9]{5})")
 _CHUNK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _NEEDED = {"progress.json", "arrays.npz", "variables.index"}
 #: What `describe_file` says of a file.
 DESCRIBED = fields(bytes=whole(), sha256=text())
 _MANIFEST = fields(files=named(DESCRIBED), chunks=named(DESCRIBED))
+
+
+def number_of(name: str) -> int | None:
+    """The number of a checkpoint by the name of its directory; None of any other name."""
+    return int(name) if _NUMBER.fullmatch(name) else None
+
+
+def numbered(directory: Path) -> list[Path]:
+    """Finished checkpoints in a `checkpoints/`, the newest first; there need not be any.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    found = [path for path in directory.glob("[0-9]*") if number_of(path.name) is not None]
+    return sorted(found, key=lambda path: number_of(path.name), reverse=True)
 
 
 def write_manifest(directory: Path, chunks: Iterable[Chunk]) -> None:

@@ -51,6 +51,13 @@ def open_plain(path: Path, most_bytes: int = MOST_BYTES) -> BinaryIO:
     return file
 
 
+def read_plain(path: Path, most_bytes: int) -> bytes:
+    """All of a file; raises as `open_plain`."""
+    with open_plain(path, most_bytes) as file:
+        # Not read(most_bytes), which would first make room for as much.
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
 def open_to_append(path: Path) -> BinaryIO:
     """Opens a file to read and append to, made if it is missing; never through a second name.
 

@@ -8,7 +8,9 @@ is never changed once written; checkpoints refer to it by name and SHA-256.
 
 import io
 import math
+import os
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,9 @@ _STEPS_OF_FORMAT_1 = {"frames", "actions", "rewards", "ended"}
 _KINDS = "biufSU"  # truth values, integers, floats, byte strings, text; never objects
 _LARGEST_RATIO = 1032  # of deflate: more than this cannot come out of the stored bytes
 _MOST_ARRAYS = 10_000
+_LONGEST_MEMBER = 512  # bytes, in the list at the end of an archive
+_END = struct.Struct("<4s6xHL4xH")  # signature, members, bytes of their list, bytes of a comment
+_LOCATOR = struct.Struct("<20s")
 _MOST_BYTES = 2**32
 
 
@@ -104,7 +109,9 @@ def read_chunk(
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ChunkError(f"{path}: its SHA-256 is not {sha256[:12]}...; the file is damaged")
-        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+        with open_plain(path) as file:
+            _check_directory(path, file)
+            archive = zipfile.ZipFile(file)
             members = _check_members(path, archive)
             headers = {name: _read_header(path, archive, info) for name, info in members.items()}
             if expected is not None:
@@ -127,6 +134,22 @@ def read_steps(folder: Path, chunk: Chunk, most_steps: int = MOST_STEPS) -> dict
         expected=STEPS,
         most_bytes=most_steps * _BYTES_PER_STEP,
     )
+
+
+def _check_directory(path: Path, file: BinaryIO) -> None:
+    """Refuses a list of members that is longer than any of ours, before it is read."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _LOCATOR.size - _END.size))
+    end = file.read()
+    if len(end) < _END.size:
+        raise ChunkError(f"{path}: is no archive; the file is damaged")
+    signature, num_members, num_bytes, comment = _END.unpack(end[-_END.size :])
+    is_large = end[: _LOCATOR.size].startswith(b"PK\x06\x07")  # holds larger counts elsewhere
+    if signature != b"PK\x05\x06" or comment or is_large or num_members > _MOST_ARRAYS:
+        raise ChunkError(f"{path}: is no archive of up to {_MOST_ARRAYS} arrays")
+    if num_bytes > _MOST_ARRAYS * _LONGEST_MEMBER:
+        raise ChunkError(f"{path}: its list of arrays has {num_bytes} bytes")
+    file.seek(0)
 
 
 class _Header(NamedTuple):

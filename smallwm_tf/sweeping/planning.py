@@ -14,6 +14,7 @@ from smallwm_tf.runs import RunError
 from smallwm_tf.runs.run_directory import check_may_continue
 from smallwm_tf.runs.scores import published_scores
 from smallwm_tf.sweeping import SweepError
+from smallwm_tf.sweeping.task import log_of
 
 #: Settings that change no result: runs of one folder may differ in them.
 _WITHOUT_EFFECT = ("checkpoints.", "logging.", "precision:", "deterministic:")
@@ -108,6 +109,10 @@ def check_run_directories(runs: list[PlannedRun]) -> None:
     """
     for run in runs:
         asked = run.experiment
+        for place in (asked.run_dir.parent, asked.run_dir, log_of(asked.run_dir)):
+            if place.is_symlink():  # nobody has named these
+                raise SweepError(f"--out: {place} is a link, and nothing in a sweep is reached "
+                                 "through links; put what it leads to in its place")  # fmt: skip
         if not asked.run_dir.exists():
             continue
         try:

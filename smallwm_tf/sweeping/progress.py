@@ -7,7 +7,6 @@ lock                                 there and touched lately while a process wo
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json
+from smallwm_tf.runs.manifest import numbered
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.scores import ScoresError, read_scores
 
@@ -58,9 +58,9 @@ def is_done(run_dir: Path, num_iterations: int) -> bool:
 def newest_checkpoint(run_dir: Path) -> Newest | None:
     """The progress of the newest complete checkpoint; None if there is none."""
     for _ in range(3):  # it may be removed while it is read, as a newer one was written
-        with contextlib.suppress(OSError, RunError, KeyError, TypeError, ValueError):
-            names = [name for name in os.listdir(run_dir / "checkpoints") if name.isdigit()]
-            file = run_dir / "checkpoints" / max(names, key=int) / "progress.json"
+        expected = (OSError, RunError, KeyError, TypeError, ValueError, StopIteration)
+        with contextlib.suppress(*expected):
+            file = next(iter(numbered(run_dir / "checkpoints"))) / "progress.json"
             content, written = read_json(file), file.stat().st_mtime
             return Newest(
                 phases_done=int(content["phases_done"]),
@@ -175,7 +175,7 @@ def _name_of_phase(newest: Newest) -> str:
 def _scores(run_dir: Path) -> list[dict[str, Any]]:
     try:
         return read_scores(run_dir / "scores.json")
-    except (OSError, ScoresError):  # train will say so
+    except (OSError, RunError, ScoresError):  # train will say so
         return []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.messages import printable
 from smallwm_tf.sweeping.progress import Progress
 
 _SECONDS_BETWEEN_REPORTS = 300.0  # without a terminal
@@ -34,7 +35,7 @@ def line_of(row: Row) -> str:
         f"{'' if progress.score is None else format(progress.score, ',.1f'):>10}",
         f"{duration(progress.seconds_left) if progress.state in ('running', 'waiting') else '':>8}",
     )
-    return f"{'  '.join(cells)}  {row.message}".rstrip()
+    return printable(f"{'  '.join(cells)}  {row.message}".rstrip())
 
 
 HEADING = (

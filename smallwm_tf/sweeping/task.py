@@ -5,6 +5,7 @@ still writes to is waited for, so a run never has two writers and none is left b
 """
 
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.messages import one_line, printable
+from smallwm_tf.runs import RunError
 from smallwm_tf.runs.lock import Lock, LockedError
+from smallwm_tf.runs.plain_files import open_plain, open_to_append
 from smallwm_tf.sweeping.progress import is_done
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -61,7 +64,11 @@ def perform(job: Job) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run_dir = Path(job.run_dir)
     run_dir.parent.mkdir(parents=True, exist_ok=True)
-    with open(log_of(run_dir), "a", encoding="utf-8") as log:
+    try:
+        log = io.TextIOWrapper(open_to_append(log_of(run_dir)), "utf-8", "backslashreplace")
+    except RunError as error:  # a link, maybe
+        raise RunFailedError(str(error)) from error
+    with log:
         _wait_for_others(run_dir, log)
         if is_done(run_dir, job.num_iterations):
             return
@@ -76,12 +83,12 @@ def perform(job: Job) -> None:
 def last_line(log: Path) -> str:
     """The last line of a log that says something; at most 300 characters."""
     try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.path.getsize(log) - 4096))
-            lines = file.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
-    except OSError as error:
+        with open_plain(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read(4096).decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    except (OSError, RunError) as error:
         return one_line(error)
-    said = [" ".join(line.split()) for line in lines if line.strip()]
+    said = [printable(" ".join(line.split())) for line in lines if line.strip()]
     return said[-1][:300] if said else "(its log is empty)"
 
 
@@ -122,7 +129,7 @@ def _end(child: subprocess.Popen) -> None:
 def _wait_for_others(run_dir: Path, log: TextIO) -> None:
     """Waits until no other process writes to a run: that of a driver that was killed, maybe."""
     last_said = ""
-    while (run_dir / "lock").exists():
+    while os.path.lexists(run_dir / "lock"):
         try:
             Lock(run_dir / "lock").release()
         except LockedError as error:
@@ -130,6 +137,8 @@ def _wait_for_others(run_dir: Path, log: TextIO) -> None:
                 last_said = str(error)
                 _say(log, f"waiting: {last_said}")
             time.sleep(_SECONDS_BETWEEN_TRIES)
+        except RunError as error:  # a link, maybe
+            raise RunFailedError(str(error)) from error
 
 
 def _say(log: TextIO, text: str) -> None:

@@ -51,6 +51,7 @@ class GamePolicyPhase:
         lengths, num_updates = plan.rollout_lengths(iteration), plan.work().ppo_updates
         none = np.zeros([0, len(METRICS)], np.float32)
         place = run.place or GamePolicyPlace(0, none, np.zeros([0]))
+        run.check_place(place.done, len(lengths), "updates of the policy")
         unlogged, finished = place.unlogged, list(place.finished)
         played = len(run.games) * sum(lengths[: place.done])
         total = collection_steps(config, iteration)

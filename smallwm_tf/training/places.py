@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from smallwm_tf.experiment.messages import show
 from smallwm_tf.runs.replay_files import Chunk
 
 Arrays = tuple[np.ndarray, ...]
+_MOST = 2**31 - 1  # of a counter: more updates than any run makes
 
 
 def pack(place: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], list[Chunk]]:
@@ -44,7 +46,7 @@ def unpack(
     """The place that was packed.
 
     Raises:
-      KeyError, TypeError, ValueError: it was another type of place, or a count is negative.
+      KeyError, TypeError, ValueError: it was another type of place, or a count is none.
     """
     found: dict[str, Any] = {}
     for field in fields(place_type):
@@ -55,10 +57,10 @@ def unpack(
             found[name] = tuple(arrays[f"{name}_{number:03d}"] for number in range(values[name]))
         elif field.type is Chunk:
             found[name] = chunks[values[name]]
-        elif isinstance(values[name], int) and values[name] < 0:
-            raise ValueError(f"{name} is {values[name]}, no count")
+        elif isinstance(values[name], int) and not 0 <= values[name] <= _MOST:
+            raise ValueError(f"{name} is {show(values[name])}, no count")
         elif isinstance(values[name], field.type):
             found[name] = values[name]
         else:
-            raise TypeError(f"{name} is {values[name]!r}, not {field.type}")
+            raise TypeError(f"{name} is {show(values[name])}, not {field.type}")
     return place_type(**found)

@@ -65,6 +65,7 @@ class PolicyPhase:
     def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
         config, interval = run.experiment.config, run.experiment.config.ppo.check_interval
         num_updates = config.ppo.num_updates[iteration - 1]
+        run.check_place(place.done, num_updates, "updates of the policy (ppo.num_updates)")
         pair = seed_pair(run.experiment.seed, "ppo", iteration)
         variables = [*self._policy.variables, *self._learner.optimizer.variables]
         best = BestWeights(variables, place.best_score, place.best_values)

@@ -119,6 +119,18 @@ class Run:
             self.save()
             self.stop.check()
 
+    def check_place(self, done: int, total: int, what: str) -> None:
+        """Refuses a place beyond the end of its phase, which would pass for a finished one.
+
+        Raises:
+          CheckpointError: more is done than these settings ask for.
+        """
+        if done > total:
+            raise CheckpointError(
+                f"{self.directory.checkpoints}: the newest checkpoint has done {done} of {total} "
+                f"{what}; give at least as many, or name another --run_dir"
+            )
+
     # ---- what is kept -------------------------------------------------------------------------
 
     def keep_steps(self, name: str, steps: Mapping[str, np.ndarray]) -> None:
@@ -251,6 +263,9 @@ class Run:
                 f"progress.json: policies_trained={self.policies_trained} does not belong to "
                 f"phases_done={self.phases_done}"
             )
+        total = self.experiment.config.collection.num_iterations * len(phases)
+        if self.phases_done > total:
+            raise ValueError(f"progress.json: phases_done={self.phases_done} is above {total}")
         self.running_return = float(progress["episode_return"])
         self._replay_files = [restored.chunks[name] for name in progress["replay"]]
         for chunk in self._replay_files:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
+from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import draw_horizons
 from smallwm_tf.figures.strips import draw_world_model
@@ -37,6 +38,10 @@ class WorldModelPlace:
     is_behind: bool  # whether the last epoch predicts held-out codes no better than copying does
     best_score: float | None  # code accuracy; None without ``dynamics.epoch_fallback``
     best_values: Arrays  # variables after that epoch
+
+    def __post_init__(self):
+        if self.part not in ("vqvae", "dynamics"):
+            raise ValueError(f"part={show(self.part)} is none that learns")
 
     def __str__(self) -> str:
         return f"{self.done} updates on"
@@ -94,6 +99,7 @@ class WorldModelPhase:
             for _ in range(config.vqvae.warmup_epochs if first else config.vqvae.later_epochs)
         ]
         total, done = sum(map(len, epochs)), place.done
+        run.check_place(done, total, "updates of the VQ-VAE alone (vqvae.warmup_epochs)")
         with Progress(total, f"{iteration}: VQ-VAE alone", "update", initial=done) as progress:
             for group, _ in _groups(epochs, config.logging.interval, done):
                 values = self._learner.warmup_steps(group).numpy()
@@ -120,6 +126,7 @@ class WorldModelPhase:
         measure = one_step_measure(learner.world_model, held_out, length)
         best = BestWeights(learner.dynamics_variables, place.best_score, place.best_values)
         total, done = sum(map(len, epochs)), place.done
+        run.check_place(done, total, "updates of the world model (dynamics.epochs)")
         confusion, is_behind = place.confusion, place.is_behind
         with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
             for group, is_last in _groups(epochs, config.logging.interval, done):

@@ -126,3 +126,11 @@ def test_a_place_is_tried_not_only_asked_about(tmp_path, monkeypatch):
     monkeypatch.setattr(errors.tempfile, "TemporaryFile", full)
     assert "cannot be written to (No space left on device)" in problem_of_place(tmp_path / "new")
     assert problem_of_place(tmp_path / "new", will_write=False) == ""
+
+
+def test_a_device_or_a_pipe_is_no_file_to_write(tmp_path):
+    """Files are written beside their place and renamed, which would replace the device."""
+    os.mkfifo(tmp_path / "pipe.gif")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for place in (Path(os.devnull), tmp_path / "pipe.gif", tmp_path / "link"):
+        assert "is a device or a pipe" in problem_of_place(place, is_file=True)

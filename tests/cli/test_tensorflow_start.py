@@ -1,4 +1,4 @@
-"""TensorFlow's start in a command; its notices are tested in tests/test_package.py."""
+"""TensorFlow's start in a command; its notices are tested in tests/test_environment.py."""
 
 import tensorflow as tf
 

@@ -12,7 +12,9 @@ import tensorflow as tf
 from smallwm_tf.runs import checkpoints as module
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints
 from smallwm_tf.runs.lock import Lock, LockedError
+from smallwm_tf.runs.manifest import number_of, numbered
 from smallwm_tf.runs.replay_files import ChunkError
+from smallwm_tf.sweeping.progress import newest_checkpoint
 
 
 @pytest.fixture
@@ -89,3 +91,15 @@ def test_nothing_is_saved_into_the_run_of_a_second_writer(tmp_path):
             with pytest.raises(LockedError):
                 first.save({"number": 2})
             assert names(run / "checkpoints") == ["000001"]
+
+
+@pytest.mark.parametrize("name", ["²", "٣٣٣٣٣٣", "999999999999", "000009x", "1e6"])
+def test_only_numbers_of_checkpoints_are_looked_at(directory, name):
+    """Names that `str.isdigit` or `int` take, and nobody has written."""
+    for made in ("000001", "000002", "000002.damaged", ".saving-000003", name):
+        (directory / made).mkdir(parents=True)
+    assert [path.name for path in numbered(directory)] == ["000002", "000001"]
+    assert number_of(name) is None
+    progress = {"phases_done": 3, "phases_per_iteration": 4, "seconds": 0.0}
+    (directory / "000002" / "progress.json").write_text(json.dumps(progress))
+    assert newest_checkpoint(directory.parent).phases_done == 3

@@ -1,8 +1,9 @@
 """Every file that a command reads, changed at random with right checksums.
 
 Whatever it holds, a reader takes it or refuses it with one printable line of the project's own
-errors, and nothing on disk changes, neither in the run nor beside it. The readers are called in
-this process; 200 cases in each run of the tests, more with FUZZ_CASES=2000.
+errors, nothing on disk changes, neither in the run nor beside it, and no more memory is taken than
+twice what such a file may hold. The readers are called in this process; 200 cases in each run of
+the tests, more with FUZZ_CASES=2000.
 """
 
 import hashlib
@@ -28,9 +29,11 @@ from smallwm_tf.runs.replay_files import write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory, check_may_continue
 from smallwm_tf.runs.scores import ScoresError, evaluation_entry, read_scores, read_summaries
 from smallwm_tf.sweeping.progress import is_done, newest_checkpoint
+from tests.memory import at_most_twice
 from tests.reporting.made_runs import summaries, write_json
 
 CASES = int(os.environ.get("FUZZ_CASES", 200))
+STATED_BYTES = 4 * 2**20  # of a JSON file
 CONFIG = build_config({"collection.num_iterations": 2})
 ARGUMENTS = ("Catch", CONFIG, 5, "catch")
 OWN_ERRORS = (RunError, ConfigError, ScoresError, UnknownGameError)
@@ -211,7 +214,8 @@ def test_whatever_a_file_holds(root, data):
         all_before = checksums(root)
         for read in (*READERS[name], lambda _: find([root])):
             try:
-                read(root / name.split("/")[0])
+                with at_most_twice(STATED_BYTES):
+                    read(root / name.split("/")[0])
             except OWN_ERRORS as error:
                 line = " ".join(str(error).split())
                 assert line and len(line) < 2000

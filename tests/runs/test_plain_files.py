@@ -13,9 +13,10 @@ from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import living, load_json, remove_half_written, write_atomically
 from smallwm_tf.runs.lock import Lock
 from smallwm_tf.runs.metrics import Metrics, read_metrics
-from smallwm_tf.runs.plain_files import open_plain, refuse_links
+from smallwm_tf.runs.plain_files import open_plain, read_plain, refuse_links
 from smallwm_tf.runs.replay_files import ChunkError, read_chunk, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory, check_may_continue
+from tests.memory import at_most_twice
 from tests.reporting.made_runs import make_run
 
 ARGUMENTS = ("Catch", default_config(), 0, "catch")
@@ -189,3 +190,12 @@ def test_json_reads_as_before(tmp_path):
     content = {"a": [1, 2.5, None, {"b": "c"}], "d": []}
     (tmp_path / "x.json").write_text(json.dumps(content))
     assert load_json(tmp_path / "x.json") == content
+
+
+def test_reading_makes_room_for_the_file_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    with at_most_twice(2**10):
+        assert read_plain(path, 2**30) == b"content"
+    with pytest.raises(RunError, match="7 bytes is too large, over 6"):
+        read_plain(path, 6)

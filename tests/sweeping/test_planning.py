@@ -151,3 +151,19 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     check_run_directories(runs)
     with pytest.raises(SweepError, match=r"holds 'letter.txt' but no run"):
         check_run_directories(other)
+
+
+@pytest.mark.parametrize("place", ["quick", "quick/Catch-seed0", "quick/Catch-seed0.log"])
+def test_links_that_nobody_has_named_are_refused(tmp_path, place):
+    runs = plan_runs(read_games("Catch"), 1, "quick", tmp_path / "out")
+    link = tmp_path / "out" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SweepError, match=f"{place} is a link"):
+        check_run_directories(runs)
+
+
+def test_the_directory_of_a_sweep_may_itself_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    check_run_directories(plan_runs(read_games("Catch"), 1, "quick", tmp_path / "out"))

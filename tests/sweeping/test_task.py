@@ -156,3 +156,33 @@ def test_tensorflow_starts_as_many_threads_as_it_is_told(tmp_path):
 def test_the_last_line_of_a_log(tmp_path, text, line):
     (tmp_path / "log").write_text(text)
     assert last_line(tmp_path / "log") == line
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
+def test_a_log_is_not_appended_through_a_link(job, tmp_path, kind):
+    refused, victim = job("work"), tmp_path / "victim"
+    victim.write_text("precious")
+    log = log_of(refused.run_dir)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    make = {"link": log.symlink_to, "second name": log.hardlink_to}
+    make[kind](victim) if kind in make else os.mkfifo(log)
+    with pytest.raises(RunFailedError, match="is a link|a second name|no plain file"):
+        perform(refused)
+    assert victim.read_text() == "precious" and starts_of(refused) == 0
+    if kind != "second name":  # which is only read
+        assert "link" in last_line(log) or "no plain file" in last_line(log)
+
+
+def test_a_linked_lock_ends_a_run_with_one_line(job, tmp_path):
+    refused = job("work")
+    Path(refused.run_dir).mkdir(parents=True)
+    (Path(refused.run_dir) / "lock").symlink_to(tmp_path / "new")
+    with pytest.raises(RunFailedError, match="lock: is a link"):
+        perform(refused)
+    assert not (tmp_path / "new").exists() and starts_of(refused) == 0
+
+
+def test_what_a_log_says_does_not_steer_a_terminal(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_bytes(b"\x1b[2J\x07 the end\n")
+    assert last_line(log) == r"\x1b[2J\x07 the end"

@@ -1,0 +1,137 @@
+"""What the SavedModels of an export take and give, as its metadata says; see ``SavedPolicy`` and
+``SavedWorldModel``.
+
+Shapes: B batch (written -1), F stacked frames, M actions, K embeddings, C channels of the cells.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from smallwm_tf.experiment.config import Config
+from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
+from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES
+
+#: Signatures that smallwm_tf itself calls, the state before what takes it.
+_CALLED = ("serving_default", "encode", "act_on_codes", "decode", "initial_state", "predict")
+STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
+
+Shape = tuple[int, ...]
+
+
+class Tensor(NamedTuple):
+    """Type and shape of an input or output; another shape where exports of before have one."""
+
+    dtype: tf.DType
+    shape: Shape
+    former: Shape | None = None
+
+
+class Signature(NamedTuple):
+    """Inputs and outputs by name; there may be others."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+
+_CODES = Tensor(tf.int32, (-1, GRID_SIZE, GRID_SIZE))
+_FRAME = Tensor(tf.uint8, (-1, FRAME_SIZE, FRAME_SIZE))
+_EACH = Tensor(tf.float32, (-1,))
+_ACTION = Tensor(tf.int32, (-1,))
+
+
+def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature]:
+    """Those that every agent has, by name."""
+    frames = Tensor(tf.uint8, (-1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames))
+    logits = Tensor(tf.float32, (-1, num_actions))
+    acted = {"action": _ACTION, "greedy_action": _ACTION, "logits": logits, "value": _EACH}
+    if config.algorithm == "ppo":
+        shown, of_codes = acted, {}
+    else:
+        shown = {**acted, "codes": _CODES}
+        of_codes = {
+            "encode": Signature({"frames": frames}, {"codes": _CODES}),
+            "act_on_codes": Signature({"codes": _CODES}, acted),
+        }
+    return {
+        "serving_default": Signature({"frames": frames}, shown),
+        "reset": Signature({"frame": _FRAME}, shown),
+        "act": Signature({"frame": _FRAME}, shown),
+        **of_codes,
+    }
+
+
+def signatures_of_world_model(config: Config) -> dict[str, Signature]:
+    """Those that every world model has, by name."""
+    channels, count = config.dynamics.channels, config.vqvae.num_embeddings
+    images, grid_major = (-1, GRID_SIZE, GRID_SIZE, channels), (NUM_CELLS, -1, channels)
+    state = dict.fromkeys(STATE_NAMES, Tensor(tf.float32, images, grid_major))
+    grid = (GRID_SIZE, GRID_SIZE)
+    given = (NUM_REWARD_CLASSES,) if config.dynamics.code_head == "given_reward" else ()
+    rewards = Tensor(tf.float32, (-1, NUM_REWARD_CLASSES))
+    ends = {"end_logits": _EACH} if config.dream.ends == "predicted" else {}
+    step = {"codes": _CODES, "action": _ACTION, **state}
+    drawing = {"temperature": Tensor(tf.float32, ()), "seed": Tensor(tf.int32, (2,))}
+    frames = (-1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames)
+    return {
+        "decode": Signature({"codes": _CODES}, {"frames": Tensor(tf.uint8, frames)}),
+        "initial_state": Signature({"batch_size": Tensor(tf.int32, ())}, state),
+        "predict": Signature(
+            step,
+            {
+                "latent_logits": Tensor(tf.float32, (-1, *given, *grid, count)),
+                "reward_logits": rewards,
+                **ends,
+                **state,
+            },
+        ),
+        "dream_step": Signature(
+            {**step, **drawing},
+            {
+                "codes": _CODES,
+                "reward": _EACH,
+                "reward_probabilities": rewards,
+                "entropy": Tensor(tf.float32, (-1, *grid)),
+                **state,
+            },
+        ),
+    }
+
+
+def check_outputs(loaded: Any, wanted: Mapping[str, Signature]) -> None:
+    """Calls those functions of a loaded SavedModel that smallwm_tf uses, once, on zeros.
+
+    What a signature says is a claim; this is what the function does.
+
+    Raises:
+      ValueError: its outputs are not of the wanted types and shapes; the first one is named.
+    """
+    state: dict[str, tf.Tensor] = {}
+    for name in filter(wanted.__contains__, _CALLED):
+        zeros = {key: _zeros(tensor) for key, tensor in wanted[name].inputs.items()}
+        if name == "initial_state":
+            zeros = {"batch_size": tf.constant(1)}
+        function = getattr(loaded, "serve" if name == "serving_default" else name)
+        given = {key: state.get(key, zero) for key, zero in zeros.items()}
+        outputs = function(*given.values())
+        for key, tensor in wanted[name].outputs.items():
+            found = outputs[key]
+            if found.dtype != tensor.dtype or tuple(found.shape) not in _of_one(tensor):
+                raise ValueError(
+                    f"{name}: {key} is {found.dtype.name} {list(found.shape)}, not "
+                    f"{tensor.dtype.name} {list(_of_one(tensor)[0])}"
+                )
+        if name == "initial_state":
+            state = {key: outputs[key] for key in STATE_NAMES}
+
+
+def _of_one(tensor: Tensor) -> list[Shape]:
+    """The shapes that a tensor may have in a batch of one."""
+    shapes = filter(lambda shape: shape is not None, (tensor.shape, tensor.former))
+    return [tuple(1 if length < 0 else length for length in shape) for shape in shapes]
+
+
+def _zeros(tensor: Tensor) -> tf.Tensor:
+    return tf.zeros(_of_one(tensor)[0], tensor.dtype)
