@@ -31,6 +31,7 @@ setup(
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
+        "docs": ["pdoc>=15"],
         "play": ["flask>=3.0"],
         "report": REPORT,
         "sweep": ["ray>=2.40"],
@@ -48,6 +49,7 @@ setup(
             # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.
             "ipython>=8.10,<8.23",
             "selenium>=4.8,<4.17",
+            "pdoc>=15",
         ],
     },
 )

@@ -21,14 +21,22 @@ class ExportedWorldModel:
       agent: encodes.
       world_model: a loaded ``SavedWorldModel``, whose states may also be [36, B, C] as in older
         exports.
-      num_stacked_frames: F.
+      num_stacked_frames, num_embeddings, num_actions: F, K, and those of the game.
     """
 
     compiled = False
 
-    def __init__(self, agent: Any, world_model: Any, num_stacked_frames: int):
+    def __init__(
+        self,
+        agent: Any,
+        world_model: Any,
+        num_stacked_frames: int,
+        num_embeddings: int,
+        num_actions: int,
+    ):
         self._agent, self._world_model = agent, world_model
-        self.num_stacked_frames = num_stacked_frames
+        self.num_stacked_frames, self.num_embeddings = num_stacked_frames, num_embeddings
+        self.num_actions = num_actions
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
         return self._agent.encode(observations)["codes"]

@@ -70,7 +70,7 @@ def load_run(
     config = experiment.config
     with contextlib.closing(open_game(experiment, "actions")) as played:
         action_meanings = tuple(played.action_meanings)
-    built_for = ml_collections.ConfigDict(config.as_configdict())
+    built_for = settings.editable(config)
     built_for.precision = "float32"  # on any machine the same
     if convolution:
         built_for.dynamics.convolution = convolution
@@ -121,8 +121,14 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
     experiment = _read_experiment(path, source, metadata, game)
     saved, world_model = _load(path / export_directory.AGENT), None
     if is_plain_directory(dream):
-        num_frames = experiment.config.game.num_stacked_frames
-        world_model = ExportedWorldModel(saved, _load(dream), num_frames)
+        config = experiment.config
+        world_model = ExportedWorldModel(
+            saved,
+            _load(dream),
+            num_stacked_frames=config.game.num_stacked_frames,
+            num_embeddings=config.vqvae.num_embeddings,
+            num_actions=len(metadata["action_meanings"]),
+        )
     return TrainedAgent(
         experiment=experiment,
         action_meanings=tuple(metadata["action_meanings"]),

@@ -62,8 +62,14 @@ class SavedWorldModel(tf.Module):
             found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
             return dict(zip(("latent_logits", "reward_logits", *STATE_NAMES), found, strict=True))
 
+        sizes = (
+            world_model.num_stacked_frames,
+            world_model.num_embeddings,
+            world_model.num_actions,
+        )
+
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
-            model = ExportedWorldModel(None, self, world_model.num_stacked_frames)
+            model = ExportedWorldModel(None, self, *sizes)
             dreamer = Dreamer(model, DreamSettings(temperature))
             before = DreamState(codes, (hidden_1, cell_1, hidden_2, cell_2), ())
             step, after = dreamer.step(before, action, seed)

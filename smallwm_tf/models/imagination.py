@@ -66,6 +66,8 @@ class DreamableModel(Protocol):
     """What dreams need of a world model; see ``WorldModel`` for the shapes."""
 
     num_stacked_frames: int
+    num_embeddings: int
+    num_actions: int
     compiled: bool
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor: ...

@@ -47,6 +47,8 @@ class WorldModel(tf.Module):
         self.vqvae = vqvae
         self.dynamics = dynamics
         self.num_stacked_frames = vqvae.num_stacked_frames
+        self.num_embeddings = vqvae.quantizer.num_embeddings
+        self.num_actions = dynamics.num_actions
         self.compiled = dynamics.execution.compiled_steps
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
