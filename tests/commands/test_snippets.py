@@ -10,6 +10,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+import smallwm_tf
 from smallwm_tf import doctor
 from tests.commands.conftest import SETTINGS
 
@@ -109,3 +110,18 @@ def test_using_an_export(tmp_path):
     words = [sys.executable, "page.py"]
     done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_is_made_from_docstrings(tmp_path):
+    """By the command of docs/python.md; every public name has its page and what it says."""
+    import pdoc
+
+    text = (DOCS / "python.md").read_text("utf-8")
+    modules = re.search(r"-m pdoc -d google (.*)", text)[1].split()
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc(*modules, output_directory=tmp_path)
+    pages = {p.stem: p.read_text("utf-8") for p in tmp_path.rglob("*.html") if p.stem != "index"}
+    for name, place in smallwm_tf._PLACES.items():
+        page = pages[place.rpartition(".")[2]]
+        assert f'id="{name}"' in page, name
+    assert "K embeddings" in pages["dreams"] and "2**31" in pages["experiments"]
