@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).resolve().parent
 PACKAGE = ROOT / "smallwm_tf"
+URL = ""  # the repository's address; `python colab/address.py` carries it into notebooks and badges
 VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
 # rliable 1.2 needs arch below 8, and arch 7.2 cannot be imported with pandas 3.
 REPORT = ["rliable>=1.2", "pandas<3", "jinja2>=3.1"]
@@ -19,6 +20,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    url=URL or None,
     python_requires=">=3.11",
     packages=[*find_packages(include=["smallwm_tf", "smallwm_tf.*"]), "smallwm_tf.configs"],
     package_dir={"smallwm_tf.configs": "configs"},  # presets: seen at the top, installed within
