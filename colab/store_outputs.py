@@ -2,7 +2,7 @@
 
     python colab/store_outputs.py colab/2_look_inside.ipynb
 
-Needs the extra `[test]`. What goes to standard error is dropped, pictures get fewer colours.
+Needs the extra `[test]`. What goes to standard error is dropped, charts get fewer colours.
 """
 
 import base64
@@ -13,24 +13,17 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image, ImageSequence
+from PIL import Image
 
-_COLOURS = 48
+_COLOURS = 160  # enough to tell the codes apart
 
 
-def shrink(kind: str, picture: bytes) -> bytes:
-    """A PNG or GIF with a palette; the smaller of both."""
-    file, small = io.BytesIO(picture), io.BytesIO()
-    with Image.open(file) as image:
-        if kind == "image/png":
-            image.convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
-        else:
-            pages = [page.convert("RGB") for page in ImageSequence.Iterator(image)]
-            palette = pages[0].quantize(_COLOURS)
-            few = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-            duration = image.info.get("duration", 100)
-            few[0].save(small, "GIF", save_all=True, append_images=few[1:], loop=0,
-                        duration=duration)  # fmt: skip
+def shrink(picture: bytes) -> bytes:
+    """A PNG with a palette, if that is smaller."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(picture)) as image:
+        few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+        few.save(small, "PNG", optimize=True)
     return min(picture, small.getvalue(), key=len)
 
 
@@ -40,9 +33,9 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         cell.metadata.pop("execution", None)
         outputs = [output for output in cell.get("outputs", ()) if output.get("name") != "stderr"]
         for output in outputs:
-            for kind in {"image/png", "image/gif"} & set(output.get("data", ())):
-                picture = shrink(kind, base64.b64decode(output["data"][kind]))
-                output["data"][kind] = base64.b64encode(picture).decode("ascii")
+            if "image/png" in output.get("data", ()):
+                picture = shrink(base64.b64decode(output["data"]["image/png"]))
+                output["data"]["image/png"] = base64.b64encode(picture).decode("ascii")
         if cell.cell_type == "code":
             cell.outputs = outputs
     notebook.metadata.pop("widgets", None)
