@@ -15,7 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-_COLOURS = 160  # enough to tell the codes apart
+_COLOURS = 128  # enough to tell the codes apart
 
 
 def shrink(picture: bytes) -> bytes:

@@ -111,7 +111,7 @@ def test_a_notebook_runs_outside_of_a_checkout(
 def test_stored_outputs_show_something_and_stay_small(path):
     notebook = nbformat.read(path, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert pictures(outputs) and path.stat().st_size < 800_000
+    assert pictures(outputs) and path.stat().st_size < 900_000
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert not [output for output in outputs if output.output_type == "error"]
     text = "".join(output.get("text", "") for output in outputs)
