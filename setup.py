@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).resolve().parent
 PACKAGE = ROOT / "smallwm_tf"
+URL = ""  # the repository's address; `python colab/address.py` carries it into notebooks and badges
 VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
 # rliable 1.2 needs arch below 8, and arch 7.2 cannot be imported with pandas 3.
 REPORT = ["rliable>=1.2", "pandas<3", "jinja2>=3.1"]
@@ -19,6 +20,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    url=URL or None,
     python_requires=">=3.11",
     packages=[*find_packages(include=["smallwm_tf", "smallwm_tf.*"]), "smallwm_tf.configs"],
     package_dir={"smallwm_tf.configs": "configs"},  # presets: seen at the top, installed within
@@ -31,6 +33,7 @@ setup(
     # Read by path: importing the package would check an environment that is still being made.
     install_requires=runpy.run_path(str(PACKAGE / "_requirements.py"))["install_requires"](),
     extras_require={
+        "docs": ["pdoc>=15"],
         "play": ["flask>=3.0"],
         "report": REPORT,
         "sweep": ["ray>=2.40"],
@@ -48,6 +51,7 @@ setup(
             # TF-Agents 0.19 holds typing-extensions at 4.5, which later versions cannot use.
             "ipython>=8.10,<8.23",
             "selenium>=4.8,<4.17",
+            "pdoc>=15",
         ],
     },
 )

@@ -18,6 +18,7 @@ import sys
 _EVERY_PYTHON = (
     ("absl-py>=2.0", "absl"),
     ("ale-py>=0.11,<0.13", "ale_py"),
+    ("av>=14", "av"),  # its wheels bring an encoder for H.264
     ("gymnasium>=1.1,<1.4", "gymnasium"),
     ("matplotlib>=3.8", "matplotlib"),
     ("ml-collections>=1.0", "ml_collections"),

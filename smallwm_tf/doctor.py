@@ -24,6 +24,8 @@ _LEAST_MEMORY = 3e9  # bytes that the smallest real run takes
 _LEAST_DISK = 1e9  # bytes of a short run
 _SLOW = 100.0  # GFLOP/s; two cores of today's laptops have more
 _MOST_MEMORY = 4.5e9  # bytes of the paper's run
+_STEPS_OF_GAME = 30
+_LEAST_CONTRAST = 48  # grey levels between the darkest and the brightest pixel
 
 
 class Finding(NamedTuple):
@@ -147,23 +149,29 @@ def _available_memory() -> float | None:
 
 def _examine_game(name: str) -> Iterator[Finding]:
     from smallwm_tf.games.catalogue import UnknownGameError, resolve_game
-    from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
+    from smallwm_tf.games.faults import GameFaultError, UnsuitableGameError
     from smallwm_tf.games.game_batch import GameBatch
     from smallwm_tf.games.repetition import check_repeats
 
     try:
         game = resolve_game(name)
         games = GameBatch(game, 1, 1, seed=0)
-        frames = games.reset()
-        games.step([0])
+        seen = [games.reset()]
+        for step in range(_STEPS_OF_GAME):
+            seen.append(games.step([step % games.num_actions]).observations)
         games.close()
         check_repeats(game)
     except (UnknownGameError, UnsuitableGameError, GameFaultError) as error:
-        problem, _, remedy = str(error).partition("; ")
+        problem, _, remedy = str(error).rpartition("; ")  # what a game raised may hold one, too
         yield Finding(WRONG, "game", problem, remedy.removeprefix("run: "))
         return
     kind = "ROM and emulator work" if game.is_atari else "works"
-    yield Finding(OK, "game", f"{game.name}: {kind}, frames {list(frames.shape[1:])}")
+    text = f"{game.name}: {kind}, frames {list(seen[0].shape[1:])}"
+    darkest = min(int(frames.min()) for frames in seen)
+    brightest = max(int(frames.max()) for frames in seen)
+    faint = f"its pictures hold only greys {darkest} to {brightest} of 0 to 255, which a VQ-VAE "
+    faint += "hardly tells apart; stretch them in a wrapper (docs/own_game.md)"
+    yield _noted("game", text, faint if brightest - darkest < _LEAST_CONTRAST else "")
 
 
 def _examine_folder(folder: Path) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.experiment.settings import Interval
+from smallwm_tf.interface.callable_module import make_callable
 
 if TYPE_CHECKING:
     from smallwm_tf.deployment.trained_agent import TrainedAgent
@@ -51,6 +52,35 @@ def main() -> None:
             film_episode(agent, flags.video, flags.video_steps, temperature)
         if not flags.json:
             put(*(f"written: {place}" for place in filter(None, (out, flags.video))))
+
+
+def evaluate(
+    agent: "TrainedAgent",
+    episodes: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+    null_policies: bool = True,
+) -> dict[str, Any]:
+    """Scores an agent in the real game.
+
+    Args:
+      agent: from ``load_run`` or ``load_export``.
+      episodes, seed, temperature: the run's own if left out; temperature 0 takes the most probable
+        actions.
+      null_policies: whether to score play that sees nothing, too.
+
+    Returns:
+      JSON values: ``agent`` with ``mean``, ``std``, ``standard_error``, ``returns`` and so on,
+      ``null_policies`` by name, ``best_null_policy``, ``standard_errors_above_it``, and what it was
+      scored with.
+
+    Raises:
+      ConfigError: a number is out of range.
+    """
+    from smallwm_tf.viewing.playing import score
+
+    changed = agent.with_settings(seed, evaluation__num_episodes=episodes)
+    return score(changed, temperature, null_policies)
 
 
 def differences(
@@ -126,6 +156,8 @@ def _parse() -> argparse.Namespace:
     check_writable(_COMMAND, out=flags.out, video=flags.video)
     return flags
 
+
+make_callable(__name__, evaluate)  # smallwm_tf.evaluate(agent)
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,7 @@ The loop below is the paper's algorithm (section 3.4, "Iterative Training").
 import contextlib
 import json
 import sys
+from pathlib import Path
 
 from smallwm_tf.cli.errors import one_line_errors
 from smallwm_tf.cli.outcome import say_if_finished, say_outcome
@@ -13,18 +14,23 @@ from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.interface.callable_module import make_callable
 from smallwm_tf.runs.progress import say
 from smallwm_tf.runs.stop_request import Stopped, StopRequest
 
 
-def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
+def train(experiment: Experiment, stop: StopRequest | None = None) -> Path:
     """Runs or continues a training run; says what came of it, again if it is finished already.
 
     Args:
       experiment: what is asked for.
       stop: says when to stop; never, if not given.
 
+    Returns:
+      The run directory.
+
     Raises:
+      RunError, ConfigError, GameFaultError and others: one line, and the remedy.
       Stopped: it was asked to; the checkpoint is written.
     """
     from smallwm_tf.games.repetition import check_repeats
@@ -35,7 +41,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
     from smallwm_tf.training.run import Run
 
     if say_if_finished(experiment):
-        return
+        return experiment.run_dir
     algorithm = ALGORITHMS[experiment.config.algorithm]
     check_repeats(experiment.game)
     experiment = with_precision(experiment)
@@ -57,6 +63,7 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
                         phase.perform(run, iteration)
                         run.finish(phase, iteration)  # saves
     say_outcome(experiment.run_dir)
+    return experiment.run_dir
 
 
 def main() -> None:
@@ -88,6 +95,8 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
             place = flags.experiment.run_dir
             say(f"{stopped}: stopped; the same command goes on, {place} has everything")
 
+
+make_callable(__name__, train)  # smallwm_tf.train(experiment)
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,11 @@
 import contextlib
 import ctypes
 import gc
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +32,23 @@ def memory_is_given_back():
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    """What a wheel of this checkout installs, for PYTHONPATH."""
+    root = Path(__file__).resolve().parent.parent
+    source, built, unpacked = (tmp_path_factory.mktemp(name) for name in ("s", "built", "unpacked"))
+    for folder in ("smallwm_tf", "configs"):
+        no_code = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / folder, source / folder, ignore=no_code)
+    for file in ("setup.py", "README.md", "LICENSE"):
+        shutil.copy(root / file, source)
+    words = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(built), str(source)]
+    command = [sys.executable, "-m", "pip", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = built.iterdir()
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(unpacked)
+    return unpacked

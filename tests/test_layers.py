@@ -18,6 +18,7 @@ FLOORS = (  # a folder may import from floors above it in this list, and from it
     {"figures"},
     {"training", "deployment", "sweeping"},
     {"viewing", "reporting"},
+    {"interface"},
     {"cli"},
 )
 FLOOR_OF = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}

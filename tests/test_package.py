@@ -5,11 +5,9 @@ import importlib.metadata
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 
 import pytest
 from packaging.requirements import Requirement
@@ -143,24 +141,6 @@ def test_package_reports_its_version():
 
 
 # --- the wheel -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    """What a wheel of this checkout installs."""
-    source, built, unpacked = (tmp_path_factory.mktemp(name) for name in ("s", "built", "unpacked"))
-    for folder in ("smallwm_tf", "configs"):
-        no_code = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, source / folder, ignore=no_code)
-    for file in ("setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, source)
-    words = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(built), str(source)]
-    done = _python("-m", "pip", *words)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = built.iterdir()
-    with zipfile.ZipFile(wheel) as files:
-        files.extractall(unpacked)
-    return unpacked
 
 
 def test_a_wheel_holds_every_file_and_every_preset(unpacked):

@@ -72,7 +72,7 @@ def one_line_errors(command: str) -> Iterator[None]:
     """
     from smallwm_tf.experiment.config import ConfigError
     from smallwm_tf.games.catalogue import UnknownGameError
-    from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
+    from smallwm_tf.games.faults import GameFaultError, UnsuitableGameError
     from smallwm_tf.runs import RunError
     from smallwm_tf.runs.files import reason_and_remedy
     from smallwm_tf.runs.scores import ScoresError

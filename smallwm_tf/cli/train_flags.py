@@ -17,7 +17,7 @@ from smallwm_tf.cli.errors import CommandLineError, problem_of_place, refuse
 from smallwm_tf.cli.flags import SEEDS, CommandParser, number
 from smallwm_tf.cli.threads import set_threads
 from smallwm_tf.experiment.config import ConfigError, expected, find_field, validate
-from smallwm_tf.experiment.experiment import Experiment
+from smallwm_tf.experiment.experiment import Experiment, default_run_dir
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET, load_preset, preset_names
 from smallwm_tf.experiment.settings import FIELDS, Field, Interval
@@ -75,7 +75,7 @@ def read_train_flags(argv: list[str]) -> TrainFlags:
     if flags.game is None:
         raise CommandLineError("--game: is missing; for instance --game=Pong or --game=Catch")
     game = resolve_game(flags.game)
-    run_dir = given.get("run_dir", f"runs/{game.name}-{preset}-seed{flags.seed}")
+    run_dir = given.get("run_dir", default_run_dir(game, preset, flags.seed))
     path = _read_run_dir(run_dir, will_write=not flags.dry_run)
     frozen = ml_collections.FrozenConfigDict(config)
     experiment = Experiment(game, frozen, flags.seed, path, preset)

@@ -76,7 +76,7 @@ def load_run(
     experiment = _read_experiment(path, path / CONFIG, record, game)
     config = experiment.config
     action_meanings = _actions_of(experiment)
-    built_for = ml_collections.ConfigDict(config.as_configdict())
+    built_for = settings.editable(config)
     built_for.precision = "float32"  # on any machine the same
     if convolution:
         built_for.dynamics.convolution = convolution

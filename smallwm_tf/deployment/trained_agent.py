@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent, SeeingAgent
 from smallwm_tf.agents.networks import Networks, PolicyOutput
-from smallwm_tf.experiment.config import Config, validate
+from smallwm_tf.experiment.config import Config, editable, validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.models.imagination import DreamableModel
@@ -143,7 +143,7 @@ class TrainedAgent:
         Raises:
           ConfigError: a setting that no run may have.
         """
-        config = ml_collections.ConfigDict(self.config.as_configdict())
+        config = editable(self.config)
         given = {key.replace("__", "."): value for key, value in changes.items()}
         config.update_from_flattened_dict({k: v for k, v in given.items() if v is not None})
         validate(config)

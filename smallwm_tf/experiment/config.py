@@ -54,6 +54,11 @@ def build_config(differences: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return config
 
 
+def editable(config: ml_collections.FrozenConfigDict) -> ml_collections.ConfigDict:
+    """A copy to change; `as_configdict` alone, and a ConfigDict of it, share their sections."""
+    return config.as_configdict().copy_and_resolve_references()
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"ppo": {"discount": 0.9}} -> {"ppo.discount": 0.9}.
 

@@ -24,3 +24,8 @@ class Experiment:
     seed: int  # source of all random numbers, 0 to 2**31 - 1
     run_dir: Path  # it need not exist yet
     preset: str  # name of the preset that the settings started from
+
+
+def default_run_dir(game: Game, preset: str, seed: int) -> str:
+    """Where a run lives if nobody says where."""
+    return f"runs/{game.name}-{preset}-seed{seed}"

@@ -4,18 +4,20 @@ Shapes: T steps, M actions; frames are [96, 96] grey, codes [6, 6] embedding ind
 """
 
 import errno
+import fractions
+import io
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures.code_colours import colours_of_codes
-from smallwm_tf.runs.files import living, remove_abandoned, temporary_name, write_atomically
-from smallwm_tf.runs.plain_files import create_plain
+from smallwm_tf.runs.files import temporary_name, write_atomically
+from smallwm_tf.runs.plain_files import open_plain
 
 VIDEO_SUFFIXES = (".gif", ".mp4")
 _FRAME, _CODES, _MARGIN, _LINE = 384, 192, 10, 16
@@ -94,25 +96,34 @@ def draw_comparison(
 def save_video(
     path: str | os.PathLike, pictures: Iterable[np.ndarray], frames_per_second: float
 ) -> None:
-    """Writes a GIF or MP4 (MPEG-4 part 2), complete or not at all.
+    """Writes a GIF or MP4 (H.264, which browsers play), complete or not at all.
 
-    Pictures are uint8 [height, width, 3], RGB, all of one size.
+    What is on disk is read back before it takes its name. Pictures are uint8 [height, width, 3],
+    RGB, all of one size.
 
     Raises:
       ValueError: another suffix, or no picture.
-      OSError: it cannot be written.
+      OSError: it cannot be written, or not be read back.
     """
     path = pathlib.Path(path)
     pictures = list(pictures)
     if path.suffix not in VIDEO_SUFFIXES or not pictures:
         raise ValueError(f"{path}: need pictures and a name that ends with .gif or .mp4")
-    if path.suffix == ".gif":
-        _save_gif(path, pictures, frames_per_second)
-    else:
-        _save_mp4(path, pictures, frames_per_second)
+    film = io.BytesIO()
+    encode = _encode_gif if path.suffix == ".gif" else _encode_mp4
+    encode(film, pictures, frames_per_second)
+
+    def write(file: BinaryIO) -> None:
+        file.write(film.getbuffer())
+        file.flush()
+        with open_plain(temporary_name(path)) as written:
+            if written.read() != film.getbuffer():
+                raise OSError(errno.EIO, "what was written cannot be read back")
+
+    write_atomically(path, write)
 
 
-def _save_gif(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second: float) -> None:
+def _encode_gif(film: BinaryIO, pictures: list[np.ndarray], frames_per_second: float) -> None:
     # One palette for all: GIF then stores what changes from picture to picture only.
     sample = np.concatenate(pictures[:: max(1, len(pictures) // 8)])
     palette = Image.fromarray(sample).quantize(128, Image.Quantize.MEDIANCUT)
@@ -122,42 +133,23 @@ def _save_gif(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second:
     ]
     duration = round(1000 / frames_per_second)
     options = {"save_all": True, "append_images": images[1:], "duration": duration, "loop": 0}
-    write_atomically(path, lambda file: images[0].save(file, "GIF", **options))
+    images[0].save(film, "GIF", **options)
 
 
-def _save_mp4(path: pathlib.Path, pictures: list[np.ndarray], frames_per_second: float) -> None:
-    import cv2
+def _encode_mp4(film: BinaryIO, pictures: list[np.ndarray], frames_per_second: float) -> None:
+    import av
 
-    temporary = temporary_name(path, ".mp4")
     height, width = pictures[0].shape[:2]
-    try:
-        remove_abandoned(path)
-        create_plain(temporary).close()
-        with living(temporary):
-            code = cv2.VideoWriter_fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(temporary), code, frames_per_second, (width, height))
-            if not writer.isOpened():
-                raise OSError(f"{path}: OpenCV cannot write MP4 here; take a name ending with .gif")
-            for picture in pictures:
-                writer.write(np.ascontiguousarray(picture[..., ::-1]))
-            writer.release()
-            # OpenCV keeps a full disk to itself.
-            if _num_pictures(temporary) != len(pictures):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _num_pictures(path: pathlib.Path) -> int:
-    """How many pictures of a film can be read back."""
-    import cv2
-
-    film, count = cv2.VideoCapture(str(path)), 0
-    while film.read()[0]:
-        count += 1
-    film.release()
-    return count
+    odd = ((0, height % 2), (0, width % 2), (0, 0))  # colours are stored for 2 x 2 pixels
+    with av.open(film, "w", format="mp4") as container:
+        rate = fractions.Fraction(frames_per_second).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.pix_fmt = "yuv420p"  # the form that every browser plays
+        stream.height, stream.width = height + odd[0][1], width + odd[1][1]
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(np.pad(picture, odd, mode="edge"), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def _enlarged(picture: np.ndarray, side: int) -> Image.Image:

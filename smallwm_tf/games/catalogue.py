@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import itertools
 import re
 import textwrap
 
@@ -15,6 +16,7 @@ import gymnasium
 from smallwm_tf.experiment.experiment import Game
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.games import CATCH_ID
+from smallwm_tf.games.faults import GameFaultError, mend
 
 TABLE_4_GAMES = (
     "Alien", "Amidar", "Assault", "Asterix", "Asteroids", "Atlantis", "BankHeist", "BattleZone",
@@ -82,10 +84,11 @@ def resolve_game(name: str) -> Game:
         raise UnknownGameError(f"game={show(name)} is not the name of a game; {_KNOWN}")
     ale_problem = _import_problem("ale_py")  # importing it registers the Atari games
     module, _, wanted = name.rpartition(":")
-    if module and (problem := _import_problem(module)):
+    if module and (error := _import_problem(module)):
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name in _parents(module)
         raise MissingGameError(
-            f"game={show(name)}: importing {show(module)} failed ({problem}); "
-            "install it or put it on PYTHONPATH"
+            f"game={show(name)}: importing {show(module)} failed ({one_line(error)}); "
+            + ("install it or put it on PYTHONPATH" if is_missing else mend("it", error))
         )
     games = _known_games(module)
     key = _normalise(wanted)
@@ -108,23 +111,30 @@ def registered_game(name: str) -> Game:
     return resolve_game(name)
 
 
-def cannot_open(game: Game, error: Exception) -> MissingGameError:
+def cannot_open(game: Game, error: Exception) -> MissingGameError | GameFaultError:
     """An error to raise for a game that is known but fails to open."""
-    remedy = f"run: {_INSTALL_ALE}" if game.is_atari else "install it"
-    return MissingGameError(f"game={game.name} cannot be opened ({one_line(error)}); {remedy}")
+    text = f"game={game.name} cannot be opened ({one_line(error)}); "
+    if game.is_atari:
+        return MissingGameError(f"{text}run: {_INSTALL_ALE}")
+    return GameFaultError(text + mend("the environment", error))
 
 
 def _normalise(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _import_problem(module: str) -> str | None:
+def _import_problem(module: str) -> BaseException | None:
     """Imports a module; returns why it failed, or None."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # a broken binary raises more than ImportError
-        return one_line(error)
+    except (Exception, SystemExit) as error:  # a broken binary raises more than ImportError
+        return error
     return None
+
+
+def _parents(module: str) -> list[str]:
+    """ "a.b.c" -> "a", "a.b", "a.b.c"."""
+    return list(itertools.accumulate(module.split("."), "{}.{}".format))
 
 
 def _known_games(module: str = "") -> dict[str, Game]:
@@ -169,10 +179,10 @@ def _check_plain(name: str, key: str, game: Game) -> None:
             )
 
 
-def _check_rom(game: Game, ale_problem: str | None) -> None:
+def _check_rom(game: Game, ale_problem: BaseException | None) -> None:
     if ale_problem is not None:
         raise MissingGameError(
-            f"game={game.name} needs ale-py, which cannot be loaded ({ale_problem}); "
+            f"game={game.name} needs ale-py, which cannot be loaded ({one_line(ale_problem)}); "
             f"run: {_INSTALL_ALE}"
         )
     from ale_py import roms

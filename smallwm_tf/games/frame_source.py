@@ -6,6 +6,7 @@ frame stacks or this project's time limit: those are `RealGame`'s and `GameBatch
 This module imports no TensorFlow.
 """
 
+import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -17,18 +18,13 @@ from smallwm_tf.experiment.config import default_config
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open
+from smallwm_tf.games.faults import GameFaultError, mend, refuse_unsuitable
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
 
 State = dict[str, np.ndarray]
 DEFAULT_SETTINGS = default_config().game
-
-
-class GameFaultError(RuntimeError):
-    """The environment broke its contract. One line: which game, which field, what value."""
-
-
-class UnsuitableGameError(ValueError):
-    """The environment has no pixels or no discrete actions. One line."""
+_RESET = ("observation", "info")
+_STEP = ("observation", "reward", "terminated", "truncated", "info")
 
 
 class Step(NamedTuple):
@@ -133,10 +129,13 @@ class GymnasiumSource:
     def __init__(self, game: Game, seed: int):
         self._game = game
         self._env = _make(game)
-        actions = self._env.action_space
-        _refuse_unsuitable(game, self._env.observation_space, actions)
+        # A space that was never set is an AttributeError of the environment.
+        observations, actions = (
+            getattr(self._env, name, None) for name in ("observation_space", "action_space")
+        )
+        refuse_unsuitable(game, observations, actions)
         self._first_action = int(actions.start)
-        self.action_meanings = _action_meanings(self._env, int(actions.n))
+        self.action_meanings = self._name_actions(int(actions.n))
         self._random = np.random.default_rng(seed)
         self._episode_seed = 0
         self._actions: list[int] = []
@@ -150,13 +149,13 @@ class GymnasiumSource:
         """Plays one step of the environment."""
         self._actions.append(action)
         # A NumPy integer, as `action_space.sample()` gives.
-        played = self._call("step", np.int64(self._first_action + action))
+        played = self._call(_STEP, np.int64(self._first_action + action))
         observation, reward, terminated, truncated, _ = played
-        if not math.isfinite(reward):
-            place = f"after step {len(self._actions)} of the episode"
-            raise self._fault(f"reward={float(reward)} {place} must be finite")
+        reward = self._read("reward", float, reward)
+        terminated = self._read("terminated", bool, terminated)
+        truncated = self._read("truncated", bool, truncated)
         self._frame = self._to_frame(observation)
-        return Step(self._frame, float(reward), bool(terminated), bool(truncated), lost_life=False)
+        return Step(self._frame, reward, terminated, truncated, lost_life=False)
 
     def get_state(self) -> State:
         """The episode's seed and actions so far, the frame they led to, and later seeds."""
@@ -181,26 +180,59 @@ class GymnasiumSource:
         self._random = generator
 
     def close(self) -> None:
-        """Closes the environment."""
-        self._env.close()
+        """Closes the environment; one that fails at that ends no run."""
+        with contextlib.suppress(Exception):
+            self._env.close()
 
     def _start(self, seed: int) -> np.ndarray:
         self._episode_seed, self._actions = seed, []
-        observation, _ = self._call("reset", seed=seed)
+        observation, _ = self._call(_RESET, seed=seed)
         self._frame = self._to_frame(observation)
         return self._frame
 
-    def _call(self, name: str, *arguments: int, **options: int) -> tuple:
+    def _call(self, returned: tuple[str, ...], *arguments: int, **options: int) -> tuple:
+        """Calls reset or step, whichever returns these."""
+        name = "reset" if returned is _RESET else "step"
         try:
-            return getattr(self._env, name)(*arguments, **options)
+            found = getattr(self._env, name)(*arguments, **options)
         except Exception as error:
-            raise self._fault(f"{name}() raised {one_line(error)}") from error
+            raise self._fault(f"{name}() raised {one_line(error)}", error) from error
+        if not isinstance(found, tuple) or len(found) != len(returned):
+            kind = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+            raise self._fault(f"{name}() returned {kind}, not {', '.join(returned)}")
+        return found
 
-    def _fault(self, what: str) -> GameFaultError:
-        return GameFaultError(f"game {self._game.name}: {what}; mend the environment")
+    def _read(self, name: str, kind: type, found: Any) -> float | bool:
+        """A reward or flag of the last step as a Python number."""
+        place = f"after step {len(self._actions)} of the episode"
+        try:
+            value = kind(found)
+        except (TypeError, ValueError, OverflowError) as error:
+            wanted = "a number" if kind is float else "true or false"
+            raise self._fault(f"{name}={show(found)} {place} must be {wanted}") from error
+        if not math.isfinite(value):
+            raise self._fault(f"{name}={value} {place} must be finite")
+        return value
+
+    def _name_actions(self, num_actions: int) -> tuple[str, ...]:
+        try:
+            meanings = tuple(getattr(self._env.unwrapped, "get_action_meanings", tuple)())
+        except Exception as error:
+            raise self._fault(f"get_action_meanings() raised {one_line(error)}", error) from error
+        if len(meanings) == num_actions and all(isinstance(name, str) for name in meanings):
+            return meanings
+        return tuple(f"ACTION_{number}" for number in range(num_actions))
+
+    def _fault(self, what: str, error: BaseException | None = None) -> GameFaultError:
+        remedy = mend("the environment", error) if error else "mend the environment"
+        return GameFaultError(f"game {self._game.name}: {what}; {remedy}")
 
     def _to_frame(self, observation: Any) -> np.ndarray:
-        space, found = self._env.observation_space, np.asarray(observation)
+        space = self._env.observation_space
+        try:
+            found = np.asarray(observation)
+        except Exception as error:
+            raise self._fault(f"observation={show(observation)} is no array") from error
         if found.shape != space.shape or found.dtype != space.dtype:
             raise self._fault(
                 f"observation is {found.dtype} {list(found.shape)}, its observation_space says "
@@ -233,29 +265,6 @@ def _make(game: Game, **settings: Any) -> gymnasium.Env:
         return gymnasium.make(game.gymnasium_id, disable_env_checker=True, **settings)
     except Exception as error:
         raise cannot_open(game, error) from error
-
-
-def _refuse_unsuitable(game: Game, observations: Any, actions: Any) -> None:
-    shape = getattr(observations, "shape", None) or ()
-    is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-    is_box = isinstance(observations, gymnasium.spaces.Box)
-    if not (is_box and is_image and observations.dtype == np.uint8):
-        raise UnsuitableGameError(
-            f"game={game.gymnasium_id} has no pixels: observations must be uint8 [height, width], "
-            f"[height, width, 1] or [height, width, 3], not {show(observations)}"
-        )
-    if not isinstance(actions, gymnasium.spaces.Discrete):
-        raise UnsuitableGameError(
-            f"game={game.gymnasium_id} has no discrete actions: its action space must be "
-            f"Discrete, not {show(actions)}"
-        )
-
-
-def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
-    meanings = tuple(getattr(env.unwrapped, "get_action_meanings", tuple)())
-    if len(meanings) == num_actions:
-        return meanings
-    return tuple(f"ACTION_{number}" for number in range(num_actions))
 
 
 def check_at_least(key: str, value: int, least: int) -> None:

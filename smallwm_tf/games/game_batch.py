@@ -9,12 +9,8 @@ import numpy as np
 
 from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open, resolve_game
-from smallwm_tf.games.frame_source import (
-    DEFAULT_SETTINGS,
-    GameFaultError,
-    check_at_least,
-    open_frame_source,
-)
+from smallwm_tf.games.faults import GameFaultError
+from smallwm_tf.games.frame_source import DEFAULT_SETTINGS, check_at_least, open_frame_source
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 
 _MAX_SEED = 2**31 - 1

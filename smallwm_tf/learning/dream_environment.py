@@ -52,12 +52,10 @@ class DreamEnvironment(tf_environment.TFEnvironment):
     def __init__(self, dreamer: Dreamer, replay: Replay, config: Config):
         world_model, num_dreams = dreamer.world_model, config.dream.num_dreams
         action_spec = tensor_spec.BoundedTensorSpec(
-            [], tf.int32, 0, world_model.dynamics.num_actions - 1, name="action"
+            [], tf.int32, 0, world_model.num_actions - 1, name="action"
         )
-        num_embeddings = world_model.vqvae.quantizer.num_embeddings
-        super().__init__(
-            ts.time_step_spec(codes_spec(num_embeddings)), action_spec, batch_size=num_dreams
-        )
+        observation_spec = codes_spec(world_model.num_embeddings)
+        super().__init__(ts.time_step_spec(observation_spec), action_spec, batch_size=num_dreams)
         self.dreamer = dreamer
         self._replay = replay
         self.horizon = config.dream.horizon

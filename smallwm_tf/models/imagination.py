@@ -73,6 +73,8 @@ class DreamableModel(Protocol):
     """
 
     num_stacked_frames: int
+    num_embeddings: int
+    num_actions: int
     compiled: bool
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor: ...

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ml_collections
 
+from smallwm_tf.experiment.config import editable
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.schedule import plan_of
@@ -24,7 +25,7 @@ def with_precision(experiment: Experiment) -> Experiment:
     """
     if experiment.config.precision != "auto":
         return experiment
-    config = ml_collections.ConfigDict(experiment.config.as_configdict())
+    config = editable(experiment.config)
     fastest = resolve_precision("auto") if plan_of(config).has_bfloat16 else "float32"
     config.precision = _recorded(experiment.run_dir) or fastest
     return dataclasses.replace(experiment, config=ml_collections.FrozenConfigDict(config))

@@ -43,7 +43,7 @@ def keys_read():
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory, keys_read):
     """The run's directory."""
-    from smallwm_tf.train import train
+    import smallwm_tf
 
     path = tmp_path_factory.mktemp("commands") / "a run"  # a path with a space
     words = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
@@ -52,7 +52,7 @@ def run_dir(tmp_path_factory, keys_read):
     ).experiment
     with pytest.MonkeyPatch.context() as patched:
         _record_reads(patched, keys_read)
-        train(experiment)
+        assert smallwm_tf.train(experiment) == path
     return path
 
 

@@ -90,18 +90,6 @@ def test_a_step_is_drawn_with_its_codes_and_probabilities():
     assert 2.5 < taken / other < 3.5
 
 
-def test_an_mp4_has_every_picture(tmp_path):
-    import cv2
-
-    pictures = [np.full([64, 96, 3], level, np.uint8) for level in (10, 120, 240)]
-    videos.save_video(tmp_path / "v.mp4", pictures, 10.0)
-    film = cv2.VideoCapture(str(tmp_path / "v.mp4"))
-    levels = [film.read()[1].mean() for _ in range(3)]
-    np.testing.assert_allclose(levels, [10, 120, 240], atol=6)
-    assert not film.read()[0]
-    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
-
-
 def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, export_dir, tmp_path):
     (tmp_path / "file").write_text("")
     run = f"--run_dir={run_dir}"

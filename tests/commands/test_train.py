@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from smallwm_tf import doctor, train
 from smallwm_tf.experiment.settings import FIELDS
-from smallwm_tf.games.frame_source import GameFaultError
+from smallwm_tf.games.faults import GameFaultError
 from smallwm_tf.models.execution import resolve_precision
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.scores import ScoresError

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from smallwm_tf.games.frame_source import GameFaultError
+from smallwm_tf.games.faults import GameFaultError
 from smallwm_tf.games.real_game import RealGame
 
 

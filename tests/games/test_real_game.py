@@ -11,7 +11,7 @@ from tf_agents.environments import utils
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.catalogue import MissingGameError, resolve_game
-from smallwm_tf.games.frame_source import GameFaultError, UnsuitableGameError
+from smallwm_tf.games.faults import GameFaultError, UnsuitableGameError
 from smallwm_tf.games.real_game import RealGame
 
 gymnasium.register_envs(ale_py)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from smallwm_tf.games.catalogue import resolve_game
-from smallwm_tf.games.frame_source import GameFaultError
+from smallwm_tf.games.faults import GameFaultError
 from smallwm_tf.games.repetition import check_repeats
 
 

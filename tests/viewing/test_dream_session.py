@@ -276,7 +276,8 @@ def test_an_exported_world_model_dreams_the_same(session, agent):
     views = play(session)
     world_model, policy = agent.world_model, agent.networks.policy
     saved = saved_code_policy(world_model.vqvae, policy, 1.0, False)
-    exported = ExportedWorldModel(saved, SavedWorldModel(world_model), 2)
+    sizes = (2, world_model.num_embeddings, world_model.num_actions)
+    exported = ExportedWorldModel(saved, SavedWorldModel(world_model), *sizes)
     other = dataclasses.replace(agent, networks=ExportedNetworks(saved, exported))
     with contextlib.closing(DreamSession(other, num_starts=3, interval=5)) as copy:
         copy.set_mode("beside")

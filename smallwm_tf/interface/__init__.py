@@ -1,0 +1,1 @@
+"""What programs call: experiments, trained agents, and dreams as environments."""
