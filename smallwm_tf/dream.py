@@ -8,6 +8,7 @@ from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import look_at_agent
 from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.dream"
@@ -29,9 +30,10 @@ examples:
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
     flags = _parse()
-    load_tensorflow()
-
     with one_line_errors(_COMMAND):
+        look_at_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        load_tensorflow()  # not before: mistakes are told at once
+
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.deployment.trained_agent import require_world_model
         from smallwm_tf.figures.strips import draw_dream

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser, number
-from smallwm_tf.cli.streams import put
+from smallwm_tf.cli.streams import put, results_alone
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import look_at_agent
 from smallwm_tf.experiment.settings import Interval
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ With the run's own seed, which is the default, it repeats the evaluation at the 
 def main() -> None:
     """Reads the command line and evaluates."""
     flags = _parse()
-    load_tensorflow()
+    with one_line_errors(_COMMAND), results_alone(flags.json):
+        look_at_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        load_tensorflow()  # not before: mistakes are told at once
 
-    with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.runs.files import write_json
         from smallwm_tf.viewing.playing import film_episode, score

@@ -62,6 +62,10 @@ def _parse(words: list[str]):
         help="let runs of one preset differ in settings and versions; the report says in which",
     )
     flags = parser.parse_args(words)
+    for folder in flags.runs:
+        if not folder.is_dir():
+            problem = "is not a directory" if folder.exists() else "no such directory"
+            refuse(f"--runs={folder}: {problem}; name one that holds run directories", _COMMAND)
     if problem := problem_of_place(flags.out):
         refuse(f"--out={flags.out}: {problem}", _COMMAND)
     return flags

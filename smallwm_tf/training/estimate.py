@@ -1,6 +1,7 @@
 """What a run is going to be, told before it starts: sizes, memory and time."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -8,10 +9,12 @@ import tensorflow as tf
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import duration
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.schedule import Work, plan_of, total_steps
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.models.execution import resolve_convolution
+from smallwm_tf.runs.progress import Progress
 from smallwm_tf.training.algorithms import ALGORITHMS
 
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
@@ -55,8 +58,9 @@ class Report(NamedTuple):
         )
         convolution = f"{self.convolution} convolutions in " if self.convolution else ""
         lines = [
-            f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
-            f"frame(s), preset {self.preset}, {convolution}{self.precision}",
+            f"{self.game}: {counted(self.num_actions, 'action')}, "
+            f"{counted(self.num_stacked_frames, 'stacked frame')}, preset {self.preset}, "
+            f"{convolution}{self.precision}",
             "parameters (the paper's Table 3):" if self.convolution else "parameters:",
             *(f"  {names[key]:<32}{count:>12,}" for key, count in counts.items()),
             f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
@@ -85,12 +89,15 @@ class Report(NamedTuple):
         }
 
 
-def describe(experiment: Experiment, timed: bool = False) -> Report:
+def describe(
+    experiment: Experiment, timed: bool = False, on_part: Callable[[], None] = lambda: None
+) -> Report:
     """Builds the networks once, counts them, and estimates the rest.
 
     Args:
       experiment: what is asked for.
       timed: whether to measure for a minute how long it takes.
+      on_part: called between these measurements; may raise to stop.
     """
     config = experiment.config
     game = RealGame(experiment.game, config.game.num_stacked_frames, seed=0)
@@ -111,8 +118,20 @@ def describe(experiment: Experiment, timed: bool = False) -> Report:
         memory_bytes=BASE_BYTES
         + 16.0 * networks.parameters["training_total"]
         + float(dreams * total_steps(config)) * FRAME_SIZE**2,
-        seconds=ALGORITHMS[config.algorithm].seconds(experiment, work) if timed else None,
+        seconds=_measure(experiment, work, on_part) if timed else None,
     )
+
+
+def _measure(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
+    """Seconds that the run will take; whoever waits sees that they are measured."""
+    measured = ALGORITHMS[experiment.config.algorithm]
+    with Progress(measured.num_measurements, "measuring", "part", first="compiling") as progress:
+
+        def count() -> None:
+            progress.update()
+            on_part()
+
+        return measured.seconds(experiment, work, count)
 
 
 def measure_gemm(precision: str = "float32", size: int = 1536, repetitions: int = 5) -> float:

@@ -54,7 +54,7 @@ class GamePolicyPhase:
         unlogged, finished = place.unlogged, list(place.finished)
         played = len(run.games) * sum(lengths[: place.done])
         total = collection_steps(config, iteration)
-        with Progress(total, f"{iteration}: PPO", "step", initial=played) as progress:
+        with Progress(total, f"{iteration}: PPO", "step", played, "compiling") as progress:
             for number in range(place.done, len(lengths)):
                 path = (run.experiment.seed, "ppo", iteration, number)
                 seed = seed_pair(*path, "act")
