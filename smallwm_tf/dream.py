@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import math
 from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
@@ -9,6 +10,7 @@ from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.deployment.looking import look_at_agent
+from smallwm_tf.experiment.numbers import counted, percent
 from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.dream"
@@ -55,8 +57,8 @@ def main() -> None:
             dreams.save_film(out / f"{name}.gif", loop)
             agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
             put(
-                f"start {start}, temperature {temperature:g}: {len(agreement)} steps, "
-                f"{agreement[1:].mean() if len(agreement) > 1 else 1.0:.0%} of codes right"
+                f"start {start}, temperature {temperature:g}: {counted(len(agreement), 'step')}, "
+                f"{percent(agreement[1:].mean() if len(agreement) > 1 else 1.0)} of codes right"
             )
         curves = dreams.measure(agent, replay, flags.num_starts, horizon, temperatures[0])
         settings = {
@@ -69,7 +71,10 @@ def main() -> None:
         for ahead in (1, 5, 10, 25, 50):
             if ahead <= horizon:
                 right, copied = curves.code_accuracy[ahead - 1], curves.copy_accuracy[ahead - 1]
-                put(f"{ahead:>3} ahead: {right:.1%} of codes right, copying {copied:.1%}")
+                text = f"{percent(right, 1)} of codes right, copying {percent(copied, 1)}"
+                if not math.isfinite(right):
+                    text = "no episode goes on for so long"
+                put(f"{ahead:>3} ahead: {text}")
         put(f"written: {out}")
 
 
