@@ -38,6 +38,7 @@ def main() -> None:
 
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.deployment.trained_agent import require_world_model
+        from smallwm_tf.figures.dream_film import save_film
         from smallwm_tf.figures.strips import draw_dream
         from smallwm_tf.viewing import dreams
 
@@ -54,7 +55,7 @@ def main() -> None:
             out.mkdir(parents=True, exist_ok=True)
             name = f"dream_{start}_{temperature:g}"
             draw_dream(out / f"{name}.png", loop)
-            dreams.save_film(out / f"{name}.gif", loop)
+            save_film(out / f"{name}.gif", loop)
             agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
             put(
                 f"start {start}, temperature {temperature:g}: {counted(len(agreement), 'step')}, "

@@ -15,6 +15,7 @@ from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.runs.progress import say
 from smallwm_tf.runs.stop_request import Stopped, StopRequest
+from smallwm_tf.runs.wandb_writer import check_installed
 
 
 def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
@@ -72,6 +73,7 @@ def _run(flags: TrainFlags, stop: StopRequest) -> None:
     with one_line_errors(PROGRAM), results_alone(flags.json):
         if not flags.dry_run and say_if_finished(flags.experiment):
             return
+        check_installed(flags.experiment.config.logging.wandb)
         load_tensorflow()  # not before: what needs no work is told at once
         try:
             stop.check()

@@ -107,14 +107,16 @@ def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
 
 def line_width(number: int, count: int) -> float:
     """Width of the n-th of some lines, the first the widest: none hides one that it lies upon."""
-    return 1.3 + 1.4 * (count - 1 - number)
+    return 1.3 + min(1.4, 3.0 / max(1, count - 1)) * (count - 1 - number)
 
 
-def dashes(number: int, count: int) -> str | tuple[float, tuple[float, float]]:
-    """A line style for the n-th of some dashed lines, which show in turn where they coincide."""
-    length = 4.0
+def dashes(
+    number: int, count: int, dotted: bool = False
+) -> str | tuple[float, tuple[float, float]]:
+    """A style for the n-th of some broken lines, which show in turn where they coincide."""
+    length = 1.5 if dotted else 4.0
     if count < 2:
-        return "--"
+        return ":" if dotted else "--"
     return ((count - number) * length, (length, (count - 1) * length))
 
 

@@ -65,9 +65,9 @@ def _learning_curves(contents: Contents):
         for number, (preset, result) in enumerate(results):
             colour, place = colour_of(contents, preset), (number, len(results))
             _draw_curve(axes, preset, result, colour, line_width(*place))
-            for (label, value), width in zip(references(result).items(), (1.4, 0.8), strict=False):
-                style = {"linestyle": dashes(*place), "linewidth": width}
-                axes.axhline(value, color=colour, label=label, **style)
+            for label, value in references(result).items():
+                style = dashes(*place, dotted=label.startswith("paper"))
+                axes.axhline(value, color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.set_title(game, fontsize="medium")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")

@@ -35,7 +35,6 @@ class Progress(NamedTuple):
     fraction: float  # of the whole run, 0 to 1
     score: float | None  # mean return of the last evaluation; None before the first
     seconds_left: float | None  # None until a run with this preset has been through every phase
-    score_error: float | None = None  # standard error of the score
 
 
 class Newest(NamedTuple):
@@ -109,13 +108,11 @@ class ProgressReader:
         run_dir, num_iterations = experiment.run_dir, experiment.config.collection.num_iterations
         newest, started = newest_checkpoint(run_dir), _working_since(run_dir)
         entries = _scores(run_dir)
-        score, error = (
-            (entries[-1].get(key) if entries else None) for key in ("mean", "standard_error")
-        )
+        score = entries[-1].get("mean") if entries else None
         if newest is not None:
             self._learn_durations(experiment, newest)
         if _is_done(entries, newest, num_iterations):
-            return Progress("done", "", 1.0, score, 0.0, error)
+            return Progress("done", "", 1.0, score, 0.0)
         state, phase = ("waiting", "") if started is None else ("running", "starting")
         done, inside, since = 0, 0.0, started
         if newest is not None:
@@ -129,10 +126,10 @@ class ProgressReader:
         done = min(done, num_phases - 1)  # as if the last one were under way: it is not done
         expected = self._expected_seconds(experiment.preset, num_phases)
         if expected is None:
-            return Progress(state, phase, done / num_phases, score, None, error)
+            return Progress(state, phase, done / num_phases, score, None)
         spent = sum(expected[:done]) + min(inside, _MOST_OF_A_PHASE * expected[done])
         total = max(sum(expected), 1e-9)
-        return Progress(state, phase, spent / total, score, total - spent, error)
+        return Progress(state, phase, spent / total, score, total - spent)
 
     def _expected_seconds(self, preset: str, num_phases: int) -> list[float] | None:
         if preset not in self._per_iteration:

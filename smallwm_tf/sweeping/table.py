@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.numbers import counted, rounded
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.sweeping.progress import Progress
 
 _SECONDS_BETWEEN_REPORTS = 300.0  # without a terminal
@@ -26,7 +26,9 @@ def line_of(row: Row) -> str:
     """A run in one line: game, seed, config, phase, per cent, latest score, time left."""
     experiment, progress = row.experiment, row.progress
     phase = progress.phase if progress.state == "running" else progress.state
-    score = "" if progress.score is None else rounded(progress.score, progress.score_error)
+    score = ""
+    if progress.score is not None:
+        score = f"{progress.score:,.{1 if abs(progress.score) >= 10 else 2}f}"
     cells = (
         f"{experiment.game.name:<16}",
         f"{experiment.seed:>4}",

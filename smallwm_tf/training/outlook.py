@@ -1,7 +1,8 @@
 """Where a whole run stands and when it will end, for people: a guess that becomes better.
 
 What a kind of phase takes is what the finished ones took, in proportion to their work. Before one
-was finished its work is priced at the rates below, as much faster or slower as learning was so far.
+was finished its work is priced at the rates below, learning as much faster or slower as it was so
+far.
 """
 
 import math
@@ -73,8 +74,10 @@ class Outlook:
                 paces[name] = sum(known[place] for place in places) / priced
         learning = [pace for name, pace in paces.items() if name.startswith(_LEARNING)]
         default = sum(learning) / len(learning) if learning else 1.0
+        for name in set(self._names).difference(paces):
+            paces[name] = default if name.startswith(_LEARNING) else 1.0
         return [
-            self._took.get(place, priced * paces.get(name, default))
+            self._took.get(place, priced * paces[name])
             for place, (name, priced) in enumerate(zip(self._names, self._priced, strict=True))
         ]
 

@@ -68,7 +68,7 @@ class Run:
             for number in range(plan_of(experiment.config).num_games)
         ]
         self.algorithm = make_algorithm(experiment, self.games[0].num_actions)
-        self.metrics = Metrics(directory)
+        self.metrics = Metrics(directory, experiment.config.logging.wandb)
         self.phases_done = self.policies_trained = 0
         self.running_return = 0.0
         self.place: Any = None

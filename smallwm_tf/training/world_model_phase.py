@@ -8,6 +8,7 @@ import numpy as np
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import draw_horizons
+from smallwm_tf.figures.dream_film import save_film
 from smallwm_tf.figures.strips import draw_world_model
 from smallwm_tf.judging.held_out import one_step_measure
 from smallwm_tf.judging.judge import JUDGED_PARTS, judge_world_model, play_held_out
@@ -163,11 +164,14 @@ class WorldModelPhase:
         with Progress(JUDGED_PARTS, f"{iteration}: held-out measures", "part") as progress:
             given = (world_model, held_out, experiment, iteration)
             measures, curves = judge_world_model(*given, progress.update)
-        with Progress(2, f"{iteration}: figures", "part") as progress:
+        with Progress(3, f"{iteration}: figures", "part") as progress:
             title = f"Open-loop predictions on held-out steps, iteration {iteration}"
             draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
             progress.update()
-            draw_world_model(figures, self._dreamer, run.algorithm.replay, experiment, iteration)
+            given = (self._dreamer, run.algorithm.replay, experiment, iteration)
+            dream = draw_world_model(figures, *given)
+            progress.update()
+            save_film(figures / f"dream_{iteration:03d}.gif", dream)
             progress.update()
         run.metrics.write("held_out", iteration, self._num_updates, **measures)
         used = measures["codebook_perplexity"]

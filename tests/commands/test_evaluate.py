@@ -8,6 +8,7 @@ from PIL import Image
 
 from smallwm_tf import evaluate
 from smallwm_tf.deployment.opening import load_run
+from smallwm_tf.experiment.numbers import with_error
 from smallwm_tf.figures import videos
 from smallwm_tf.viewing.playing import play_episode
 
@@ -48,7 +49,10 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
         assert len(summary["returns"]) == 4
     best = max(nulls.values(), key=lambda summary: summary["mean"])
     assert nulls[result["best_null_policy"]]["mean"] == best["mean"]
-    assert f"{result['agent']['mean']:,.1f}" in printed
+    agent, error = result["agent"], result["agent"]["standard_error"]
+    assert with_error(agent["mean"], error) in printed.splitlines()[3]
+    assert "nan" not in printed and "human = 1" not in printed
+    assert max(map(len, printed.splitlines()[1:5])) <= 80
     assert "4 episodes, most probable actions, seed 9" in printed
     assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
         "note: seed 9, where the run has 5",
