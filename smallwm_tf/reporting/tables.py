@@ -19,7 +19,7 @@ from smallwm_tf.runs.scores import (
 )
 
 GAME_COLUMNS = (
-    "game", "score", "score, human-normalised", "best null policy", "standard errors above it",
+    "game", "score", "human-normalised", "best null policy", "standard errors above it",
     *PUBLISHED, "seeds × episodes", "real steps",
 )  # fmt: skip
 AGGREGATE_COLUMNS = ("", "games", "runs", *METRICS)

@@ -47,7 +47,7 @@ def test_a_row_of_one_run(tmp_path):
     make_run(tmp_path / "0", nulls={"uniform": [1.0, 2.0], "best of nine": [4.0, 8.0]})
     row, _ = row_of(tmp_path)
     assert row == {
-        "game": "Alien", "score": "20 ± 6 (e)", "score, human-normalised": "−0.0301",
+        "game": "Alien", "score": "20 ± 6 (e)", "human-normalised": "−0.0301",
         "best null policy": "6.0 ± 2.0 best of nine", "standard errors above it": "+2.3",
         "random": "228", "human": "7,128", "paper, 1 frame": "423", "paper, 4 frames": "410",
         "PPO": "291", "SimPLe": "405", "seeds × episodes": "1 × 3",

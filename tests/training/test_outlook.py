@@ -37,7 +37,7 @@ def config(preset="quick", **settings):
 
 
 def test_with_every_kind_of_phase_seen_the_end_is_known(clock):
-    """Three iterations of equal work, 600 seconds each: half of the second and the third are left."""
+    """Three iterations of equal work, 600 seconds each; half of the second is over."""
     same = {"dynamics.epochs": (0, 0, 0), "vqvae.warmup_epochs": 0, "vqvae.later_epochs": 0,
             "collection.first_iteration_steps": 6400, "collection.steps_per_iteration": 6400,
             "ppo.num_updates": (50, 50, 50), "evaluation.interval": 3,
