@@ -19,7 +19,7 @@ def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
         evaluate, f"--run_dir={run_dir}", "--json", "--nonulls", f"--out={out}"
     )
     assert code == 0, err
-    result = json.loads(printed.splitlines()[-1])
+    result = json.loads(printed)
     assert result == json.loads(out.read_text())
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     assert result["agent"]["returns"] == last["returns"]
@@ -31,7 +31,7 @@ def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--nonulls")
     assert code == 0
-    assert json.loads(printed.splitlines()[-1])["agent"]["returns"] == last["returns"]
+    assert json.loads(printed)["agent"]["returns"] == last["returns"]
 
 
 def test_table_film_and_null_policies(command, run_dir, tmp_path):
