@@ -38,6 +38,10 @@ class Finding(NamedTuple):
 
 def examine(game: str, folder: Path) -> Iterator[Finding]:
     """Tries one thing after the other, a game and a folder for runs among them."""
+    if problem := _requirements.problem_of_system():
+        text, _, remedy = problem.partition(" Mend it with: ")
+        yield Finding(WRONG, "system", text, remedy)
+        return  # all else would fail, and for no other reason
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _examine_python,
         "disk": lambda: _examine_folder(folder),
