@@ -65,7 +65,8 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> None:
 def main() -> None:
     """Reads the command line and trains."""
     flags = parse_train_flags(sys.argv)
-    with StopRequest() as stop:
+    answer = "stopping after this measurement" if flags.dry_run else "saving after this update"
+    with StopRequest(answer) as stop:
         _run(flags, stop)
 
 

@@ -46,6 +46,7 @@ def draw_scores(
         axes.axhline(summary["mean"], label=label, color=f"C{number + 1}", **style)
     axes.set(title=name, xlabel="interactions with the real game", ylabel="episode return")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.set_xlim(left=0)
     _save_figure(folder / "scores.png", figure)
 

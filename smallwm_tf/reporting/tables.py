@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from smallwm_tf.experiment.numbers import decimals
+from smallwm_tf.experiment.numbers import counted, decimals
 from smallwm_tf.experiment.schedule import RealSteps
 from smallwm_tf.reporting.aggregates import METRICS, Estimate, normalised
 from smallwm_tf.reporting.comparison import PUBLISHED, GameResult, PresetResult, games_of
@@ -109,10 +109,17 @@ def _or(value: int | None, default: int) -> int:
 
 def with_error(summary: Any) -> str:
     """A mean and its standard error, as far as the latter gives its digits a meaning."""
-    mean, error = summary["mean"], summary["standard_error"]
+    mean, error = summary["mean"], summary.get("standard_error")
     if (digits := decimals(error)) is None:
         return number(mean)
     return f"{number(mean, digits=digits)} ± {number(error, digits=digits)}"
+
+
+def last_score(run: FoundRun) -> str:
+    """ "0.94 ± 0.06 (standard error) over 32 episodes" """
+    last = run.entries[-1]
+    of_what = " (standard error)" if decimals(last.get("standard_error")) is not None else ""
+    return f"{with_error(last)}{of_what} over {counted(last['num_episodes'], 'episode')}"
 
 
 def _seeds(game: GameResult) -> str:

@@ -51,8 +51,8 @@ class Report(NamedTuple):
         work = self.work
         steps = work.real_steps
         world_model = (
-            f"{work.vqvae_steps:,} VQ-VAE updates, at least {work.dynamics_steps:,} dynamics "
-            "updates, "
+            f"{counted(work.vqvae_steps, 'VQ-VAE update')}, at least "
+            f"{counted(work.dynamics_steps, 'dynamics update')}, "
             if self.convolution
             else ""
         )
@@ -65,8 +65,8 @@ class Report(NamedTuple):
             *(f"  {names[key]:<32}{count:>12,}" for key, count in counts.items()),
             f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
             f"{steps.only_judged:,} to judge only",
-            f"work: {world_model}{work.ppo_updates:,} PPO updates, "
-            f"{work.evaluation_episodes:,} evaluation episodes",
+            f"work: {world_model}{counted(work.ppo_updates, 'PPO update')}, "
+            f"{counted(work.evaluation_episodes, 'evaluation episode')}",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
         ]
         if self.seconds is not None:

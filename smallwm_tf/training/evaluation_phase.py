@@ -26,7 +26,7 @@ class EvaluationPlace:
     played_with: dict  # settings of the games, which the actions belong to
 
     def __str__(self) -> str:
-        return f"{len(self.taken)} steps on"
+        return f"{counted(len(self.taken), 'step')} on"
 
 
 class EvaluationPhase:

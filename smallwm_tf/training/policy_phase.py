@@ -7,6 +7,7 @@ import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.agents.policy_agent import PolicyAgent
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import policy_learning_rate, steps_to_starts
 from smallwm_tf.figures.curves import draw_promise
@@ -30,7 +31,7 @@ class PolicyPlace:
     best_values: Arrays  # its variables
 
     def __str__(self) -> str:
-        return f"{self.done} updates on"
+        return f"{counted(self.done, 'update')} on"
 
 
 class PolicyPhase:

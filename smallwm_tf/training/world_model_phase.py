@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import draw_horizons
 from smallwm_tf.figures.dream_film import save_film
@@ -40,7 +41,7 @@ class WorldModelPlace:
     best_values: Arrays  # variables after that epoch
 
     def __str__(self) -> str:
-        return f"{self.done} updates on"
+        return f"{counted(self.done, 'update')} on"
 
 
 class WorldModelPhase:
