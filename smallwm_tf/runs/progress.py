@@ -79,6 +79,7 @@ class Progress(contextlib.AbstractContextManager):
         unit: One piece of work, singular.
         initial: Work done before this session, when a phase is continued.
         first: What is done before the first piece is counted, such as "compiling".
+        in_logs: Whether there are lines where there is no terminal.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Progress(contextlib.AbstractContextManager):
         unit: str = "step",
         initial: int = 0,
         first: str = "",
+        in_logs: bool = True,
     ) -> None:
         self.count = initial
         self._description, self._doing, self._is_first = description, first, bool(first)
@@ -100,6 +102,7 @@ class Progress(contextlib.AbstractContextManager):
         self._lock, self._is_over = threading.RLock(), threading.Event()
         if not self._is_silent:
             self._open_bars()
+            self._is_silent = self._bar is None and not in_logs
             threading.Thread(target=self._let_time_pass, name="progress", daemon=True).start()
 
     def update(self, amount: int = 1, **values: Any) -> None:
@@ -183,7 +186,7 @@ class Progress(contextlib.AbstractContextManager):
 
     def _show_now_and_then(self) -> None:
         due = time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES
-        if self._bar is None and due:
+        if self._bar is None and due and not self._is_silent:
             self._print_line()
             if text := _whereabouts(self):
                 say(text)

@@ -125,7 +125,8 @@ def describe(
 def _measure(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
     """Seconds that the run will take; whoever waits sees that they are measured."""
     measured = ALGORITHMS[experiment.config.algorithm]
-    with Progress(measured.num_measurements, "measuring", "part", first="compiling") as progress:
+    total, shown = measured.num_measurements, {"first": "compiling", "in_logs": False}
+    with Progress(total, "measuring", "part", **shown) as progress:
 
         def count() -> None:
             progress.update()

@@ -99,6 +99,13 @@ def test_silent_work_is_shown_as_work(clock, capsys, run_line):
     assert capsys.readouterr().out.startswith("world model: 100% 5/5 [")
 
 
+def test_what_is_for_terminals_alone_leaves_logs_clean(clock, capsys):
+    with Progress(2, "measuring", in_logs=False) as bar:
+        clock[0] += 31.0
+        bar.update(2)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_continued_phase_counts_its_rate_from_here(clock):
     bar = Progress(100, "learn", "update", initial=90)
     clock[0] += 20.0
