@@ -50,9 +50,11 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
     best = max(nulls.values(), key=lambda summary: summary["mean"])
     assert nulls[result["best_null_policy"]]["mean"] == best["mean"]
     agent, error = result["agent"], result["agent"]["standard_error"]
-    assert with_error(agent["mean"], error) in printed.splitlines()[3]
+    lines = printed.splitlines()
+    (row,) = (number for number, line in enumerate(lines) if line.startswith("agent "))
+    assert with_error(agent["mean"], error) in lines[row] and "standard error" in lines[row - 1]
     assert "nan" not in printed and "human = 1" not in printed
-    assert max(map(len, printed.splitlines()[1:5])) <= 80
+    assert max(map(len, lines[row - 2 : row + 4])) <= 80
     assert "4 episodes, most probable actions, seed 9" in printed
     assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
         "note: seed 9, where the run has 5",
