@@ -1,7 +1,6 @@
 """Run directories below some folders, read with everything that a report shows of them."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +20,6 @@ from smallwm_tf.runs.scores import ScoresError, read_scores, read_summaries, sum
 
 _NULLS, _OLD_NULLS = "null_policies.json", "random_policy.json"
 _MEND = "mend the file, or move the run away"
-
-_OF_ITERATION = re.compile(r"dream_[0-9]{3,}\.gif")  # a run films a dream of each
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,7 @@ class FoundRun:
             for kind in ("dream", "codes", "horizon", "promise"):
                 if pictures := sorted(folder.glob(f"{kind}_*.png")):
                     found.setdefault(kind, pictures[-1])
-            films = sorted([*folder.glob("*.gif"), *folder.glob("*.mp4")])
-            drawn = [film for film in films if _OF_ITERATION.fullmatch(film.name)]
-            for film in films:
-                if film in drawn[:-1]:
-                    continue
+            for film in sorted([*folder.glob("*.gif"), *folder.glob("*.mp4")]):
                 found.setdefault(film.name, film)
         return found
 

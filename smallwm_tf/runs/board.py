@@ -6,7 +6,7 @@ VQ-VAE + of the dynamics + of the policy. All of it can be made again from the r
     config.json           settings, as a text and as hyperparameters
     metrics.jsonl         numbers; seconds of phases, and from these what was done per second
     null_policies.json    scores of null policies, as lines beside the agent's
-    figures/              pictures and films that were drawn before a line was written
+    figures/, films/      what was drawn before a line was written
 """
 
 import io
@@ -21,7 +21,7 @@ from smallwm_tf.runs.plain_files import open_plain
 from smallwm_tf.runs.records import read_config
 from smallwm_tf.runs.scores import ScoresError, read_summaries
 
-SETTINGS = "settings"
+SETTINGS, FIGURES, FILMS = "settings", "figures", "films"
 _COUNTED_BY = {
     "collect": "real_steps", "evaluate": "real_steps", "vqvae": "vqvae_updates",
     "dynamics": "dynamics_updates", "reward_prediction": "dynamics_updates",
@@ -96,8 +96,9 @@ class Board:
         if event == "evaluate":
             yield from self._nulls()
         for kind in _DRAWN.get(event, ()):
-            for ending, tag in ((".png", kind), (".gif", f"{kind}_film")):
-                yield from self._picture(f"{kind}_{iteration:03d}{ending}", f"figures/{tag}")
+            name = f"{kind}_{iteration:03d}"
+            yield from self._picture(f"{FIGURES}/{name}.png", f"figures/{kind}")
+            yield from self._picture(f"{FILMS}/{name}.gif", f"figures/{kind}_film")
 
     def _rates(self, line: Mapping[str, Any]) -> Iterator[Shown]:
         """Seconds of a phase, and what was done per second in it."""
@@ -124,11 +125,11 @@ class Board:
                 yield Shown(f"evaluate/null_{name.replace(' ', '_')}", place, float(mean))
 
     def _picture(self, file: str, tag: str) -> Iterator[Shown]:
-        """A picture of the run's figures, if it is there and can be read."""
+        """A picture of the run, if it is there and can be read."""
         from PIL import Image
 
         try:
-            with open_plain(self._root / "figures" / file, _MOST_BYTES) as opened:
+            with open_plain(self._root / file, _MOST_BYTES) as opened:
                 encoded = opened.read(_MOST_BYTES)
             with Image.open(io.BytesIO(encoded), formats=("PNG", "GIF")) as image:
                 size = image.size

@@ -18,6 +18,7 @@ from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner, batches
 from smallwm_tf.models.imagination import Dreamer
+from smallwm_tf.runs.board import FILMS
 from smallwm_tf.runs.lock import check_held
 from smallwm_tf.runs.progress import Progress, say
 from smallwm_tf.runs.replay_files import MOST_STEPS, Chunk, read_steps, write_chunk
@@ -172,7 +173,9 @@ class WorldModelPhase:
             given = (self._dreamer, run.algorithm.replay, experiment, iteration)
             dream = draw_world_model(figures, *given)
             progress.update()
-            save_film(figures / f"dream_{iteration:03d}.gif", dream)
+            films = run.directory.path / FILMS
+            films.mkdir(exist_ok=True)
+            save_film(films / f"dream_{iteration:03d}.gif", dream)
             progress.update()
         run.metrics.write("held_out", iteration, self._num_updates, **measures)
         used = measures["codebook_perplexity"]

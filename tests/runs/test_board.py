@@ -48,7 +48,8 @@ def root(tmp_path):
     (tmp_path / "figures").mkdir()
     for name, level in (("codes_001", 10), ("dream_001", 20), ("promise_001", 30)):
         (tmp_path / "figures" / f"{name}.png").write_bytes(picture("PNG", level))
-    (tmp_path / "figures" / "dream_001.gif").write_bytes(picture("GIF", 40))
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "dream_001.gif").write_bytes(picture("GIF", 40))
     config = default_config().to_dict()
     record = {"game": "Pong", "seed": 3, "preset": "quick", "config": config, "changes": []}
     write_json(tmp_path / "config.json", record)
@@ -118,7 +119,8 @@ def test_pictures_and_films_are_those_of_the_figures(root):
         (point,) = board.Tensors(f"figures/{tag}")
         width, height, encoded = tf.make_ndarray(point.tensor_proto)
         assert (width, height) == (b"6", b"4")
-        assert encoded == (root / "figures" / name).read_bytes()
+        folder = "films" if name.endswith(".gif") else "figures"
+        assert encoded == (root / folder / name).read_bytes()
         assert board.summary_metadata[f"figures/{tag}"].plugin_data.plugin_name == "images"
     assert "figures/horizon" not in board.Tags()["tensors"]  # nobody drew it
 
@@ -147,7 +149,7 @@ def remove_a_picture(root):
 
 
 def draw_another_picture(root):
-    (root / "figures" / "dream_001.gif").write_bytes(picture("GIF", 41))
+    (root / "films" / "dream_001.gif").write_bytes(picture("GIF", 41))
 
 
 def change_a_setting(root):
