@@ -12,6 +12,11 @@ URL = ""  # the repository's address; `python colab/address.py` carries it into 
 VERSION = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.M)
 # rliable 1.2 needs arch below 8, and arch 7.2 cannot be imported with pandas 3.
 REPORT = ["rliable>=1.2", "pandas<3", "jinja2>=3.1"]
+# TF-Agents 0.19 holds typing-extensions at 4.5 on Python 3.11, which wandb 0.20 cannot use.
+WANDB = [
+    'wandb>=0.19.11,<0.20; python_version < "3.12"',
+    'wandb>=0.19.11; python_version >= "3.12"',
+]
 
 setup(
     name="smallwm_tf",
@@ -37,6 +42,7 @@ setup(
         "play": ["flask>=3.0"],
         "report": REPORT,
         "sweep": ["ray>=2.40"],
+        "wandb": WANDB,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.7",

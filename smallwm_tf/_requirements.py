@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import operator
 import pathlib
+import platform
 import re
 import shlex
 import sys
@@ -63,6 +64,8 @@ def check() -> None:
     Raises:
       RequirementsError: one line that names what is wrong and the command that mends it.
     """
+    if problem := problem_of_system():
+        raise RequirementsError(problem)
     steps = [("", _EVERY_PYTHON + _PYTHON_3_11)]
     if sys.version_info >= (3, 12):
         steps = [("", _EVERY_PYTHON + _PYTHON_3_12), (" --no-deps", (_TF_AGENTS,))]
@@ -77,6 +80,17 @@ def check() -> None:
     if problems:
         raise RequirementsError(f"{', '.join(problems)}. Mend it with: {' && '.join(commands)}")
     _check_keras_generation()
+
+
+def problem_of_system() -> str:
+    """Why this operating system will not do, and what does; empty if it does."""
+    if is_importable("fcntl"):
+        return ""
+    return (
+        f"{platform.system() or 'this system'} has no file locks as Linux and macOS have them. "
+        "Windows runs it in WSL, its own Linux. Mend it with: wsl --install, and then the commands "
+        "of the README in that Linux"
+    )
 
 
 def is_importable(module: str) -> bool:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from smallwm_tf import _environment, _requirements
 from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.numbers import counted
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _LEAST_MEMORY = 3e9  # bytes that the smallest real run takes
@@ -39,15 +40,19 @@ class Finding(NamedTuple):
 
 def examine(game: str, folder: Path) -> Iterator[Finding]:
     """Tries one thing after the other, a game and a folder for runs among them."""
+    if problem := _requirements.problem_of_system():
+        text, _, remedy = problem.partition(" Mend it with: ")
+        yield Finding(WRONG, "system", text, remedy)
+        return  # all else would fail, and for no other reason
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _examine_python,
+        "disk": lambda: _examine_folder(folder),
         "packages": _examine_packages,
         "extras": _examine_extras,
         "environment": _examine_environment,
         "tensorflow": _examine_tensorflow,
         "memory": _examine_memory,
         "game": lambda: _examine_game(game),
-        "disk": lambda: _examine_folder(folder),
     }
     for topic, check in checks.items():
         try:
@@ -113,13 +118,13 @@ def _examine_tensorflow() -> Iterator[Finding]:
         text = "tf.keras is Keras 3, but TF-Agents needs Keras 2"
         yield Finding(WRONG, "keras", text, "export TF_USE_LEGACY_KERAS=1")
     none = "no GPU that TensorFlow can use; everything runs on the CPU"
-    yield Finding(OK, "devices", f"{len(gpus)} GPU(s)" if gpus else none)
+    yield Finding(OK, "devices", counted(len(gpus), "GPU") if gpus else none)
     from smallwm_tf.models.execution import resolve_precision
     from smallwm_tf.training.estimate import measure_gemm
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     single, half = measure_gemm("float32"), measure_gemm("bfloat16")
-    text = f"{cores} core(s), {single:.0f} GFLOP/s in float32, {half:.0f} in bfloat16"
+    text = f"{counted(cores, 'core')}, {single:.0f} GFLOP/s in float32, {half:.0f} in bfloat16"
     slow = "other programs at work? runs will take long" if single < _SLOW else ""
     yield _noted("speed", text, slow)
     precision = resolve_precision("auto")
@@ -127,16 +132,30 @@ def _examine_tensorflow() -> Iterator[Finding]:
 
 
 def _examine_memory() -> Iterator[Finding]:
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = os.sysconf("SC_PHYS_PAGES") * page
-    free = _available_memory() or os.sysconf("SC_AVPHYS_PAGES") * page
-    text = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
+    total, free = _pages("SC_PHYS_PAGES"), _available_memory() or _pages("SC_AVPHYS_PAGES")
+    if free is None:  # macOS does not say
+        text = f"{total / 1e9:.1f} GB in all" if total else "how much there is, is not known"
+        text += "; this system does not say how much is free"
+        if total and total < _LEAST_MEMORY:
+            yield Finding(WRONG, "memory", text, "training needs a machine with 3 GB or more")
+        else:
+            yield Finding(NOTE, "memory", text)
+        return
+    text = f"{free / 1e9:.1f} GB free" + (f" of {total / 1e9:.1f} GB" if total else "")
     if free < _LEAST_MEMORY:
         text += f"; training needs {_LEAST_MEMORY / 1e9:.0f} GB or more"
         yield Finding(WRONG, "memory", text, "close other programs")
     else:
         little = "the preset atari100k wants 4.5 GB, quick less" if free < _MOST_MEMORY else ""
         yield _noted("memory", text, little)
+
+
+def _pages(name: str) -> float | None:
+    """Bytes of the pages that go by a name; None where the system does not know the name."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        pages, size = os.sysconf(name), os.sysconf("SC_PAGE_SIZE")
+        return float(pages * size) if pages > 0 and size > 0 else None
+    return None
 
 
 def _available_memory() -> float | None:
@@ -197,7 +216,7 @@ def main() -> None:
     """Reads the command line, examines, prints; exit code 1 if something is wrong."""
     from smallwm_tf.cli.errors import refuse
     from smallwm_tf.cli.flags import CommandParser
-    from smallwm_tf.cli.streams import OutputError, put
+    from smallwm_tf.cli.streams import OutputError, put, results_alone
 
     parser = CommandParser(
         "doctor",
@@ -216,17 +235,18 @@ def main() -> None:
         return
     findings = []
     try:
-        for finding in examine(flags.game, flags.run_dir):
-            findings.append(finding)
-            if not flags.json:
-                put(f"{finding.state:<6} {finding.topic:<10} {finding.text}")
-                if finding.remedy:
-                    put(f"{'':<6} {'':<10} -> {finding.remedy}")
-        wrong = sum(finding.state == WRONG for finding in findings)
-        if flags.json:
-            put(json.dumps([finding._asdict() for finding in findings]))
-        else:
-            put(f"{wrong} thing(s) to mend" if wrong else "everything runs here")
+        with results_alone(flags.json):
+            for finding in examine(flags.game, flags.run_dir):
+                findings.append(finding)
+                if not flags.json:
+                    put(f"{finding.state:<6} {finding.topic:<10} {finding.text}")
+                    if finding.remedy:
+                        put(f"{'':<6} {'':<10} -> {finding.remedy}")
+            wrong = sum(finding.state == WRONG for finding in findings)
+            if flags.json:
+                put(json.dumps([finding._asdict() for finding in findings]))
+            else:
+                put(f"{counted(wrong, 'thing')} to mend" if wrong else "everything runs here")
     except OutputError as error:
         refuse(str(error), "smallwm_tf.doctor")
     raise SystemExit(1 if wrong else 0)

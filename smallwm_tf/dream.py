@@ -2,12 +2,15 @@
 
 import argparse
 import itertools
+import math
 from pathlib import Path
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import look_at_agent
+from smallwm_tf.experiment.numbers import counted, percent
 from smallwm_tf.experiment.settings import Interval
 
 _COMMAND = "smallwm_tf.dream"
@@ -29,11 +32,13 @@ examples:
 def main() -> None:
     """Reads the command line, dreams, and writes pictures and figures."""
     flags = _parse()
-    load_tensorflow()
-
     with one_line_errors(_COMMAND):
+        look_at_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        load_tensorflow()  # not before: mistakes are told at once
+
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.deployment.trained_agent import require_world_model
+        from smallwm_tf.figures.dream_film import save_film
         from smallwm_tf.figures.strips import draw_dream
         from smallwm_tf.viewing import dreams
 
@@ -50,11 +55,11 @@ def main() -> None:
             out.mkdir(parents=True, exist_ok=True)
             name = f"dream_{start}_{temperature:g}"
             draw_dream(out / f"{name}.png", loop)
-            dreams.save_film(out / f"{name}.gif", loop)
+            save_film(out / f"{name}.gif", loop)
             agreement = (loop.real.codes == loop.dreamed_codes).mean(axis=(1, 2))
             put(
-                f"start {start}, temperature {temperature:g}: {len(agreement)} steps, "
-                f"{agreement[1:].mean() if len(agreement) > 1 else 1.0:.0%} of codes right"
+                f"start {start}, temperature {temperature:g}: {counted(len(agreement), 'step')}, "
+                f"{percent(agreement[1:].mean() if len(agreement) > 1 else 1.0)} of codes right"
             )
         curves = dreams.measure(agent, replay, flags.num_starts, horizon, temperatures[0])
         settings = {
@@ -67,7 +72,10 @@ def main() -> None:
         for ahead in (1, 5, 10, 25, 50):
             if ahead <= horizon:
                 right, copied = curves.code_accuracy[ahead - 1], curves.copy_accuracy[ahead - 1]
-                put(f"{ahead:>3} ahead: {right:.1%} of codes right, copying {copied:.1%}")
+                text = f"{percent(right, 1)} of codes right, copying {percent(copied, 1)}"
+                if not math.isfinite(right):
+                    text = "no episode goes on for so long"
+                put(f"{ahead:>3} ahead: {text}")
         put(f"written: {out}")
 
 

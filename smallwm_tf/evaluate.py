@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from smallwm_tf.cli.errors import check_writable, one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser, number
-from smallwm_tf.cli.streams import put
+from smallwm_tf.cli.streams import put, results_alone
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import look_at_agent
+from smallwm_tf.experiment.numbers import counted, rounded, with_error
 from smallwm_tf.experiment.settings import Interval
 from smallwm_tf.interface.callable_module import make_callable
+from smallwm_tf.runs.scores import human_normalised_score
 
 if TYPE_CHECKING:
     from smallwm_tf.deployment.trained_agent import TrainedAgent
@@ -29,9 +32,10 @@ With the run's own seed, which is the default, it repeats the evaluation at the 
 def main() -> None:
     """Reads the command line and evaluates."""
     flags = _parse()
-    load_tensorflow()
+    with one_line_errors(_COMMAND), results_alone(flags.json):
+        look_at_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        load_tensorflow()  # not before: mistakes are told at once
 
-    with one_line_errors(_COMMAND):
         from smallwm_tf.deployment.opening import open_agent
         from smallwm_tf.runs.files import write_json
         from smallwm_tf.viewing.playing import film_episode, score
@@ -106,24 +110,37 @@ def table(result: dict[str, Any]) -> list[str]:
     if not result["greedy"] and result["temperature"] != 1.0:
         actions += f" at temperature {result['temperature']:g}"
     lines = [
-        f"{result['game']} after {result['num_interactions']:,} interactions: "
-        f"{result['agent']['num_episodes']} episodes, {actions}, seed {result['seed']}",
-        f"{'':<16}{'mean':>11}{'std':>11}{'median':>11}{'min':>11}{'max':>11}{'human = 1':>11}",
+        f"{result['game']} after {counted(result['num_interactions'], 'interaction')}: "
+        f"{counted(result['agent']['num_episodes'], 'episode')}, {actions}, seed {result['seed']}",
+        f"{'':<14}{'mean and':>17}{'standard':>10}{'':>26}{'human-':>12}",
+        f"{'':<14}{'standard error':>17}{'deviation':>10}{'median':>9}{'min':>8}{'max':>9}"
+        f"{'normalised':>12}",
     ]
     rows = {"agent": result["agent"], **(result["null_policies"] or {})}
-    for name, summary in rows.items():
-        figures = [summary[key] for key in ("mean", "std", "median", "min", "max")]
-        normalised = summary["human_normalised_mean"]
-        last = "" if normalised is None else f"{normalised:.3f}"
-        lines.append(f"{name:<16}" + "".join(f"{x:>11,.1f}" for x in figures) + f"{last:>11}")
+    lines += [_row(result["game"], name, summary) for name, summary in rows.items()]
+    if result["paper"]:
+        mean, deviation = result["paper"]["mean"], result["paper"]["std"]
+        lines += [
+            f"{'paper':<14}{rounded(mean):>17}{rounded(deviation, deviation):>10}",
+            "paper: after 102,400 interactions; standard deviation over training runs",
+        ]
     if result["null_policies"]:
         lines.append(_verdict(result))
-    if result["paper"]:
-        lines.append(
-            f"{'paper':<16}{result['paper']['mean']:>11,.1f}{result['paper']['std']:>11,.1f}"
-            "   (102,400 interactions; std over training runs)"
-        )
     return lines
+
+
+def _row(game: str, name: str, summary: dict[str, Any]) -> str:
+    """A line of the table: as many digits as the standard error gives a meaning to."""
+    mean, error = summary["mean"], summary["standard_error"]
+    spread = [rounded(summary[key], error) for key in ("std", "median", "min", "max")]
+    normalised = summary["human_normalised_mean"]
+    last = ""
+    if normalised is not None:
+        of_error = human_normalised_score(game, error or 0.0) - human_normalised_score(game, 0.0)
+        last = rounded(normalised, of_error)
+    cells = zip((*spread, last), (10, 9, 8, 9, 12), strict=True)
+    text = f"{name:<14}{with_error(mean, error):>17}"
+    return (text + "".join(f"{cell:>{width}}" for cell, width in cells)).rstrip()
 
 
 def _verdict(result: dict[str, Any]) -> str:

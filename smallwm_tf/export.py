@@ -7,6 +7,7 @@ from smallwm_tf.cli.errors import check_writable, one_line_errors
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import check_is_free, look_at_agent
 
 _COMMAND = "smallwm_tf.export"
 _EXAMPLES = """
@@ -44,9 +45,11 @@ def main() -> None:
     parser.add_game_flag()
     flags = parser.parse_args()
     check_writable(_COMMAND, is_file=False, out=flags.out)
-    load_tensorflow()
-
     with one_line_errors(_COMMAND):
+        look_at_agent(flags.run_dir, None, flags.unfinished, flags.game)
+        check_is_free(flags.out)
+        load_tensorflow()  # not before: mistakes are told at once
+
         from smallwm_tf.deployment.export_directory import write_export
         from smallwm_tf.deployment.opening import load_run
         from smallwm_tf.games.catalogue import resolve_game

@@ -12,6 +12,7 @@ from smallwm_tf._requirements import is_importable
 from smallwm_tf.cli.errors import one_line_errors, refuse
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
+from smallwm_tf.deployment.looking import look_at_agent
 from smallwm_tf.experiment.settings import Interval
 from smallwm_tf.runs.progress import say
 
@@ -36,10 +37,12 @@ def main() -> None:
         remedy = "python -m pip install -e '.[play]' (or: pip install 'flask>=3.0')"
         refuse(f"{' and '.join(missing)}: not installed; run: {remedy}", _COMMAND)
     with contextlib.ExitStack() as opened:
-        listening = opened.enter_context(contextlib.closing(_listen(flags.port)))
-        load_tensorflow()
-
         with one_line_errors(_COMMAND):
+            look_at_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
+        listening = opened.enter_context(contextlib.closing(_listen(flags.port)))
+        with one_line_errors(_COMMAND):
+            load_tensorflow()  # not before: mistakes are told at once
+
             from smallwm_tf.deployment.opening import open_agent
             from smallwm_tf.viewing.dream_session import DreamSession
 

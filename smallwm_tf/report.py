@@ -8,6 +8,7 @@ from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser
 from smallwm_tf.cli.streams import put
 from smallwm_tf.cli.tensorflow_start import load_matplotlib
+from smallwm_tf.experiment.numbers import counted
 
 _COMMAND = "smallwm_tf.report"
 _EXAMPLES = """
@@ -41,7 +42,8 @@ def main() -> None:
         written = write_report(contents, flags.out)
         games = sum(len(preset.games) for preset in contents.presets)
         names = ", ".join(preset.preset for preset in contents.presets)
-        put(f"{len(contents.found.runs)} runs, {games} games of {names}")
+        runs = counted(len(contents.found.runs), "run")
+        put(f"{runs}, {counted(games, 'game')} of {names}")
         put(*(f"written: {path}" for path in written))
 
 
@@ -62,6 +64,10 @@ def _parse(words: list[str]):
         help="let runs of one preset differ in settings and versions; the report says in which",
     )
     flags = parser.parse_args(words)
+    for folder in flags.runs:
+        if not folder.is_dir():
+            problem = "is not a directory" if folder.exists() else "no such directory"
+            refuse(f"--runs={folder}: {problem}; name one that holds run directories", _COMMAND)
     if problem := problem_of_place(flags.out):
         refuse(f"--out={flags.out}: {problem}", _COMMAND)
     return flags

@@ -11,8 +11,9 @@ from typing import Any
 
 from smallwm_tf.cli.errors import one_line_errors, problem_of_place, refuse
 from smallwm_tf.cli.flags import CommandParser, number
-from smallwm_tf.cli.streams import put
+from smallwm_tf.cli.streams import put, results_alone
 from smallwm_tf.experiment.messages import printable, show
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.presets import DEFAULT_PRESET
 from smallwm_tf.experiment.settings import Interval
 from smallwm_tf.runs.stop_request import StopRequest
@@ -38,7 +39,7 @@ evaluation after the last iteration. docs/sweeps.md has clusters and Slurm.
 def main() -> None:
     """Reads the command line and carries the sweep out; exit code 1 if a run has failed."""
     flags = _parse(sys.argv[1:])
-    with one_line_errors(_PROGRAM):
+    with one_line_errors(_PROGRAM), results_alone(flags.json):
         try:
             runs = _plan(flags)
             rows = _dry_run(flags, runs) if flags.dry_run else _carry_out(flags, runs)
@@ -66,7 +67,7 @@ def _plan(flags: argparse.Namespace) -> list[PlannedRun]:
 
 
 def _carry_out(flags: argparse.Namespace, runs: list[PlannedRun]) -> list[Row]:
-    display = Display(sys.stderr if flags.json else sys.stdout)
+    display = Display(sys.stdout)  # with --json that is standard error
     reader = ProgressReader()
     rows = [Row(run.experiment, reader.read(run.experiment)) for run in runs]
     environment = environment_of_run(flags.threads_per_run, flags.gpus_per_run)
@@ -82,7 +83,8 @@ def _carry_out(flags: argparse.Namespace, runs: list[PlannedRun]) -> list[Row]:
         if row.progress.state != "done"
     ]
     if not jobs:
-        display.say(f"all {len(runs)} runs are done; nothing to do")
+        what = "the run is" if len(runs) == 1 else f"all {len(runs)} runs are"
+        display.say(f"{what} done; nothing to do")
         _print_outcome(flags, rows)
         return rows
     share = _share(flags)
@@ -99,7 +101,7 @@ def _carry_out(flags: argparse.Namespace, runs: list[PlannedRun]) -> list[Row]:
             rows[:] = [_look(row, reader, ended) for row in rows]
             display.show(rows)
 
-        with StopRequest() as stop:
+        with StopRequest("stopping the runs, each saves first") as stop:
             cluster.carry_out(jobs, share, flags.retries, stop, watch)
     if stop.signal_name:
         display.say(f"{stop.signal_name}: stopped; the same command goes on")
@@ -141,12 +143,12 @@ def _dry_run(flags: argparse.Namespace, runs: list[PlannedRun]) -> list[Row]:
     for preset, each in estimates.items():
         count = sum(run.experiment.preset == preset for run in to_do)
         put(
-            f"{preset}: {count} run(s) of about {duration(each.seconds)}, "
+            f"{preset}: {counted(count, 'run')} of about {duration(each.seconds)}, "
             f"{each.memory_bytes / 1e9:.1f} GB of memory, {each.disk_bytes / 1e9:.1f} GB of disk"
         )
     put(
-        f"{len(runs)} runs, {len(to_do)} to do, {whole['runs_at_once']} at a time: about "
-        f"{whole['hours']:.1f} hours, {whole['memory_bytes'] / 1e9:.1f} GB of memory, "
+        f"{counted(len(runs), 'run')}, {len(to_do)} to do, {whole['runs_at_once']} at a time: "
+        f"about {whole['hours']:.1f} hours, {whole['memory_bytes'] / 1e9:.1f} GB of memory, "
         f"{whole['disk_bytes'] / 1e9:.1f} GB of disk ({_free_disk(flags.out) / 1e9:.0f} GB are "
         "free); measured alone on this machine"
     )

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from smallwm_tf.cli.errors import one_line_errors
 from smallwm_tf.cli.outcome import say_if_finished, say_outcome
-from smallwm_tf.cli.streams import put
+from smallwm_tf.cli.streams import put, results_alone
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.cli.train_flags import PROGRAM, TrainFlags, parse_train_flags
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.interface.callable_module import make_callable
 from smallwm_tf.runs.progress import say
 from smallwm_tf.runs.stop_request import Stopped, StopRequest
+from smallwm_tf.runs.wandb_writer import check_installed
 
 
 def train(experiment: Experiment, stop: StopRequest | None = None) -> Path:
@@ -46,6 +47,8 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> Path:
     check_repeats(experiment.game)
     experiment = with_precision(experiment)
     report = describe(experiment)  # opens the game: one that cannot be used leaves nothing on disk
+    stop = stop or StopRequest()
+    stop.check()
     with RunDirectory.open(
         experiment.run_dir, experiment.game, experiment.config, experiment.seed, experiment.preset
     ) as directory:
@@ -69,31 +72,38 @@ def train(experiment: Experiment, stop: StopRequest | None = None) -> Path:
 def main() -> None:
     """Reads the command line and trains."""
     flags = parse_train_flags(sys.argv)
-    with StopRequest() as stop:
+    answer = "stopping after this measurement" if flags.dry_run else "saving after this update"
+    with StopRequest(answer) as stop:
         _run(flags, stop)
 
 
 def _run(flags: TrainFlags, stop: StopRequest) -> None:
-    with one_line_errors(PROGRAM):
+    with one_line_errors(PROGRAM), results_alone(flags.json):
         if not flags.dry_run and say_if_finished(flags.experiment):
             return
-    load_tensorflow()  # not before: what needs no work is told at once
-
-    with one_line_errors(PROGRAM):
-        if flags.dry_run:
-            from smallwm_tf.games.repetition import check_repeats
-            from smallwm_tf.training.estimate import describe
-            from smallwm_tf.training.precision import with_precision
-
-            check_repeats(flags.experiment.game)
-            report = describe(with_precision(flags.experiment), timed=True)
-            put(*([json.dumps(report.as_json())] if flags.json else report.lines()))
-            return
+        check_installed(flags.experiment.config.logging.wandb)
+        load_tensorflow()  # not before: what needs no work is told at once
         try:
-            train(flags.experiment, stop)
+            stop.check()
+            if flags.dry_run:
+                _describe(flags, stop)
+            else:
+                train(flags.experiment, stop)
         except Stopped as stopped:
             place = flags.experiment.run_dir
-            say(f"{stopped}: stopped; the same command goes on, {place} has everything")
+            kept = f"; the same command goes on, {place} has everything" if place.exists() else ""
+            say(f"{stopped}: stopped{kept}")
+
+
+def _describe(flags: TrainFlags, stop: StopRequest) -> None:
+    """Prints what a run is going to be."""
+    from smallwm_tf.games.repetition import check_repeats
+    from smallwm_tf.training.estimate import describe
+    from smallwm_tf.training.precision import with_precision
+
+    check_repeats(flags.experiment.game)
+    report = describe(with_precision(flags.experiment), timed=True, on_part=stop.check)
+    put(*([json.dumps(report.as_json())] if flags.json else report.lines()))
 
 
 make_callable(__name__, train)  # smallwm_tf.train(experiment)

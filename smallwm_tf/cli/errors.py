@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from smallwm_tf.experiment.messages import printable, show
+from smallwm_tf.runs.progress import tell
 
+_INTERRUPTED = 130  # what shells call the end by SIGINT
 _LONGEST_NAME = 255  # bytes
 _LONGEST_PATH = 4000  # bytes; systems take 4096, and names are added
 
@@ -66,10 +68,7 @@ def check_writable(command: str, is_file: bool = True, **paths: Path | None) -> 
 
 @contextlib.contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
-    """Turns the errors that a user can mend into one line and exit code 2.
-
-    Once TensorFlow is loaded: bad arguments are refused before.
-    """
+    """Turns the errors that a user can mend into one line and exit code 2; Ctrl-C's is 130."""
     from smallwm_tf.experiment.config import ConfigError
     from smallwm_tf.games.catalogue import UnknownGameError
     from smallwm_tf.games.faults import GameFaultError, UnsuitableGameError
@@ -87,4 +86,5 @@ def one_line_errors(command: str) -> Iterator[None]:
         why = "; ".join(filter(None, reason_and_remedy(error, error.filename or "")))
         refuse(place + why, command)
     except KeyboardInterrupt:
-        refuse("interrupted", command)
+        tell(f"{command}: interrupted")
+        raise SystemExit(_INTERRUPTED) from None

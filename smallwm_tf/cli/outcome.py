@@ -1,12 +1,12 @@
 """What a run came to, told at its end and when its command is repeated; no TensorFlow here."""
 
 import contextlib
-import math
 import shlex
 from pathlib import Path
 
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import duration
+from smallwm_tf.experiment.numbers import counted, with_error
 from smallwm_tf.runs.manifest import find_problem, numbered
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.progress import say
@@ -56,24 +56,19 @@ def say_outcome(run_dir: Path) -> None:
         if line.get("event") == "phase"
     )
     say(
-        f"{run_dir}: finished, {num_steps:,} steps in {last['iteration']} "
-        f"iteration(s), {duration(seconds)} of work"
+        f"{run_dir}: finished, {counted(num_steps, 'step')} in "
+        f"{counted(last['iteration'], 'iteration')}, {duration(seconds)} of work"
     )
-    text = f"score: {rounded(mean, error)}"
-    text += f" ± {rounded(error, error)} (standard error)" if error else ""
-    text += f", mean return of {last.get('num_episodes')} episodes"
+    text = f"score: {with_error(mean, error)}"
+    text += " (standard error)" if error else ""
+    text += f", mean return of {counted(last.get('num_episodes') or 0, 'episode')}"
     with contextlib.suppress(OSError, ScoresError):
         nulls = read_summaries(run_dir / "null_policies.json")
         best = best_null_policy(nulls)
-        text += f"; best null policy ({best}): {rounded(nulls[best]['mean'], error)}"
+        text += f"; best null policy ({best}): "
+        text += with_error(nulls[best]["mean"], nulls[best].get("standard_error"))
     say(text)
     say(f"figures: {run_dir / 'figures'}; checkpoints: {run_dir / 'checkpoints'}")
     place = shlex.quote(str(run_dir))
     say(f"next: python -m smallwm_tf.evaluate --run_dir={place} --video=episode.gif")
     say(f"      python -m smallwm_tf.export --run_dir={place} --out=exports/{run_dir.name}")
-
-
-def rounded(value: float, standard_error: float) -> str:
-    """A figure with as many digits as its standard error gives a meaning to, two of its own."""
-    digits = 1 - math.floor(math.log10(standard_error)) if standard_error else 2
-    return f"{value:,.{min(max(digits, 0), 6)}f}"

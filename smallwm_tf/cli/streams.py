@@ -3,11 +3,14 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
 
 from smallwm_tf.cli.errors import refuse
 from smallwm_tf.experiment.messages import printable
 from smallwm_tf.runs import RunError
-from smallwm_tf.runs.progress import failure_of, lead_nowhere
+from smallwm_tf.runs.progress import failure_of, lead_nowhere, tell
 
 
 class OutputError(RunError):
@@ -29,6 +32,34 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _show_exception
+
+
+def _show_exception(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """For what nothing has caught: Ctrl-C is no fault, and told in one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        tell("interrupted")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+_results: list[Any] = []  # standard output while all else goes to standard error
+
+
+@contextlib.contextmanager
+def results_alone(wanted: bool = True) -> Iterator[None]:
+    """Leaves standard output to `put`: what else is printed, by games too, goes to stderr."""
+    if not wanted:
+        yield
+        return
+    _results.append(sys.stdout)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = _results.pop()
 
 
 def put(*lines: str) -> None:
@@ -38,16 +69,17 @@ def put(*lines: str) -> None:
       OutputError: they could not be printed: standard output is closed, or its disk is full.
     """
     text = printable("\n".join(lines))
+    stream = _results[-1] if _results else sys.stdout
     try:
-        if sys.stdout is None:
+        if stream is None:
             raise OSError("it is closed")
-        if failure := failure_of(sys.stdout):
+        if failure := failure_of(stream):
             raise failure
-        print(text, flush=True)
+        print(text, file=stream, flush=True)
     except BrokenPipeError as error:  # `… | head` has read enough
-        lead_nowhere(sys.stdout, error)
+        lead_nowhere(stream, error)
     except (OSError, ValueError) as error:
-        lead_nowhere(sys.stdout, error)
+        lead_nowhere(stream, error)
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
             f"standard output: cannot be written ({reason}); the results were not shown"

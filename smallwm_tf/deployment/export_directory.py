@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.looking import METADATA, check_is_export, check_is_free
 from smallwm_tf.deployment.program_check import FILES
 from smallwm_tf.deployment.saved_agent import saved_code_policy, saved_frame_policy
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
@@ -35,11 +36,9 @@ from smallwm_tf.runs.files import (
     write_json,
 )
 from smallwm_tf.runs.manifest import DESCRIBED
-from smallwm_tf.runs.plain_files import refuse_links
 from smallwm_tf.runs.records import EXPERIMENT
 from smallwm_tf.runs.run_directory import describe_versions
 from smallwm_tf.runs.schema import anything, each, fields, named, number, optional, text, whole
-from smallwm_tf.runs.tensorflow_paths import is_pattern
 
 _FORMAT = 1
 _METADATA = fields(
@@ -57,7 +56,6 @@ _METADATA = fields(
     scores=optional(named(anything)),
     files=named(DESCRIBED),
 )
-METADATA = "metadata.json"
 AGENT, WORLD_MODEL, TF_AGENTS_POLICY = "agent", "world_model", "tf_agents_policy"
 
 
@@ -81,11 +79,7 @@ def write_export(
       RunError: there is something at ``path``, a dream is asked for where there is none, or the
         disk is full or read-only.
     """
-    if is_pattern(path):
-        raise RunError(f"out={path}: TensorFlow cannot load from paths with * ? [ ] or a "
-                       "backslash; name another directory")  # fmt: skip
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"out={path}: is not empty; name a new directory")
+    check_is_free(path)
     if with_world_model:
         require_world_model(agent)
     world_model, policy = agent.world_model, agent.networks.policy
@@ -127,11 +121,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
       RunError: there is no export, or it is damaged; one line.
     """
-    if not path.is_dir():
-        raise RunError(f"export={path}: no such directory; write one with smallwm_tf.export")
-    if not (path / METADATA).is_file():
-        raise RunError(f"export={path}: holds no export ({METADATA} is missing)")
-    refuse_links(path)
+    check_is_export(path)
     metadata = read_json(path / METADATA)
     if metadata.get("format") != _FORMAT:
         raise RunError(f"{path / METADATA}: its format is not {_FORMAT}; use another version")

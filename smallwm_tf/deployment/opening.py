@@ -11,6 +11,7 @@ import tensorflow as tf
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.deployment import export_directory
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
+from smallwm_tf.deployment.looking import check_is_run, refuse_unfinished
 from smallwm_tf.deployment.program_check import check_program
 from smallwm_tf.deployment.signatures import (
     Signature,
@@ -27,8 +28,8 @@ from smallwm_tf.games.catalogue import UnknownGameError, registered_game, resolv
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.runs import RunError, scores
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, check_declared
-from smallwm_tf.runs.plain_files import is_plain_directory, refuse_links
-from smallwm_tf.runs.records import CONFIG, progress_problem, read_config
+from smallwm_tf.runs.plain_files import is_plain_directory
+from smallwm_tf.runs.records import CONFIG, progress_problem
 from smallwm_tf.runs.tensorflow_paths import taken_literally
 
 
@@ -68,11 +69,7 @@ def load_run(
       RunError: there is no run, it is damaged, or it is not finished; one line.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
-    if not (record := read_config(path)):
-        raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
-    refuse_links(path)
+    record = check_is_run(path)
     experiment = _read_experiment(path, path / CONFIG, record, game)
     config = experiment.config
     action_meanings = _actions_of(experiment)
@@ -92,12 +89,7 @@ def load_run(
     if problem:
         raise CheckpointError(f"{path / 'checkpoints'}: {problem}; use the version that wrote it")
     total = num_iterations * progress.get("phases_per_iteration", 1)
-    if not trained or (done < total and not unfinished):
-        remedy = ", or add --unfinished to take it as it is" if trained else ""
-        raise RunError(
-            f"run_dir={path}: the run is unfinished ({done} of {total} phases are done); "
-            f"continue it with the command that started it{remedy}"
-        )
+    refuse_unfinished(path, trained, done, total, unfinished)
     entries = scores.read_scores(path / "scores.json")
     entries = [entry for entry in entries if entry["iteration"] <= trained]
     return TrainedAgent(

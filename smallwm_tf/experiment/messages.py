@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 def duration(seconds: float) -> str:
     """ "42 seconds", "12 minutes", "3.4 hours"."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 

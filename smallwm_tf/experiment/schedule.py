@@ -51,6 +51,11 @@ def total_steps(config: Config, num_iterations: int | None = None) -> int:
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 
+def steps_to_starts(config: Config) -> int:
+    """Real steps of an iteration that find the moments from which policies are compared."""
+    return (config.inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1
+
+
 class WorldModelPlan:
     """What a run of the paper's algorithm needs, from its configuration alone; see ``plan_of``."""
 
@@ -83,7 +88,7 @@ class WorldModelPlan:
         config, inspection = self._config, self._config.inspection
         interval, num_iterations = config.ppo.check_interval, config.collection.num_iterations
         held_out = num_iterations * inspection.held_out_steps
-        to_starts = num_iterations * ((inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1)
+        to_starts = num_iterations * steps_to_starts(config)
         from_starts = inspection.num_starts * inspection.horizon  # each time that a policy plays
         num_looks, choosing = 0, held_out if config.dynamics.epoch_fallback else 0
         if interval:  # before the first update of an iteration, after each interval, after the last

@@ -226,6 +226,8 @@ FIELDS = (
           "longest time between two checkpoints while a world model or a policy learns"),
     Field("logging.interval", 50, Interval(1, 10_000_000), "updates", "ours",
           "gradient steps between two lines of metrics"),
+    Field("logging.wandb", "off", ("off", "offline", "online"), "", "ours",
+          "whether Weights & Biases get the metrics, too, or a folder beside the run (offline)"),
     Field("precision", "auto", ("auto", "float32", "bfloat16"), "", "ours",
           "of the factors of large products in training; auto: bfloat16 where it is faster"),
     Field("deterministic", False, None, "", "ours",

@@ -26,20 +26,27 @@ def draw_scores(
 ) -> None:
     """Entries of ``scores.json`` over interactions, and the null policies: ``scores.png``.
 
-    The mean is a line, one standard deviation a band; null policies are dashed lines.
+    The mean is a line, one standard deviation a band, which ends where the returns do; null
+    policies are dashed lines.
     """
     figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
     interactions, means, stds = (
         np.array([entry[key] for entry in entries]) for key in ("num_interactions", "mean", "std")
     )
-    axes.fill_between(interactions, means - stds, means + stds, alpha=0.2, linewidth=0)
+    lowest, highest = (
+        np.array([entry.get(key, end) for entry in entries])
+        for key, end in (("min", -np.inf), ("max", np.inf))
+    )
+    band = np.maximum(means - stds, lowest), np.minimum(means + stds, highest)
+    axes.fill_between(interactions, *band, alpha=0.2, linewidth=0)
     axes.plot(interactions, means, marker="o", markersize=4, label="mean ± standard deviation")
     for number, (label, summary) in enumerate(nulls.items()):
-        style = {"linestyle": "--", "linewidth": 1, "color": f"C{number + 1}"}
-        axes.axhline(summary["mean"], label=label, **style)
+        style = {"linestyle": dashes(number, len(nulls)), "linewidth": 1.2}
+        axes.axhline(summary["mean"], label=label, color=f"C{number + 1}", **style)
     axes.set(title=name, xlabel="interactions with the real game", ylabel="episode return")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.set_xlim(left=0)
     _save_figure(folder / "scores.png", figure)
 
@@ -67,10 +74,11 @@ def draw_horizons(
     figure = new_figure(4.5 * len(panels), 3.4)
     figure.suptitle(title)
     for axes, (label, lines) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for name, values in lines.items():
+        for number, (name, values) in enumerate(lines.items()):
             is_baseline = name.startswith(("copy", "reconstruction"))
-            style = {"linestyle": "--", "linewidth": 1} if is_baseline else {}
-            axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
+            style = {"linestyle": "--"} if is_baseline else {}
+            width = line_width(number, len(lines))
+            axes.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=width, **style)
         axes.set(xlabel="steps ahead", ylabel=label)
         axes.set_ylim(bottom=0, top=1.05 if lines is rewards else None)
     _save_figure(path, figure)
@@ -79,20 +87,38 @@ def draw_horizons(
 def draw_promise(folder: Path, promise: Promise, iteration: int) -> None:
     """What the dream promised and what the real game paid, ``promise_<iteration>.png``.
 
-    Rewards [S, H] are summed up to each step: means over the starts, bands of two standard errors.
+    Rewards [S, H] are summed up to each step: means over the starts, bands of two standard errors
+    that end where the sums do.
     """
     figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
     paid = {"promised by the dream": promise.dreamed, "paid by the real game": promise.real}
-    for label, rewards in paid.items():
+    for number, (label, rewards) in enumerate(paid.items()):
         sums = np.cumsum(rewards, axis=1)
         steps = np.arange(1, sums.shape[1] + 1)
         mean, error = sums.mean(axis=0), sums.std(axis=0) / np.sqrt(len(sums))
-        axes.fill_between(steps, mean - 2 * error, mean + 2 * error, alpha=0.2, linewidth=0)
-        axes.plot(steps, mean, label=label)
+        low = np.maximum(mean - 2 * error, sums.min(axis=0))
+        high = np.minimum(mean + 2 * error, sums.max(axis=0))
+        axes.fill_between(steps, low, high, alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, label=label, linewidth=line_width(number, len(paid)))
     title = f"Rewards from the same {len(promise.real)} starts, iteration {iteration}"
-    axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards")
+    axes.set(title=title, xlabel="steps since the start", ylabel="sum of clipped rewards, ± 2 s.e.")
     _save_figure(folder / f"promise_{iteration:03d}.png", figure)
+
+
+def line_width(number: int, count: int) -> float:
+    """Width of the n-th of some lines, the first the widest: none hides one that it lies upon."""
+    return 1.3 + min(1.4, 3.0 / max(1, count - 1)) * (count - 1 - number)
+
+
+def dashes(
+    number: int, count: int, dotted: bool = False
+) -> str | tuple[float, tuple[float, float]]:
+    """A style for the n-th of some broken lines, which show in turn where they coincide."""
+    length = 1.5 if dotted else 4.0
+    if count < 2:
+        return ":" if dotted else "--"
+    return ((count - number) * length, (length, (count - 1) * length))
 
 
 def new_figure(width: float, height: float):

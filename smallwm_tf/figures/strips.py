@@ -80,10 +80,10 @@ def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
 
 def draw_world_model(
     folder: Path, dreamer: Dreamer, replay: Replay, experiment: Experiment, iteration: int
-) -> None:
+) -> open_loop.OpenLoop:
     """Codes and reconstructions of random observations (Fig. 5), and a dream beside reality.
 
-    They go to ``codes_<iteration>.png`` and ``dream_<iteration>.png``.
+    They go to ``codes_<iteration>.png`` and ``dream_<iteration>.png``. Returns the dream.
     """
     config, path = experiment.config, (experiment.seed, "figures", iteration)
     order = generator(*path)
@@ -94,6 +94,7 @@ def draw_world_model(
     start, length = open_loop.longest_start(replay, config.dream.horizon, order)
     loop = open_loop.open_loop(dreamer, replay, start, length, seed_pair(*path))
     draw_dream(folder / f"dream_{iteration:03d}.png", loop)
+    return loop
 
 
 def absolute_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -52,7 +52,9 @@ def draw_played_step(step: PlayedStep, number: int, action_meanings: Sequence[st
         canvas.paste(_enlarged(colours_of_codes(step.codes), _CODES), (left, top))
         top += _CODES + _MARGIN
     reward = f" ({step.reward:+g})" if step.reward else ""
-    draw.text((left, top), f"step {number}   return {step.episode_return:g}{reward}", _INK, font)
+    draw.text(
+        (left, top), f"step {number}   return {step.episode_return:,.10g}{reward}", _INK, font
+    )
     draw.text((left, top + _LINE), f"value {step.value:.2f}", _INK, font)
     top += 2 * _LINE + 4
     line = min(_LINE, (_HEIGHT - _MARGIN - top) // len(action_meanings))

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.games.catalogue import Game
 from smallwm_tf.games.frame_source import GymnasiumSource, Step, does_not_repeat
 
@@ -43,7 +44,7 @@ def check_repeats(game: Game) -> None:
             step, other = played.step(int(action)), again.step(int(action))
             for field in _FIELDS:
                 if not np.array_equal(getattr(step, field), getattr(other, field)):
-                    raise does_not_repeat(game, f"{field} after {number} step(s)")
+                    raise does_not_repeat(game, f"{field} after {counted(number, 'step')}")
             if _is_over(step) and not np.array_equal(played.reset(), again.reset()):
                 raise does_not_repeat(game, "first frame")
             if time.monotonic() > end:

@@ -30,6 +30,8 @@ _PURPOSE = "held_out"
 _GAMES_AT_ONCE = 16
 _LOGGED_HORIZONS = (1, 5, 10, 25, 50)
 _DREAM_STEPS = (1, 2, 4, 8)
+#: One step ahead, open loop, autoencoding, rewards along dreams.
+JUDGED_PARTS = 4
 
 
 def play_held_out(
@@ -53,14 +55,22 @@ def play_held_out(
 
 
 def judge_world_model(
-    world_model: WorldModel, replay: Replay, experiment: Experiment, iteration: int
+    world_model: WorldModel,
+    replay: Replay,
+    experiment: Experiment,
+    iteration: int,
+    on_part: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float | None], held_out.OpenLoopCurves]:
-    """Measures on steps from ``play_held_out``, by name of metric, and the open-loop curves."""
+    """Measures on steps from ``play_held_out``, by name of metric, and the open-loop curves.
+
+    ``on_part`` is called after each of the ``JUDGED_PARTS``.
+    """
     config, seed = experiment.config, experiment.seed
     order = generator(seed, _PURPOSE, "starts", iteration)
     num_starts = min(config.inspection.num_starts, replay.size)
     starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
     one_step = held_out.one_step_measure(world_model, replay, config.dynamics.window_length)()
+    on_part()
     dreamer = Dreamer(world_model, DreamSettings.of(config))
     curves = held_out.open_loop_curves(
         dreamer,
@@ -69,11 +79,13 @@ def judge_world_model(
         config.inspection.horizon,
         seed_pair(seed, _PURPOSE, iteration),
     )
+    on_part()
     measures = {
         **held_out.autoencoding(world_model, replay)._asdict(),
         **{name: getattr(one_step, name) for name in DYNAMICS_METRICS},
         **reward_precision_and_recall(one_step.confusion),
     }
+    on_part()
     measures["reward_skill"] = one_step.reward_skill
     measures |= _by_class("reward_calibration_{}", one_step.calibration)
     measures |= _by_class("reward_auc_{}", one_step.reward_auc)
@@ -90,6 +102,7 @@ def judge_world_model(
         recognition = recognise(world_model, replay)
         measures["recognition_skill"] = recognition.skill
         measures |= _by_class("recognition_auc_{}", recognition.auc)
+    on_part()
     for step in _DREAM_STEPS:
         if step <= len(along.skill):
             measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]
@@ -107,10 +120,17 @@ def judge_world_model(
 class RealityCheck:
     """Moments of the real game from which to see what a policy earns, and what a dream promises.
 
-    The agent plays, at ``evaluation.temperature``, to find the moments.
+    The agent plays, at ``evaluation.temperature``, to find the moments; ``on_step`` is called after
+    each of the ``steps_to_starts``, and may raise.
     """
 
-    def __init__(self, experiment: Experiment, agent: Agent, iteration: int):
+    def __init__(
+        self,
+        experiment: Experiment,
+        agent: Agent,
+        iteration: int,
+        on_step: Callable[[], None] = lambda: None,
+    ):
         self._config = config = experiment.config
         self._path = (experiment.seed, "promise", iteration)
         num_games = min(config.inspection.num_starts, _GAMES_AT_ONCE)
@@ -122,6 +142,7 @@ class RealityCheck:
             STEPS_BETWEEN_STARTS,
             (*self._path, "starts"),
             config.dream.context_steps,
+            on_step,
         )
 
     def real_rewards(self, agent: Agent, purpose: int | str) -> np.ndarray:
@@ -130,10 +151,17 @@ class RealityCheck:
         lives_end = self._config.dream.ends == "predicted"
         return real_rewards(self._games, agent, self._starts, horizon, seed, lives_end)
 
-    def promise(self, dreamer: Dreamer, policy: PolicyAndValue, agent: Agent) -> Promise:
+    def promise(
+        self,
+        dreamer: Dreamer,
+        policy: PolicyAndValue,
+        agent: Agent,
+        on_part: Callable[[], None] = lambda: None,
+    ) -> Promise:
         """Rewards of a policy in the dream, and as an agent in the real game played once more.
 
-        Once more, since real play that chose a policy flatters it.
+        Once more, since real play that chose a policy flatters it. ``on_part`` is called after each
+        of both.
         """
         dreamed = dreamed_rewards(
             dreamer,
@@ -143,7 +171,10 @@ class RealityCheck:
             self._config.evaluation.temperature,
             tf.constant(seed_pair(*self._path, "dream")),
         )
-        return Promise(dreamed, self.real_rewards(agent, "promise"))
+        on_part()
+        real = self.real_rewards(agent, "promise")
+        on_part()
+        return Promise(dreamed, real)
 
     def close(self) -> None:
         """Closes the games."""

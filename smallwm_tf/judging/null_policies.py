@@ -6,6 +6,7 @@ real steps as a run used to choose by; and of a trained agent its own actions, t
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,19 +66,29 @@ def nine_policies(num_actions: int) -> dict[str, RandomAgent]:
     return uniform | drawn
 
 
-def pick_best_of_nine(experiment: Experiment, num_steps: int) -> str:
-    """Lets each of the nine play a ninth of the steps; the name of the one that was paid most."""
+def pick_best_of_nine(
+    experiment: Experiment, num_steps: int, on_step: Callable[[], None] = lambda: None
+) -> str:
+    """Lets each of the nine play a ninth of the steps; the name of the one that was paid most.
+
+    ``on_step`` is called after every step; it may raise to stop.
+    """
     with contextlib.closing(open_game(experiment, "null_policies")) as game:
         paid = {}
         for name, agent in nine_policies(game.num_actions).items():
             game.reset()
             played = play_steps(game, agent, seed_pair(experiment.seed, "null_policies", name))
-            paid[name] = sum(step.reward for step in itertools.islice(played, num_steps // 9))
+            paid[name] = 0.0
+            for step in itertools.islice(played, num_steps // 9):
+                paid[name] += step.reward
+                on_step()
     return max(paid, key=paid.__getitem__)
 
 
 def score_null_policies(
-    experiment: Experiment, blind_control: Agent | None = None
+    experiment: Experiment,
+    blind_control: Agent | None = None,
+    on_episodes: Callable[[int], None] = lambda count: None,
 ) -> dict[str, dict[str, Any]]:
     """Summaries and returns by name, each of as many episodes as an evaluation has.
 
@@ -85,6 +96,8 @@ def score_null_policies(
       experiment: game, seed, and how many real steps its policies were chosen by; without any there
         is no best of nine.
       blind_control: from ``ActionCounter``, if there is an agent.
+      on_episodes: called after every step that is played, with the number of episodes that it
+        finished, of ``num_null_episodes`` in all; it may raise to stop.
     """
     with games_to_evaluate(experiment, "random_policy") as games:
         num_actions = games.num_actions
@@ -94,21 +107,30 @@ def score_null_policies(
     }
     picked, num_steps = "", plan_of(experiment.config).real_steps().chosen_by
     if num_steps:
-        picked = pick_best_of_nine(experiment, num_steps)
+        picked = pick_best_of_nine(experiment, num_steps, lambda: on_episodes(0))
         agents[BEST_OF_NINE] = nine_policies(num_actions)[picked]
     if blind_control:
         agents[BLIND_CONTROL] = blind_control
-    found = {name: _score(experiment, agent, name) for name, agent in agents.items()}
+    found = {name: _score(experiment, agent, name, on_episodes) for name, agent in agents.items()}
     if picked:
         found[BEST_OF_NINE] |= {"picked": picked, "picked_by_steps": num_steps}
     return found
 
 
-def _score(experiment: Experiment, agent: Agent, name: str) -> dict[str, Any]:
+def num_null_episodes(experiment: Experiment, with_blind_control: bool = False) -> int:
+    """How many episodes ``score_null_policies`` plays."""
+    is_chosen = bool(plan_of(experiment.config).real_steps().chosen_by)
+    return (2 + is_chosen + with_blind_control) * experiment.config.evaluation.num_episodes
+
+
+def _score(
+    experiment: Experiment, agent: Agent, name: str, on_episodes: Callable[[int], None]
+) -> dict[str, Any]:
     purpose = ("random_policy",) if name == UNIFORM else ("null_policies", name)
     num_episodes = experiment.config.evaluation.num_episodes
     with games_to_evaluate(experiment, *purpose) as games:
-        returns = play_episodes(games, agent, num_episodes, (experiment.seed, *purpose)).returns
+        seed = (experiment.seed, *purpose)
+        returns = play_episodes(games, agent, num_episodes, seed, on_episodes).returns
     summary = scores.summarise(returns)
     normalised = scores.human_normalised_score(experiment.game.name, summary["mean"])
     return summary | {"human_normalised_mean": normalised, "returns": returns}

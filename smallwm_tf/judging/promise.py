@@ -8,7 +8,7 @@ is a policy that has learned to exploit its world model.
 Shapes: S starts, H horizon.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,7 @@ def find_starts(
     interval: int,
     seed_path: tuple[int | str, ...],
     context_steps: int = 0,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Starts:
     """Plays a reset game on, through as many episodes as it takes, and keeps S moments.
 
@@ -68,9 +69,10 @@ def find_starts(
       interval: steps from one kept moment to the next.
       seed_path: of the random numbers, see ``randomness.seed_pair``.
       context_steps: T, steps before each moment to keep with it.
+      on_step: called after every step; may raise to stop.
     """
     num_steps = (num_starts - 1) * interval + 1
-    collected = collect(game, agent, num_steps, seed_path, state_interval=interval)
+    collected = collect(game, agent, num_steps, seed_path, on_step, state_interval=interval)
     played = Replay(num_steps)
     played.append(**collected.steps())
     moments = tf.range(0, num_steps, interval)

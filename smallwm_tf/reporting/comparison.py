@@ -74,6 +74,14 @@ class GameResult:
         """Of the mean."""
         return human_normalised_score(self.game, self.summary["mean"])
 
+    @property
+    def human_normalised_error(self) -> float | None:
+        """Its standard error."""
+        error, normalised = self.summary["standard_error"], self.human_normalised
+        if error is None or normalised is None:
+            return None
+        return human_normalised_score(self.game, error) - human_normalised_score(self.game, 0.0)
+
     @cached_property
     def nulls(self) -> dict[str, Mapping[str, Any]]:
         """Null policies by name, the episodes of all runs taken together."""

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from smallwm_tf.experiment.messages import one_line
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.reporting import pictures, tables
 from smallwm_tf.reporting.comparison import GameResult
 from smallwm_tf.reporting.contents import Contents
@@ -75,9 +76,8 @@ def _panel(game: str, results: list[tuple[str, GameResult]]) -> dict[str, Any]:
 
 
 def _value(point: Any) -> str:
-    error = "" if point.error is None else f" ± {tables.number(point.error, point.mean)}"
-    runs = f"{point.num_runs} runs" if point.num_runs > 1 else "1 run"
-    return f"{tables.number(point.mean)}{error}, {runs}"
+    text = tables.with_error({"mean": point.mean, "standard_error": point.error})
+    return f"{text}, {counted(point.num_runs, 'run')}"
 
 
 def _shown(run: FoundRun):

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from smallwm_tf.figures.curves import new_figure
+from smallwm_tf.figures.curves import dashes, line_width, new_figure
 from smallwm_tf.reporting.aggregates import METRICS
 from smallwm_tf.reporting.comparison import GameResult
 from smallwm_tf.reporting.contents import Contents
@@ -62,11 +62,12 @@ def _learning_curves(contents: Contents):
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (game, results) in zip(grid, panels.items(), strict=False):
-        for preset, result in results:
-            colour = colour_of(contents, preset)
-            _draw_curve(axes, preset, result, colour)
-            for (label, value), style in zip(references(result).items(), ("--", ":"), strict=False):
-                axes.axhline(value, color=colour, linestyle=style, linewidth=1, label=label)
+        for number, (preset, result) in enumerate(results):
+            colour, place = colour_of(contents, preset), (number, len(results))
+            _draw_curve(axes, preset, result, colour, line_width(*place))
+            for label, value in references(result).items():
+                style = dashes(*place, dotted=label.startswith("paper"))
+                axes.axhline(value, color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.set_title(game, fontsize="medium")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
@@ -84,16 +85,15 @@ def _learning_curves(contents: Contents):
     return figure
 
 
-def _draw_curve(axes, preset: str, result: GameResult, colour: str) -> None:
+def _draw_curve(axes, preset: str, result: GameResult, colour: str, width: float) -> None:
     points = result.curve()
     steps = [sum(point.real_steps) for point in points]
     means = [point.mean for point in points]
     errors = [point.error or 0.0 for point in points]
     bounds = [[m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1)]
     axes.fill_between(steps, *bounds, color=colour, alpha=0.2, linewidth=0)
-    axes.errorbar(
-        steps, means, errors, color=colour, marker="o", markersize=3.5, capsize=2, label=preset
-    )
+    style = {"linewidth": width, "marker": "o", "markersize": width + 2.2, "capsize": 2}
+    axes.errorbar(steps, means, errors, color=colour, label=preset, **style)
     if collecting := result.curve_while_collecting():
         axes.plot(*zip(*collecting, strict=True), color=colour, linewidth=0.8, alpha=0.6)
 
@@ -134,16 +134,20 @@ def _aggregates(contents: Contents):
 def _profiles(contents: Contents):
     figure = new_figure(6.4, 4.0)
     axes = figure.add_subplot()
-    for each in contents.aggregates:
-        colour = colour_of(contents, each.preset)
-        for profile, style in zip(each.profiles, ("-", "--"), strict=False):
-            axes.plot(
-                each.thresholds, profile.values, style, color=colour, label=profile.label, lw=1.5
+    lines = [
+        (each, profile, style)
+        for each in contents.aggregates
+        for profile, style in zip(each.profiles, ("-", "--"), strict=False)
+    ]
+    for number, (each, profile, style) in enumerate(lines):
+        colour, width = colour_of(contents, each.preset), line_width(number, len(lines))
+        axes.plot(
+            each.thresholds, profile.values, style, color=colour, label=profile.label, lw=width
+        )
+        if profile.low is not None:
+            axes.fill_between(
+                each.thresholds, profile.low, profile.high, color=colour, alpha=0.15, lw=0
             )
-            if profile.low is not None:
-                axes.fill_between(
-                    each.thresholds, profile.low, profile.high, color=colour, alpha=0.15, lw=0
-                )
     axes.set(xlabel="human-normalised score τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from smallwm_tf.experiment.numbers import counted, decimals
 from smallwm_tf.experiment.schedule import RealSteps
 from smallwm_tf.reporting.aggregates import METRICS, Estimate, normalised
 from smallwm_tf.reporting.comparison import PUBLISHED, GameResult, PresetResult, games_of
@@ -18,8 +19,8 @@ from smallwm_tf.runs.scores import (
 )
 
 GAME_COLUMNS = (
-    "game", "score", "human = 1", "best null policy", "s.e. above it", *PUBLISHED,
-    "seeds × episodes", "real steps",
+    "game", "score", "human-normalised", "best null policy", "standard errors above it",
+    *PUBLISHED, "seeds × episodes", "real steps",
 )  # fmt: skip
 AGGREGATE_COLUMNS = ("", "games", "runs", *METRICS)
 IMPROVEMENT_COLUMNS = ("of", "over", "games", "chance")
@@ -41,6 +42,9 @@ AGGREGATE_LEGEND = (
 IMPROVEMENT_LEGEND = (
     "That a run scores more than one of the other on the same game; ties count half, games equally."
 )
+
+
+_WIDTH = 3.92  # of a 95 % interval, in standard errors
 
 
 class Cell(NamedTuple):
@@ -72,13 +76,13 @@ def _game_row(game: GameResult) -> list[Cell]:
     summary, null = game.summary, game.nulls.get(game.best_null)
     steps = game.real_steps()
     mark = "" if game.is_finished else f" ({progress(game.runs)})"
-    null_text = f"{_with_error(null)} {game.best_null}" if null else "–"
+    null_text = f"{with_error(null)} {game.best_null}" if null else "–"
     published = [Cell(number(game.published.get(n)), game.published.get(n)) for n in PUBLISHED]
-    normal = game.human_normalised
+    normal, normal_error = game.human_normalised, game.human_normalised_error
     return [
         Cell(game.game + mark, game.game),
-        Cell(_with_error(summary) + ("" if len(game.runs) > 1 else " (e)"), summary["mean"]),
-        Cell(number(normal, digits=3), normal),
+        Cell(with_error(summary) + ("" if len(game.runs) > 1 else " (e)"), summary["mean"]),
+        Cell(number(normal, digits=_or(decimals(normal_error), 3)), normal),
         Cell(null_text, null["mean"] if null else None),
         Cell(number(game.above, digits=1, sign="+"), game.above),
         *published,
@@ -99,10 +103,23 @@ def steps_text(steps: RealSteps) -> str:
     return " / ".join(f"{count:,}" for count in steps)
 
 
-def _with_error(summary: Any) -> str:
-    error = summary["standard_error"]
-    text = number(summary["mean"])
-    return text if error is None else f"{text} ± {number(error, summary['mean'])}"
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def with_error(summary: Any) -> str:
+    """A mean and its standard error, as far as the latter gives its digits a meaning."""
+    mean, error = summary["mean"], summary.get("standard_error")
+    if (digits := decimals(error)) is None:
+        return number(mean)
+    return f"{number(mean, digits=digits)} ± {number(error, digits=digits)}"
+
+
+def last_score(run: FoundRun) -> str:
+    """ "0.94 ± 0.06 (standard error) over 32 episodes" """
+    last = run.entries[-1]
+    of_what = " (standard error)" if decimals(last.get("standard_error")) is not None else ""
+    return f"{with_error(last)}{of_what} over {counted(last['num_episodes'], 'episode')}"
 
 
 def _seeds(game: GameResult) -> str:
@@ -174,9 +191,12 @@ def improvement_rows(improvements: Sequence[tuple[str, Estimate]]) -> list[list[
 
 def _estimate_cell(estimate: Estimate, index: int) -> Cell:
     value = float(estimate.values[index])
-    text = number(value, digits=3)
+    digits = 3
+    if estimate.low is not None:  # an interval is some four standard errors wide
+        digits = _or(decimals((estimate.high[index] - estimate.low[index]) / _WIDTH), digits)
+    text = number(value, digits=digits)
     if estimate.low is not None:
-        limits = (number(limit[index], digits=3) for limit in (estimate.low, estimate.high))
+        limits = (number(limit[index], digits=digits) for limit in (estimate.low, estimate.high))
         text += f" [{', '.join(limits)}]{' †' if estimate.num_single else ''}"
     return Cell(text, value)
 

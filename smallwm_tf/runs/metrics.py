@@ -1,8 +1,9 @@
-"""Metrics: one line of JSON per event in `metrics.jsonl`, and the same numbers for TensorBoard.
+"""Metrics: one line of JSON per event in `metrics.jsonl`, and what TensorBoard shows of it.
 
 `metrics.jsonl` is the record; `events/` is derived from it. A resumed run first drops the lines
 written after its checkpoint. The TensorBoard files are then compared with what is left, and
-written anew wherever they differ, so neither holds anything twice.
+written anew wherever they differ, so neither holds anything twice. So it is with Weights & Biases,
+where that is wished.
 """
 
 import contextlib
@@ -11,13 +12,15 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smallwm_tf.runs import RunError
+from smallwm_tf.runs.board import Board, Shown
 from smallwm_tf.runs.event_files import fingerprint, fingerprint_of_files
 from smallwm_tf.runs.files import cannot_write, parse_json
 from smallwm_tf.runs.lock import check_held
@@ -25,6 +28,8 @@ from smallwm_tf.runs.plain_files import open_plain, open_to_append
 from smallwm_tf.runs.progress import warn
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.schema import any_of, each, fields, named, number, optional, text, truth, whole
+from smallwm_tf.runs.summaries import write_summary
+from smallwm_tf.runs.wandb_writer import WandbWriter
 
 _OWN_KEYS = ("event", "iteration", "step", "time", "not_finite")
 _LONGEST_LINE = 2**20  # bytes
@@ -45,15 +50,21 @@ class Metrics(contextlib.AbstractContextManager):
         num_lines: Lines in `metrics.jsonl`, those of earlier sessions included.
     """
 
-    def __init__(self, run: RunDirectory | Path) -> None:
+    def __init__(self, run: RunDirectory | Path, wandb: str = "off") -> None:
         """Opens the metrics of a run directory for appending; changes nothing yet.
+
+        Args:
+            run: The directory.
+            wandb: Whether Weights & Biases get them, too: "off", "offline" or "online".
 
         Raises:
             RunError: The file is no plain one, or a line is not one of metrics.
         """
         root = run.path if isinstance(run, RunDirectory) else run
         self.path = root / "metrics.jsonl"
-        self._events = root / "events"
+        self._root, self._events = root, root / "events"
+        self._board: Board | None = None  # None: earlier lines are still to be gone through
+        self._wandb = WandbWriter(root, wandb) if wandb != "off" else None
         self._writer: Any = None
         self._file = open_to_append(self.path)  # kept open until close()
         self.num_lines = sum(1 for _ in read_metrics(self.path))
@@ -67,7 +78,7 @@ class Metrics(contextlib.AbstractContextManager):
         Args:
             event: What happened, such as "dynamics"; TensorBoard shows "dynamics/loss".
             iteration: Iteration of the loop, from 1.
-            step: Counts this event's occurrences over the whole run; TensorBoard's x axis.
+            step: Counts this event's occurrences over the whole run, or what they are made of.
             **scalars: Numbers, truth values, strings, None, or flat lists of numbers (only
                 numbers go to TensorBoard).
 
@@ -90,8 +101,14 @@ class Metrics(contextlib.AbstractContextManager):
         with self._named_errors():
             self._file.write(json.dumps(line, allow_nan=False).encode("utf-8") + b"\n")
             self._file.flush()
+        if self._board is None:
+            self._board = Board(self._root)
+            for earlier in islice(read_metrics(self.path), self.num_lines):
+                list(self._board.of(earlier))
         self.num_lines += 1
         self._write_events(line)
+        if self._wandb is not None:
+            self._wandb.write(line)
 
     def sync(self) -> int:
         """Forces everything to disk; returns the number of lines, for `rewind`."""
@@ -113,13 +130,20 @@ class Metrics(contextlib.AbstractContextManager):
             warn(f"{self.path}: {missing} of {num_lines} lines are missing; curves have a gap")
         self._drop_lines(kept)
         self.num_lines = kept
-        recorded = (scalar for line in read_metrics(self.path) for scalar in _scalars(line))
-        if fingerprint(recorded) != fingerprint_of_files(self._events):
+        recorded, self._board = Board(self._root), Board(self._root)
+        shown = chain(recorded.beginning(), *map(recorded.of, read_metrics(self.path)))
+        if fingerprint(entry.entry for entry in shown) != fingerprint_of_files(self._events):
             self._close_events()
             check_held(self._events)
             shutil.rmtree(self._events, ignore_errors=True)
+            if beginning := list(self._board.beginning()):
+                self._show(beginning)
             for line in read_metrics(self.path):
                 self._write_events(line)
+        else:
+            self._board = recorded
+        if self._wandb is not None:
+            self._wandb.begin(read_metrics(self.path))
         self.sync()
         return missing
 
@@ -136,6 +160,8 @@ class Metrics(contextlib.AbstractContextManager):
                 self._file.close()
         with contextlib.suppress(RunError):
             self._close_events()
+        if self._wandb is not None:
+            self._wandb.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -152,15 +178,18 @@ class Metrics(contextlib.AbstractContextManager):
         self._is_new = False
 
     def _write_events(self, line: dict[str, Any]) -> None:
+        self._show(self._board.of(line))
+
+    def _show(self, entries: Iterable[Shown]) -> None:
         import tensorflow as tf  # not above: reports read metrics without it
 
         with self._named_errors():
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self._events))
-            with self._writer.as_default(step=line["step"]):
+            with self._writer.as_default(step=0):
                 try:
-                    for tag, _, value in _scalars(line):
-                        tf.summary.scalar(tag, value)
+                    for entry in entries:
+                        write_summary(entry)
                     self._writer.flush()
                 except tf.errors.OpError:
                     # A writer that cannot flush stays the default, also of graphs traced later,
@@ -210,13 +239,6 @@ def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
             if problem := _LINE(content, "") or _METRICS(content, ""):
                 raise RunError(f"{path}: line {number}: {problem}; remove it")
             yield content
-
-
-def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, int, float]]:
-    """What TensorBoard shows of a line: tag, step, value."""
-    for name, value in line.items():
-        if isinstance(value, int | float) and name not in ("iteration", "step", "time"):
-            yield f"{line['event']}/{name}", line["step"], float(value)
 
 
 def _plain(name: str, value: Any, not_finite: dict[str, str]) -> Any:

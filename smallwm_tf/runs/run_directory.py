@@ -28,7 +28,7 @@ _PACKAGES = (
 )  # fmt: skip
 _FOLDERS = ("checkpoints", "replay", "figures", "events")
 _BEGUN = "begun.json"
-_MEMBERS = {CONFIG, VERSIONS, _BEGUN, "metrics.jsonl", "scores.json", "lock", *_FOLDERS}
+_MEMBERS = {CONFIG, VERSIONS, _BEGUN, "metrics.jsonl", "scores.json", "lock", "films", *_FOLDERS}
 
 
 class RunDirectory(contextlib.AbstractContextManager):

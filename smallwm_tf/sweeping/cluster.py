@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.runs.stop_request import StopRequest
 from smallwm_tf.sweeping import SweepError
 from smallwm_tf.sweeping.task import Job, RunFailedError, perform
@@ -43,8 +44,8 @@ def check_share(share: Share) -> None:
     """
     if share.cpus > cores_here():
         raise SweepError(
-            f"--cpus_per_run={share.cpus:g}: this machine has {cores_here()} core(s); give at "
-            "most that, or name a cluster with --ray_address"
+            f"--cpus_per_run={share.cpus:g}: this machine has {counted(cores_here(), 'core')}; "
+            "give at most that, or name a cluster with --ray_address"
         )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, TextIO
 
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import printable
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.sweeping.progress import Progress
 
 _SECONDS_BETWEEN_REPORTS = 300.0  # without a terminal
@@ -26,13 +27,16 @@ def line_of(row: Row) -> str:
     """A run in one line: game, seed, config, phase, per cent, latest score, time left."""
     experiment, progress = row.experiment, row.progress
     phase = progress.phase if progress.state == "running" else progress.state
+    score = ""
+    if progress.score is not None:
+        score = f"{progress.score:,.{1 if abs(progress.score) >= 10 else 2}f}"
     cells = (
         f"{experiment.game.name:<16}",
         f"{experiment.seed:>4}",
         f"{experiment.preset:<16}",
         f"{phase:<22}",
         f"{100 * progress.fraction:>3.0f} %",
-        f"{'' if progress.score is None else format(progress.score, ',.1f'):>10}",
+        f"{score:>10}",
         f"{duration(progress.seconds_left) if progress.state in ('running', 'waiting') else '':>8}",
     )
     return printable(f"{'  '.join(cells)}  {row.message}".rstrip())
@@ -61,9 +65,9 @@ def summary(rows: Sequence[Row]) -> str:
     seconds = [progress.seconds_left for progress in active]
     running = states.count("running")
     if not running or None in seconds:
-        return f"{len(rows)} runs: {counts}"
+        return f"{counted(len(rows), 'run')}: {counts}"
     left = max(sum(seconds) / running, max(seconds))
-    return f"{len(rows)} runs: {counts}; about {duration(left)} left"
+    return f"{counted(len(rows), 'run')}: {counts}; about {duration(left)} left"
 
 
 def table(rows: Sequence[Row], width: int, height: int) -> list[str]:

@@ -1,6 +1,7 @@
 """What a run is going to be, told before it starts: sizes, memory and time."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -8,10 +9,12 @@ import tensorflow as tf
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import duration
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.schedule import Work, plan_of, total_steps
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.models.execution import resolve_convolution
+from smallwm_tf.runs.progress import Progress
 from smallwm_tf.training.algorithms import ALGORITHMS
 
 #: Resident memory of a process that has only imported and compiled everything, in bytes.
@@ -48,21 +51,22 @@ class Report(NamedTuple):
         work = self.work
         steps = work.real_steps
         world_model = (
-            f"{work.vqvae_steps:,} VQ-VAE updates, at least {work.dynamics_steps:,} dynamics "
-            "updates, "
+            f"{counted(work.vqvae_steps, 'VQ-VAE update')}, at least "
+            f"{counted(work.dynamics_steps, 'dynamics update')}, "
             if self.convolution
             else ""
         )
         convolution = f"{self.convolution} convolutions in " if self.convolution else ""
         lines = [
-            f"{self.game}: {self.num_actions} actions, {self.num_stacked_frames} stacked "
-            f"frame(s), preset {self.preset}, {convolution}{self.precision}",
+            f"{self.game}: {counted(self.num_actions, 'action')}, "
+            f"{counted(self.num_stacked_frames, 'stacked frame')}, preset {self.preset}, "
+            f"{convolution}{self.precision}",
             "parameters (the paper's Table 3):" if self.convolution else "parameters:",
             *(f"  {names[key]:<32}{count:>12,}" for key, count in counts.items()),
             f"real steps: {steps.learned_from:,} to learn from, {steps.chosen_by:,} to choose by, "
             f"{steps.only_judged:,} to judge only",
-            f"work: {world_model}{work.ppo_updates:,} PPO updates, "
-            f"{work.evaluation_episodes:,} evaluation episodes",
+            f"work: {world_model}{counted(work.ppo_updates, 'PPO update')}, "
+            f"{counted(work.evaluation_episodes, 'evaluation episode')}",
             f"memory: about {self.memory_bytes / 1e9:.1f} GB",
         ]
         if self.seconds is not None:
@@ -85,12 +89,15 @@ class Report(NamedTuple):
         }
 
 
-def describe(experiment: Experiment, timed: bool = False) -> Report:
+def describe(
+    experiment: Experiment, timed: bool = False, on_part: Callable[[], None] = lambda: None
+) -> Report:
     """Builds the networks once, counts them, and estimates the rest.
 
     Args:
       experiment: what is asked for.
       timed: whether to measure for a minute how long it takes.
+      on_part: called between these measurements; may raise to stop.
     """
     config = experiment.config
     game = RealGame(experiment.game, config.game.num_stacked_frames, seed=0)
@@ -111,8 +118,21 @@ def describe(experiment: Experiment, timed: bool = False) -> Report:
         memory_bytes=BASE_BYTES
         + 16.0 * networks.parameters["training_total"]
         + float(dreams * total_steps(config)) * FRAME_SIZE**2,
-        seconds=ALGORITHMS[config.algorithm].seconds(experiment, work) if timed else None,
+        seconds=_measure(experiment, work, on_part) if timed else None,
     )
+
+
+def _measure(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
+    """Seconds that the run will take; whoever waits sees that they are measured."""
+    measured = ALGORITHMS[experiment.config.algorithm]
+    total, shown = measured.num_measurements, {"first": "compiling", "in_logs": False}
+    with Progress(total, "measuring", "part", **shown) as progress:
+
+        def count() -> None:
+            progress.update()
+            on_part()
+
+        return measured.seconds(experiment, work, count)
 
 
 def measure_gemm(precision: str = "float32", size: int = 1536, repetitions: int = 5) -> float:

@@ -7,10 +7,11 @@ import numpy as np
 
 from smallwm_tf.agents.networks import Networks
 from smallwm_tf.agents.playing import Episodes
+from smallwm_tf.experiment.numbers import counted, with_error
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.figures.curves import draw_scores
 from smallwm_tf.judging.evaluation import evaluate
-from smallwm_tf.judging.null_policies import score_null_policies
+from smallwm_tf.judging.null_policies import num_null_episodes, score_null_policies
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.files import write_json
 from smallwm_tf.runs.progress import Progress, say
@@ -25,7 +26,7 @@ class EvaluationPlace:
     played_with: dict  # settings of the games, which the actions belong to
 
     def __str__(self) -> str:
-        return f"{len(self.taken)} steps on"
+        return f"{counted(len(self.taken), 'step')} on"
 
 
 class EvaluationPhase:
@@ -46,7 +47,7 @@ class EvaluationPhase:
         name, directory = run.experiment.game.name, run.directory
         null_policies = directory.path / "null_policies.json"
         if not null_policies.exists():
-            write_json(null_policies, score_null_policies(run.experiment))
+            write_json(null_policies, self._score_nulls(run, iteration))
         nulls = scores.read_summaries(null_policies)
         episodes, num_steps = self._play(run, iteration), total_steps(config, iteration)
         entry = scores.evaluation_entry(name, iteration, num_steps, episodes.returns)
@@ -58,11 +59,24 @@ class EvaluationPhase:
         run.metrics.write("evaluate", iteration, num_steps, **measures)
         draw_scores(directory.figures, name, entries, nulls)
         best = scores.best_null_policy(nulls)
+        of_what = ", standard error over" if entry["standard_error"] else " in all of"
         say(
-            f"{name}, iteration {iteration}: {entry['mean']:.1f} ± {entry['std']:.1f} over "
-            f"{entry['num_episodes']} episodes "
-            f"(best null policy: {best}, {nulls[best]['mean']:.1f})"
+            f"{name}, iteration {iteration}: "
+            f"{with_error(entry['mean'], entry['standard_error'])}{of_what} "
+            f"{counted(entry['num_episodes'], 'episode')}; best null policy: {best}, "
+            f"{with_error(nulls[best]['mean'], nulls[best].get('standard_error'))}"
         )
+
+    def _score_nulls(self, run: Run, iteration: int) -> dict[str, Any]:
+        """Plays without looking; what was played is lost where the run is asked to stop."""
+        total, title = num_null_episodes(run.experiment), f"{iteration}: null policies, random ones"
+        with Progress(total, title, "episode") as progress:
+
+            def check_and_update(num_finished: int) -> None:
+                run.stop.check()
+                progress.update(num_finished)
+
+            return score_null_policies(run.experiment, on_episodes=check_and_update)
 
     def _play(self, run: Run, iteration: int) -> Episodes:
         """Plays the episodes, from where they were interrupted on."""

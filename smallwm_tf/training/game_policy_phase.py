@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.experiment.schedule import (
     ModelFreePlan,
@@ -27,7 +28,7 @@ class GamePolicyPlace:
     finished: np.ndarray  # raw returns of the iteration's episodes so far
 
     def __str__(self) -> str:
-        return f"{self.done} updates on"
+        return f"{counted(self.done, 'update')} on"
 
 
 class GamePolicyPhase:
@@ -55,7 +56,7 @@ class GamePolicyPhase:
         unlogged, finished = place.unlogged, list(place.finished)
         played = len(run.games) * sum(lengths[: place.done])
         total = collection_steps(config, iteration)
-        with Progress(total, f"{iteration}: PPO", "step", initial=played) as progress:
+        with Progress(total, f"{iteration}: PPO", "step", played, "compiling") as progress:
             for number in range(place.done, len(lengths)):
                 path = (run.experiment.seed, "ppo", iteration, number)
                 seed = seed_pair(*path, "act")

@@ -1,6 +1,7 @@
 """Model-free PPO: what the paper compares itself with (section 4), without a world model."""
 
 import contextlib
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -24,6 +25,7 @@ class ModelFreeAgent:
     """
 
     replay = None
+    num_measurements = 3
 
     def __init__(self, experiment: Experiment, num_actions: int):
         config = experiment.config
@@ -45,9 +47,10 @@ class ModelFreeAgent:
         )
 
     @classmethod
-    def seconds(cls, experiment: Experiment, work: Work) -> float:
+    def seconds(cls, experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
         """See ``Algorithm.seconds``."""
         config, played = experiment.config, play_at_random(experiment)
+        on_part()
         agent = cls(experiment, played.num_actions)
         num_games, rate = config.ppo.num_actors, config.ppo.learning_rate
         num_steps = min(STEPS, config.ppo.steps_per_rollout)
@@ -62,7 +65,9 @@ class ModelFreeAgent:
                 agent.learner.update(rollout, PAIR, rate)
 
             update, start = timed(play_and_learn)
+        on_part()
         evaluated_steps = played.episode_steps * work.evaluation_episodes
         updates = work.real_steps.learned_from / (num_games * num_steps)
         acted_step = played.acted_step(agent.networks.agent(1.0))
+        on_part()
         return OTHER_SECONDS + start + update * updates + acted_step * evaluated_steps

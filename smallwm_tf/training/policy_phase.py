@@ -7,8 +7,9 @@ import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.agents.policy_agent import PolicyAgent
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.experiment.schedule import policy_learning_rate
+from smallwm_tf.experiment.schedule import policy_learning_rate, steps_to_starts
 from smallwm_tf.figures.curves import draw_promise
 from smallwm_tf.judging.judge import RealityCheck
 from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
@@ -30,7 +31,7 @@ class PolicyPlace:
     best_values: Arrays  # its variables
 
     def __str__(self) -> str:
-        return f"{self.done} updates on"
+        return f"{counted(self.done, 'update')} on"
 
 
 class PolicyPhase:
@@ -54,13 +55,15 @@ class PolicyPhase:
         )
         with contextlib.closing(self._open_check(run, iteration, place)) as check:
             self._learn(run, iteration, place, check)
-            promise = check.promise(self._dreamer, self._policy, self._player(run))
+            with Progress(2, f"{iteration}: promise and pay", "part") as progress:
+                given = (self._dreamer, self._policy, self._player(run), progress.update)
+                promise = check.promise(*given)
         dreamed, real = (float(rewards.sum(axis=1).mean()) for rewards in promise)
         measures = {"gap": promise.gap, "gap_error": promise.gap_error}
+        draw_promise(run.directory.figures, promise, iteration)
         run.metrics.write(
             "promise", iteration, self._num_updates, dreamed=dreamed, real=real, **measures
         )
-        draw_promise(run.directory.figures, promise, iteration)
 
     def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
         config, interval = run.experiment.config, run.experiment.config.ppo.check_interval
@@ -69,10 +72,10 @@ class PolicyPhase:
         pair = seed_pair(run.experiment.seed, "ppo", iteration)
         variables = [*self._policy.variables, *self._learner.optimizer.variables]
         best = BestWeights(variables, place.best_score, place.best_values)
-        if interval and not place.done:
-            self._look(run, iteration, check, best)
-        done, unlogged = place.done, place.unlogged
-        with Progress(num_updates, f"{iteration}: policy", "update", initial=done) as progress:
+        done, unlogged, title = place.done, place.unlogged, f"{iteration}: policy"
+        with Progress(num_updates, title, "update", done, "compiling") as progress:
+            if interval and not place.done:
+                self._look(run, iteration, check, best)
             for number in range(done, num_updates):
                 rate = policy_learning_rate(config, number, num_updates)
                 values = self._learner.update(pair, number, rate).numpy()
@@ -82,7 +85,9 @@ class PolicyPhase:
                 given = (iteration, self._num_updates, METRICS)
                 unlogged = run.log_updates(*given, unlogged, is_last)
                 if interval and (is_last or (number + 1) % interval == 0):
+                    progress.doing("playing the real game")
                     self._look(run, iteration, check, best)
+                    progress.doing("")
                 run.pause(PolicyPlace(number + 1, unlogged, place.begun, best.score, best.values))
         if interval:
             best.restore()
@@ -91,7 +96,14 @@ class PolicyPhase:
         """Finds the moments of the real game that the policy from before the phase comes to."""
         present = values_of(self._policy.variables)
         assign(self._policy.variables, place.begun)
-        check = RealityCheck(run.experiment, self._player(run), iteration)
+        total = steps_to_starts(run.experiment.config)
+        with Progress(total, f"{iteration}: moments of the real game", "step") as progress:
+
+            def check_and_update() -> None:
+                run.stop.check()
+                progress.update()
+
+            check = RealityCheck(run.experiment, self._player(run), iteration, check_and_update)
         assign(self._policy.variables, present)
         return check
 

@@ -1,6 +1,6 @@
 """What a run needs of an algorithm and of its phases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from smallwm_tf.experiment.experiment import Experiment
@@ -37,13 +37,15 @@ class Algorithm(Protocol):
       components: name to model, optimiser or ``tf.Variable``: all that a checkpoint must hold.
       phases: of an iteration, in the order in which they are performed.
       replay: of the real steps that are kept; None if they are not.
+      num_measurements: how often ``seconds`` calls ``on_part``.
     """
 
     components: Mapping[str, Any]
     phases: Sequence[Phase]
     replay: Replay | None
+    num_measurements: int
 
     @staticmethod
-    def seconds(experiment: Experiment, work: Work) -> float:
+    def seconds(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
         """What a whole run takes if its episodes are as long as random ones; plays and measures."""
         ...

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STEPS = 1000  # of the game, uniformly random
 OTHER_SECONDS = 12.0  # start of the process, files and figures
 PAIR = np.array([0, 1], np.int32)  # seed
+MEASUREMENTS = 5  # after the game's
 _LEAST_SECONDS = 2.0  # of each measurement
 _GAMES = 32  # observations that an evaluation asks about at once
 
@@ -101,8 +102,16 @@ def play_at_random(experiment: Experiment) -> RandomPlay:
     return RandomPlay(game.num_actions, replay, observations, step, episode_steps)
 
 
-def measure_rates(agent: "WorldModelAgent", played: RandomPlay, experiment: Experiment) -> Rates:
-    """Trains an agent of its own on the steps that were played, and watches the clock."""
+def measure_rates(
+    agent: "WorldModelAgent",
+    played: RandomPlay,
+    experiment: Experiment,
+    on_part: Callable[[], None] = lambda: None,
+) -> Rates:
+    """Trains an agent of its own on the steps that were played, and watches the clock.
+
+    ``on_part`` is called after each of the ``MEASUREMENTS``; it may raise to stop.
+    """
     config, replay, world_model = experiment.config, played.replay, agent.world_model
     generator, seed = np.random.default_rng(0), tf.constant(PAIR)
     length, size = config.dynamics.window_length, config.dynamics.windows_per_batch
@@ -112,18 +121,22 @@ def measure_rates(agent: "WorldModelAgent", played: RandomPlay, experiment: Expe
     encode = tf.function(world_model.encode)
     player, learner = agent.networks.agent(1.0), agent.world_model_learner
     vqvae_update, start_vqvae = timed(lambda: learner.warmup_steps(frames).numpy())
+    on_part()
     learner.encode_replay()
     # Number 1: beside number 0 the VQ-VAE learns, too.
     dynamics_update, start_dynamics = timed(
         lambda: learner.joint_steps(windows, 1, seed)[2].numpy()
     )
+    on_part()
     policy_update, start_policy = timed(
         lambda: agent.policy_learner.update(seed, 0, config.ppo.learning_rate).numpy()
     )
+    on_part()
     judging, start_judging = timed(
         lambda: judge_world_model(world_model, replay, experiment, 1), repetitions=1
     )
-    return Rates(
+    on_part()
+    rates = Rates(
         random_step=played.step,
         acted_step=played.acted_step(player, num_games=1),
         shared_step=played.acted_step(player),
@@ -136,6 +149,8 @@ def measure_rates(agent: "WorldModelAgent", played: RandomPlay, experiment: Expe
         updates_per_step=len(starts) / STEPS / size,
         episode_steps=played.episode_steps,
     )
+    on_part()
+    return rates
 
 
 def timed(call: Callable[[], object], repetitions: int = 3) -> tuple[float, float]:

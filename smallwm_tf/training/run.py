@@ -19,11 +19,12 @@ from smallwm_tf.games.opening import open_game
 from smallwm_tf.models.initializers import weights_by_path
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
-from smallwm_tf.runs.progress import say
+from smallwm_tf.runs.progress import beside, say
 from smallwm_tf.runs.records import progress_problem
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.stop_request import StopRequest
+from smallwm_tf.training.outlook import Outlook
 from smallwm_tf.training.places import pack, unpack
 from smallwm_tf.training.protocols import Algorithm, Phase
 
@@ -67,7 +68,7 @@ class Run:
             for number in range(plan_of(experiment.config).num_games)
         ]
         self.algorithm = make_algorithm(experiment, self.games[0].num_actions)
-        self.metrics = Metrics(directory)
+        self.metrics = Metrics(directory, experiment.config.logging.wandb)
         self.phases_done = self.policies_trained = 0
         self.running_return = 0.0
         self.place: Any = None
@@ -76,6 +77,9 @@ class Run:
         keep = experiment.config.checkpoints.keep
         self._checkpoints = Checkpoints(directory.checkpoints, self.algorithm.components, keep=keep)
         self._restore()
+        names = [phase.name for phase in self.algorithm.phases]
+        self._outlook = Outlook(experiment.config, names, self.metrics.read())
+        beside(self._outlook.text)
 
     # ---- phases -------------------------------------------------------------------------------
 
@@ -86,6 +90,8 @@ class Run:
         self.directory.record()  # not before: a finished run stays what it was made with
         if self.place is None:
             self._phase_start = time.monotonic()
+        self._outlook.begin(self._position(phase, iteration), self._phase_seconds())
+        say(self._outlook.text())
         return True
 
     def finish(self, phase: Phase, iteration: int) -> None:
@@ -96,6 +102,7 @@ class Run:
         """
         position, seconds = self._position(phase, iteration), self._phase_seconds()
         self.metrics.write("phase", iteration, position, phase=phase.name, seconds=seconds)
+        self._outlook.finish(position, seconds)
         self.phases_done = position + 1
         self.policies_trained += phase.trains_policy
         self.place = None
@@ -192,6 +199,7 @@ class Run:
 
     def close(self) -> None:
         """Closes files and games; harmless when repeated."""
+        beside(None)
         self.metrics.close()
         for game in self.games:
             game.close()

@@ -1,5 +1,7 @@
 """The paper's agent: a policy that learns in the dreams of a world model (section 3)."""
 
+from collections.abc import Callable
+
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
@@ -12,7 +14,7 @@ from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.training.collect_phase import CollectPhase
 from smallwm_tf.training.evaluation_phase import EvaluationPhase
 from smallwm_tf.training.policy_phase import PolicyPhase
-from smallwm_tf.training.rates import measure_rates, play_at_random
+from smallwm_tf.training.rates import MEASUREMENTS, measure_rates, play_at_random
 from smallwm_tf.training.world_model_phase import WorldModelPhase
 
 
@@ -24,6 +26,8 @@ class WorldModelAgent:
       num_actions: M of the game.
       replay: of all steps that are to come; one as large as the run needs if not given.
     """
+
+    num_measurements = 1 + MEASUREMENTS
 
     def __init__(self, experiment: Experiment, num_actions: int, replay: Replay | None = None):
         config = experiment.config
@@ -58,8 +62,9 @@ class WorldModelAgent:
         )
 
     @classmethod
-    def seconds(cls, experiment: Experiment, work: Work) -> float:
+    def seconds(cls, experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
         """See ``Algorithm.seconds``."""
         played = play_at_random(experiment)
+        on_part()
         agent = cls(experiment, played.num_actions, played.replay)
-        return measure_rates(agent, played, experiment).seconds(experiment, work)
+        return measure_rates(agent, played, experiment, on_part).seconds(experiment, work)

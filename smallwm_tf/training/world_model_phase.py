@@ -7,16 +7,19 @@ import numpy as np
 
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.messages import show
+from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import draw_horizons
+from smallwm_tf.figures.dream_film import save_film
 from smallwm_tf.figures.strips import draw_world_model
 from smallwm_tf.judging.held_out import one_step_measure
-from smallwm_tf.judging.judge import judge_world_model, play_held_out
+from smallwm_tf.judging.judge import JUDGED_PARTS, judge_world_model, play_held_out
 from smallwm_tf.learning import world_model_learner as learning
 from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner, batches
 from smallwm_tf.models.imagination import Dreamer
+from smallwm_tf.runs.board import FILMS
 from smallwm_tf.runs.lock import check_held
 from smallwm_tf.runs.progress import Progress, say
 from smallwm_tf.runs.replay_files import MOST_STEPS, Chunk, read_steps, write_chunk
@@ -44,7 +47,7 @@ class WorldModelPlace:
             raise ValueError(f"part={show(self.part)} is none that learns")
 
     def __str__(self) -> str:
-        return f"{self.done} updates on"
+        return f"{counted(self.done, 'update')} on"
 
 
 class WorldModelPhase:
@@ -83,7 +86,14 @@ class WorldModelPhase:
     def _begin(self, run: Run, iteration: int) -> WorldModelPlace:
         """Plays the held-out steps, with codes and policy from before this training."""
         agent = collecting_agent(run.experiment.config, self._networks, iteration)
-        played = play_held_out(run.experiment, agent, iteration, run.stop.check)
+        num_steps = run.experiment.config.inspection.held_out_steps
+        with Progress(num_steps, f"{iteration}: held-out steps", "step") as progress:
+
+            def check_and_update() -> None:
+                run.stop.check()
+                progress.update()
+
+            played = play_held_out(run.experiment, agent, iteration, check_and_update)
         folder = run.directory.replay
         chunk = write_chunk(folder / f"held_out_{iteration:06d}.npz", **played.as_arrays())
         check_held(folder)
@@ -100,7 +110,8 @@ class WorldModelPhase:
         ]
         total, done = sum(map(len, epochs)), place.done
         run.check_place(done, total, "updates of the VQ-VAE alone (vqvae.warmup_epochs)")
-        with Progress(total, f"{iteration}: VQ-VAE alone", "update", initial=done) as progress:
+        title = f"{iteration}: VQ-VAE alone"
+        with Progress(total, title, "update", done, "compiling") as progress:
             for group, _ in _groups(epochs, config.logging.interval, done):
                 values = self._learner.warmup_steps(group).numpy()
                 self._log_vqvae(run, iteration, values)
@@ -128,7 +139,8 @@ class WorldModelPhase:
         total, done = sum(map(len, epochs)), place.done
         run.check_place(done, total, "updates of the world model (dynamics.epochs)")
         confusion, is_behind = place.confusion, place.is_behind
-        with Progress(total, f"{iteration}: world model", "update", initial=done) as progress:
+        title = f"{iteration}: world model"
+        with Progress(total, title, "update", done, "compiling") as progress:
             for group, is_last in _groups(epochs, config.logging.interval, done):
                 vqvae, dynamics, of_group = learner.joint_steps(group, done, pair)
                 done += len(group)
@@ -142,7 +154,9 @@ class WorldModelPhase:
                     run.metrics.write("reward_prediction", iteration, self._num_updates, **rewards)
                     confusion = np.zeros([3, 3])
                 if is_last and config.dynamics.epoch_fallback:
+                    progress.doing("held-out measures")
                     found = measure()
+                    progress.doing("")
                     measures = {name: getattr(found, name) for name in learning.DYNAMICS_METRICS}
                     run.metrics.write("epoch", iteration, self._num_updates, **measures)
                     is_behind = found.code_accuracy <= found.copy_accuracy
@@ -156,7 +170,20 @@ class WorldModelPhase:
     def _judge(self, run: Run, iteration: int, held_out: Replay) -> None:
         experiment, figures = run.experiment, run.directory.figures
         world_model = self._learner.world_model
-        measures, curves = judge_world_model(world_model, held_out, experiment, iteration)
+        with Progress(JUDGED_PARTS, f"{iteration}: held-out measures", "part") as progress:
+            given = (world_model, held_out, experiment, iteration)
+            measures, curves = judge_world_model(*given, progress.update)
+        with Progress(3, f"{iteration}: figures", "part") as progress:
+            title = f"Open-loop predictions on held-out steps, iteration {iteration}"
+            draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
+            progress.update()
+            given = (self._dreamer, run.algorithm.replay, experiment, iteration)
+            dream = draw_world_model(figures, *given)
+            progress.update()
+            films = run.directory.path / FILMS
+            films.mkdir(exist_ok=True)
+            save_film(films / f"dream_{iteration:03d}.gif", dream)
+            progress.update()
         run.metrics.write("held_out", iteration, self._num_updates, **measures)
         used = measures["codebook_perplexity"]
         if used < _COLLAPSED:
@@ -165,9 +192,6 @@ class WorldModelPhase:
                 f"{experiment.config.vqvae.num_embeddings}: the world model can hardly tell frames "
                 "apart; try a smaller vqvae.learning_rate"
             )
-        title = f"Open-loop predictions on held-out steps, iteration {iteration}"
-        draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)
-        draw_world_model(figures, self._dreamer, run.algorithm.replay, experiment, iteration)
 
     @property
     def _num_updates(self) -> int:

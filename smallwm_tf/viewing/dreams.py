@@ -12,9 +12,7 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.trained_agent import TrainedAgent
 from smallwm_tf.experiment.randomness import generator, seed_pair
-from smallwm_tf.figures import videos
 from smallwm_tf.figures.curves import draw_horizons
-from smallwm_tf.figures.strips import absolute_difference
 from smallwm_tf.judging import held_out, open_loop
 from smallwm_tf.judging.judge import play_held_out
 from smallwm_tf.learning.replay import Replay
@@ -22,8 +20,6 @@ from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import write_json
-
-_FRAMES_PER_SECOND = 6.0  # slow enough to compare by eye
 
 
 def play_real_game(agent: TrainedAgent, num_steps: int) -> Replay:
@@ -63,29 +59,6 @@ def dream_beside_reality(
 def _dreamer(agent: TrainedAgent, temperature: float) -> Dreamer:
     settings = DreamSettings.of(agent.config)._replace(temperature=temperature)
     return Dreamer(agent.world_model, settings)
-
-
-def save_film(path: Path, loop: open_loop.OpenLoop) -> None:
-    """The dream of `strips.draw_dream` as a GIF or MP4."""
-    real = loop.real
-    shown = {
-        "real": real.frames,
-        "reconstruction": real.reconstructions,
-        "dream": loop.dreamed,
-        "difference": absolute_difference(real.frames, loop.dreamed),
-        "real codes": real.codes,
-        "dream codes": loop.dreamed_codes,
-    }
-    drawn = []
-    for step in range(len(loop.dreamed)):
-        agreement = (real.codes[step] == loop.dreamed_codes[step]).mean()
-        caption = (
-            f"step {step}    codes that agree {agreement:.0%}    reward: real "
-            f"{loop.real_rewards[step]:+.0f}, dream {loop.dreamed_rewards[step]:+.0f}"
-        )
-        pictures_of_step = [picture[step] for picture in shown.values()]
-        drawn.append(videos.draw_comparison(tuple(shown), pictures_of_step, caption, scale=1))
-    videos.save_video(path, drawn, _FRAMES_PER_SECOND)
 
 
 def measure(

@@ -15,7 +15,11 @@ from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures import videos
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.evaluation import evaluate
-from smallwm_tf.judging.null_policies import ActionCounter, score_null_policies
+from smallwm_tf.judging.null_policies import (
+    ActionCounter,
+    num_null_episodes,
+    score_null_policies,
+)
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.progress import Progress
 
@@ -40,7 +44,9 @@ def score(
     entry = scores.evaluation_entry(name, agent.iteration, agent.num_interactions, episodes.returns)
     nulls = best = above = None
     if with_null_policies:
-        nulls = score_null_policies(experiment, player.blind_control())
+        blind = player.blind_control()
+        with Progress(num_null_episodes(experiment, True), "null policies", "episode") as progress:
+            nulls = score_null_policies(experiment, blind, progress.update)
         best = scores.best_null_policy(nulls)
         above = scores.standard_errors_above(entry, nulls[best])
     return {

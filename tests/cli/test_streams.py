@@ -1,6 +1,7 @@
 """Streams that are closed, full, broken or of few letters, and places that cannot be written to."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import smallwm_tf
-from smallwm_tf.cli import errors
+from smallwm_tf.cli import errors, streams
 from smallwm_tf.cli.errors import check_writable, problem_of_place, refuse
+from smallwm_tf.runs.progress import Progress, say
 
 ROOT = Path(smallwm_tf.__file__).parents[1]
 PUT = """
@@ -134,3 +136,41 @@ def test_a_device_or_a_pipe_is_no_file_to_write(tmp_path):
     (tmp_path / "link").symlink_to(os.devnull)
     for place in (Path(os.devnull), tmp_path / "pipe.gif", tmp_path / "link"):
         assert "is a device or a pipe" in problem_of_place(place, is_file=True)
+
+
+def test_results_are_alone_on_standard_output(capsys):
+    with streams.results_alone():
+        print("a game says something")
+        say("people's words")
+        with Progress(2, "evaluate") as bar:
+            bar.update(2)
+        streams.put('{"a": 1}')
+    streams.put("afterwards")
+    printed = capsys.readouterr()
+    assert printed.out == '{"a": 1}\nafterwards\n'
+    assert printed.err.startswith("a game says something\npeople's words\nevaluate: 100% 2/2")
+
+
+def test_standard_output_is_back_after_an_error(capsys):
+    with pytest.raises(ZeroDivisionError), streams.results_alone():
+        raise ZeroDivisionError
+    print("on standard output again")
+    assert capsys.readouterr().out == "on standard output again\n"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_ctrl_c_is_one_line(inside):
+    """Inside of what a command does, and anywhere else, as while it loads its modules."""
+    within = "one_line_errors('smallwm_tf.x')" if inside else "contextlib.nullcontext()"
+    script = f"""if True:
+        import contextlib, os, signal, time
+        from smallwm_tf.cli.errors import one_line_errors
+        from smallwm_tf.cli.streams import prepare_streams
+        prepare_streams()
+        with {within}:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(9)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == (130 if inside else -signal.SIGINT)
+    assert done.stderr == ("smallwm_tf.x: interrupted\n" if inside else "interrupted\n")

@@ -125,7 +125,45 @@ def test_what_is_wrong_comes_with_its_remedy(command, tmp_path):
     assert "'Pomg' is not known" in lines[game] and "Pong" in lines[game + 1]
     disk = next(i for i, line in enumerate(lines) if "disk" in line and "wrong" in line)
     assert "cannot be written" in lines[disk] and "--run_dir" in lines[disk + 1]
-    assert lines[-1] == "2 thing(s) to mend"
+    assert lines[-1] == "2 things to mend"
+
+
+def test_systems_that_do_not_tell_free_memory(monkeypatch, tmp_path):
+    """macOS knows no SC_AVPHYS_PAGES, and some systems have no sysconf at all."""
+    known = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4 * 10**6}
+
+    def sysconf(name):
+        if name not in known:
+            raise ValueError("unrecognized configuration name")
+        return known[name]
+
+    monkeypatch.setattr(doctor, "_available_memory", lambda: None)
+    monkeypatch.setattr(os, "sysconf", sysconf)
+    (found,) = doctor._examine_memory()
+    assert found.state == "note" and found.text.startswith("16.4 GB in all; this system does not")
+    known["SC_PHYS_PAGES"] = 500_000
+    (found,) = doctor._examine_memory()
+    assert found.state == "wrong" and found.text.startswith("2.0 GB") and "3 GB" in found.remedy
+    monkeypatch.delattr(os, "sysconf")
+    (found,) = doctor._examine_memory()
+    assert found.state == "note" and "not known" in found.text
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["train", "--game=Catch"], ["evaluate"], []])
+def test_windows_is_told_what_works(tmp_path, words):
+    """No command shows a traceback where there is no fcntl."""
+    script = (
+        "import sys, platform; sys.modules['fcntl'] = None; platform.system = lambda: 'Windows'"
+    )
+    (tmp_path / "sitecustomize.py").write_text(script + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", ".".join(["smallwm_tf", *words[:1]]), *words[1:]],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    text = done.stdout + done.stderr
+    assert done.returncode == (1 if words == ["doctor"] else 2)
+    assert "Windows has no file locks" in text and "WSL" in text and "wsl --install" in text
+    assert "Traceback" not in text and text.count("\n") <= 3
 
 
 def test_a_missing_package_does_not_stop_the_other_checks(tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from smallwm_tf import evaluate
 from smallwm_tf.deployment.opening import load_run
+from smallwm_tf.experiment.numbers import with_error
 from smallwm_tf.figures import videos
 from smallwm_tf.viewing.playing import play_episode
 
@@ -18,7 +19,7 @@ def test_it_repeats_the_evaluation_of_the_training(command, run_dir, tmp_path):
         evaluate, f"--run_dir={run_dir}", "--json", "--nonulls", f"--out={out}"
     )
     assert code == 0, err
-    result = json.loads(printed.splitlines()[-1])
+    result = json.loads(printed)
     assert result == json.loads(out.read_text())
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     assert result["agent"]["returns"] == last["returns"]
@@ -30,7 +31,7 @@ def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--nonulls")
     assert code == 0
-    assert json.loads(printed.splitlines()[-1])["agent"]["returns"] == last["returns"]
+    assert json.loads(printed)["agent"]["returns"] == last["returns"]
 
 
 def test_table_film_and_null_policies(command, run_dir, tmp_path):
@@ -48,7 +49,12 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
         assert len(summary["returns"]) == 4
     best = max(nulls.values(), key=lambda summary: summary["mean"])
     assert nulls[result["best_null_policy"]]["mean"] == best["mean"]
-    assert f"{result['agent']['mean']:,.1f}" in printed
+    agent, error = result["agent"], result["agent"]["standard_error"]
+    lines = printed.splitlines()
+    (row,) = (number for number, line in enumerate(lines) if line.startswith("agent "))
+    assert with_error(agent["mean"], error) in lines[row] and "standard error" in lines[row - 1]
+    assert "nan" not in printed and "human = 1" not in printed
+    assert max(map(len, lines[row - 2 : row + 4])) <= 80
     assert "4 episodes, most probable actions, seed 9" in printed
     assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
         "note: seed 9, where the run has 5",

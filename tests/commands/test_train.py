@@ -159,7 +159,7 @@ def test_a_finished_run_keeps_what_it_was_made_with(command, run_dir, monkeypatc
     code, printed, err = command(train, *words)
     assert code == 0, err
     lines = printed.splitlines()
-    assert lines[0].startswith(f"{run_dir}: finished, 70 steps in 2 iteration(s), ")
+    assert lines[0].startswith(f"{run_dir}: finished, 70 steps in 2 iterations, ")
     last = json.loads((run_dir / "scores.json").read_text())[-1]
     shown = float(lines[1].removeprefix("score: ").split()[0].strip(","))
     assert abs(shown - last["mean"]) < last["standard_error"] / 10

@@ -1,5 +1,6 @@
 """Curves: the lines that are drawn, against the numbers they show."""
 
+import matplotlib.colors
 import matplotlib.figure
 import numpy as np
 import pytest
@@ -62,6 +63,31 @@ def test_curve_shows_means_bands_and_references(tmp_path, drawn):
     assert axes.get_title() == "Pong" and is_picture(tmp_path / "scores.png")
 
 
+def test_bands_end_where_returns_do(tmp_path, drawn):
+    ends = [{"min": -1.0, "max": 1.0}, {"min": -0.5, "max": 1.0}]
+    points = entries((100, 0.9, 0.4), (200, 0.0, 0.9))
+    draw_scores(tmp_path, "Catch", [p | e for p, e in zip(points, ends, strict=True)], {})
+    np.testing.assert_allclose(band(drawn[0].axes[0], 0), [[0.5, -0.5], [1.0, 0.9]])
+
+
+def test_no_curve_is_hidden_under_another(tmp_path):
+    """Everything equal: each colour is still to be seen, and not in the legend alone."""
+    equal = np.full(6, 0.5)
+    draw_horizons(tmp_path / "h.png", OpenLoopCurves(*[equal] * 6, None), "t")
+    draw_promise(tmp_path, Promise(np.ones([3, 6]), np.ones([3, 6])), 1)
+    nulls = {name: {"mean": 0.5} for name in ("uniform", "holding", "best of nine")}
+    draw_scores(tmp_path, "Catch", entries((100, 0.0, 0.1), (200, 0.1, 0.1)), nulls)
+    for name, count, panels in (("h.png", 3, 2), ("promise_001.png", 2, 1), ("scores.png", 4, 1)):
+        with Image.open(tmp_path / name) as image:
+            picture = np.asarray(image.convert("RGB")).astype(int)
+        width = picture.shape[1] // panels
+        for number in range(count):
+            wanted = np.array(matplotlib.colors.to_rgb(f"C{number}")) * 255
+            seen = (np.abs(picture - wanted).max(axis=-1) < 40)[:, :width]
+            columns = seen.any(axis=0).mean()  # a legend's sample takes a small part of them
+            assert columns > 0.15, (name, number, columns)
+
+
 def test_curve_of_a_single_evaluation(tmp_path):
     draw_scores(tmp_path, "Pong", entries((12800, -20.0, 0.0)), {})
     with Image.open(tmp_path / "scores.png") as image:
@@ -109,8 +135,10 @@ def test_promise_figure_shows_sums_of_rewards_and_two_standard_errors(tmp_path, 
     # Deviations 0.5, √0.5 and 1 over four starts: twice the error is as much as the deviation.
     deviations = np.array([0.5, np.sqrt(0.5), 1.0])
     np.testing.assert_allclose(band(axes, 0), [promised - deviations, promised + deviations])
-    # Sums 0 0 1, 0 0 0, 0 -1 -1, 0 0 0.
-    np.testing.assert_allclose(np.ptp(band(axes, 1), axis=0), [0, 2 * np.sqrt(3) / 4, np.sqrt(2)])
+    # Sums 0 0 1, 0 0 0, 0 -1 -1, 0 0 0; the band of the second step ends at the best sum, 0.
+    low, high = band(axes, 1)
+    np.testing.assert_allclose(low, [0, -0.25 - np.sqrt(3) / 4, -np.sqrt(2) / 2])
+    np.testing.assert_allclose(high, [0, 0, np.sqrt(2) / 2])
     assert is_picture(tmp_path / "promise_001.png")
 
 

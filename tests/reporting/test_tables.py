@@ -47,8 +47,8 @@ def test_a_row_of_one_run(tmp_path):
     make_run(tmp_path / "0", nulls={"uniform": [1.0, 2.0], "best of nine": [4.0, 8.0]})
     row, _ = row_of(tmp_path)
     assert row == {
-        "game": "Alien", "score": "20.0 ± 5.8 (e)", "human = 1": "−0.030",
-        "best null policy": "6.00 ± 2.00 best of nine", "s.e. above it": "+2.3",
+        "game": "Alien", "score": "20 ± 6 (e)", "human-normalised": "−0.0301",
+        "best null policy": "6.0 ± 2.0 best of nine", "standard errors above it": "+2.3",
         "random": "228", "human": "7,128", "paper, 1 frame": "423", "paper, 4 frames": "410",
         "PPO": "291", "SimPLe": "405", "seeds × episodes": "1 × 3",
         "real steps": "200 / 312 / 153",
@@ -61,7 +61,7 @@ def test_a_row_of_several_unfinished_runs_of_one_seed(tmp_path):
     row, preset = row_of(tmp_path, "Catch")
     assert row["game"] == "Catch (iteration 1 to 2 of 3)"
     assert row["seeds × episodes"] == "1 (2 runs) × 1 or 2"
-    assert row["score"] == "2.25 ± 1.25" and row["best null policy"] == row["human"] == "–"
+    assert row["score"] == "2.2 ± 1.2" and row["best null policy"] == row["human"] == "–"
     notes = "\n".join(tables.notes(preset))
     assert "Unfinished, marked in the table, counted in the aggregates: Catch." in notes
     assert "No human score, so in no aggregate: Catch." in notes

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,65 @@ def test_without_a_terminal_there_is_a_line_now_and_then(clock, capsys):
     assert lines[3] == "collect: 100% 1000/1000 [01:40<00:00, 10.00step/s, loss=0.1235]"
 
 
+def test_no_line_comes_twice(clock, capsys):
+    """Finished just when a line was due; and what was finished before this session."""
+    with Progress(10, "collect") as bar:
+        clock[0] += 31.0
+        bar.update(10)
+    with Progress(10, "learn", "update", initial=10):
+        clock[0] += 31.0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["collect: 100% 10/10 [00:31<00:00, 3.10s/step]"]
+
+
+def test_numbers_have_no_exponent(clock, capsys):
+    with Progress(1, "learn") as bar:
+        clock[0] += 1.0
+        bar.update(1, elbo=15372.4, loss=-1989.44, rate=0.000123, name="x", count=3)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("elbo=15,372, loss=-1,989, rate=0.000123, name=x, count=3]")
+
+
+@pytest.fixture
+def run_line():
+    """Where a whole run is, as long as the test runs; the pace of the moment is shown in it."""
+    progress.beside(lambda left: f"phase 3 of 12, 41 %, ends about 18:20 ({left})")
+    yield
+    progress.beside(None)
+
+
+def test_the_whole_run_stands_beside_the_phase(clock, capsys, run_line):
+    with Progress(100, "collect") as bar:
+        clock[0] += 31.0
+        bar.update(10)
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "collect: 10% 10/100 [00:31<04:39, 3.10s/step]",
+        "phase 3 of 12, 41 %, ends about 18:20 (279.0)",
+    ]
+
+
+def test_silent_work_is_shown_as_work(clock, capsys, run_line):
+    """Nothing is counted, as while a graph is compiled: time passes in a thread of its own."""
+    with Progress(5, "world model", "update", first="compiling") as bar:
+        clock[0] += 31.0
+        deadline = time.time() + 20.0
+        while not (text := capsys.readouterr().out) and time.time() < deadline:
+            time.sleep(0.05)
+        assert text.splitlines()[0].startswith("world model, compiling: 0% 0/5 [00:31<")
+        assert "phase 3 of 12" in text
+        bar.update(5)
+        bar.doing("playing the real game")
+        assert bar.line().startswith("world model, playing the real game: 100% 5/5")
+    assert capsys.readouterr().out.startswith("world model: 100% 5/5 [")
+
+
+def test_what_is_for_terminals_alone_leaves_logs_clean(clock, capsys):
+    with Progress(2, "measuring", in_logs=False) as bar:
+        clock[0] += 31.0
+        bar.update(2)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_continued_phase_counts_its_rate_from_here(clock):
     bar = Progress(100, "learn", "update", initial=90)
     clock[0] += 20.0
@@ -78,14 +138,18 @@ def test_a_terminal_gets_a_bar(rows, columns):
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     code = (
-        "from smallwm_tf.runs.progress import Progress, say\n"
+        "import time\n"
+        "from smallwm_tf.runs.progress import Progress, beside, say\n"
+        "beside(lambda left: 'phase 3 of 12, 41 %, ends about 18:20')\n"
         "with Progress(3, 'collect') as bar:\n"
-        "    bar.update(3); say('a line')\n"
+        "    bar.update(3, elbo=1989.4); say('a line'); time.sleep(1.2)\n"
     )
     subprocess.run([sys.executable, "-c", code], stdout=follower, stderr=follower, env=environment)
     os.close(follower)
     text = os.read(leader, 100_000).decode()
-    assert re.search(r"collect: 100%.*3/3", text) and "a line" in text
+    assert re.search(r"collect: 100%.*3/3.*elbo=1,989", text) and "a line" in text
+    assert "phase 3 of 12, 41 %, ends about 18:20" in text
+    assert text.rstrip().splitlines()[-1].count("collect: 100%") >= 1  # it stays, the other goes
 
 
 @pytest.mark.parametrize(

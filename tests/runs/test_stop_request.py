@@ -1,12 +1,19 @@
 """Signals to this process: which are noted, which end it, which are left alone."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from smallwm_tf.runs import stop_request
 from smallwm_tf.runs.stop_request import Stopped, StopRequest
+
+ROOT = Path(stop_request.__file__).parents[2]
 
 
 @pytest.fixture
@@ -48,3 +55,43 @@ def test_nohup_stays_in_force(ended):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, former)
+
+
+BUSY = """
+import hashlib, sys
+from smallwm_tf.runs.stop_request import StopRequest
+with StopRequest():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # C code, for minutes, as a graph may be
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_answered_at_once_whatever_runs(number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "busy\n"
+        process.send_signal(number)
+        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        assert select.select([process.stderr], [], [], 20.0)[0], "no answer"
+        assert process.stderr.readline() == f"{name}: saving after this update; again: at once\n"
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 128 + number
+        assert process.stderr.read() == f"{name} again: ended at once\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_was_there_before_is_there_again():
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    threads = threading.active_count()
+    with StopRequest():
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
+    assert signal.set_wakeup_fd(before) == before

@@ -50,6 +50,11 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
+def test_scores_below_ten_have_two_digits():
+    """Those of Catch and of Pong move by less than 0.1 from one evaluation to the next."""
+    assert " 0.94 " in line_of(row(score=0.9375)) and " -19.2 " in line_of(row(score=-19.25))
+
+
 def test_the_summary_counts_and_divides_by_what_runs():
     rows = [row(left=7200.0), row(seed=1, left=7200.0), row(seed=2, state="waiting", left=14400.0)]
     rows += [row(seed=3, state="done"), row(seed=4, state="failed")]
@@ -57,7 +62,7 @@ def test_the_summary_counts_and_divides_by_what_runs():
     assert summary(rows) == "5 runs: 1 done, 1 waiting, 1 failed, 2 running; about 4.0 h left"
     unknown = [*rows, row(seed=5, left=None)]
     assert summary(unknown) == "6 runs: 1 done, 1 waiting, 1 failed, 3 running"
-    assert summary([row(state="done")]) == "1 runs: 1 done"
+    assert summary([row(state="done")]) == "1 run: 1 done"
 
 
 def test_the_longest_run_is_waited_for():

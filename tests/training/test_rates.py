@@ -70,6 +70,9 @@ def test_a_model_free_run_is_measured_too(tmp_path, monkeypatch):
     monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
     experiment = experiment_for(tmp_path, MODEL_FREE)
     work = plan_of(experiment.config).work()
-    seconds = ModelFreeAgent.seconds(experiment, work)
+    parts = []
+    seconds = ModelFreeAgent.seconds(experiment, work, lambda: parts.append(1))
+    assert len(parts) == ModelFreeAgent.num_measurements
     more = work._replace(real_steps=work.real_steps._replace(learned_from=10**9))
-    assert 0.0 < seconds - OTHER < ModelFreeAgent.seconds(experiment, more) - OTHER > 1e5
+    longer = ModelFreeAgent.seconds(experiment, more, lambda: None)
+    assert 0.0 < seconds - OTHER < longer - OTHER > 1e5

@@ -263,7 +263,7 @@ def test_training_a_finished_run_again_changes_nothing(story, capsys):
     train(story.experiment)
     for name, content in kept.items():
         assert (story.path / name).read_bytes() == content, name
-    assert "run: finished, 64 steps in 2 iteration(s)" in capsys.readouterr().out
+    assert "run: finished, 64 steps in 2 iterations" in capsys.readouterr().out
 
 
 def test_every_logged_name_is_documented_and_every_documented_one_is_logged(story):
