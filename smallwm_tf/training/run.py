@@ -16,7 +16,6 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.models.initializers import weights_by_path
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, Restored
 from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.progress import beside, say
@@ -24,6 +23,7 @@ from smallwm_tf.runs.records import progress_problem
 from smallwm_tf.runs.replay_files import Chunk, read_steps, write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory
 from smallwm_tf.runs.stop_request import StopRequest
+from smallwm_tf.training.finite_weights import weight_that_is_not_finite
 from smallwm_tf.training.outlook import Outlook
 from smallwm_tf.training.places import pack, unpack
 from smallwm_tf.training.protocols import Algorithm, Phase
@@ -176,7 +176,8 @@ class Run:
         Raises:
           FloatingPointError: a weight is not finite; the last checkpoint stays the newest.
         """
-        self._check_components()
+        if bad := weight_that_is_not_finite(self.algorithm.components):
+            raise self._not_finite(bad)
         values, arrays, files = pack(self.place) if self.place is not None else (None, {}, [])
         progress = {
             "phases_done": self.phases_done,
@@ -210,13 +211,6 @@ class Run:
 
     def _phase_seconds(self) -> float:
         return round(time.monotonic() - self._phase_start, 3)
-
-    def _check_components(self) -> None:
-        for name, component in self.algorithm.components.items():
-            for variable in getattr(component, "variables", [component]):
-                is_float = variable.dtype.is_floating
-                if is_float and not bool(tf.reduce_all(tf.math.is_finite(variable))):
-                    raise self._not_finite(f"{name}: {_path_of(variable, component)}")
 
     def _not_finite(self, what: str, when: str = "") -> FloatingPointError:
         return FloatingPointError(
@@ -288,12 +282,6 @@ class Run:
             state = _under(_game_prefix(number), restored.arrays)
             game.set_state({key.replace("__", "/"): value for key, value in state.items()})
         self.metrics.rewind(int(progress["metric_lines"]))
-
-
-def _path_of(variable: tf.Variable, component: Any) -> str:
-    """The names that lead to a variable: "encoder/projection/kernel"; an optimiser has its own."""
-    paths = weights_by_path(component) if isinstance(component, tf.Module) else {}
-    return next(("/".join(p[1:]) for p, known in paths.items() if known is variable), variable.name)
 
 
 def _game_prefix(number: int) -> str:
