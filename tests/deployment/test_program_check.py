@@ -275,7 +275,6 @@ def set_in(*path, to):
         (set_in("gymnasium_id", to="ALE/Pong-v5"), "gymnasium_id='ALE/Pong-v5'"),
         (set_in("game", to="Pong"), "action_meanings="),
     ],
-    ids=str,
 )
 def test_metadata_that_contradicts_itself_or_the_game(export, change, match):
     describe(export, change)
