@@ -120,7 +120,8 @@ def test_every_imported_package_is_required():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module.split(".")[0])
     tables = _requirements._EVERY_PYTHON + _requirements._PYTHON_3_11
-    required = {module for _, module in tables} | {"gym_notices"}  # gym requires it
+    required = {module for _, module in tables}
+    required |= {"gym_notices", "google"}  # gym's, and TensorFlow's protobuf
     required |= {"flask", "werkzeug", "ray", "wandb"}  # the extras "play", "sweep" and "wandb"
     required |= {"jinja2", "rliable"}  # the extra "report"
     assert imported - set(sys.stdlib_module_names) - {"smallwm_tf"} <= required

@@ -166,7 +166,7 @@ def test_scores_are_shown_before_they_fail_to_be_filed(run_dir, command, monkeyp
 
     monkeypatch.setattr(files, "write_json", read_only)
     code, out, err = command(evaluate, f"--run_dir={run_dir}", "--episodes=1", "--nonulls")
-    assert code == 2 and "1 episodes" in out and "agent" in out
+    assert code == 2 and "1 episode," in out and "agent" in out
     assert err.endswith(f"{run_dir}/evaluation.json: Read-only file system; make the directory "
                         "writable and run the same command again\n")  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_what_the_report_says(command, runs, tmp_path):
     assert command(report, f"--runs={runs}/Alien-0,{runs}", f"--out={out}")[0] == 0
     text = (out / "report.md").read_text()
     assert "| Alien (iteration 2 of 3) | 3.75 ± 0.25 | " in text
-    assert "| Pong | 20.0 ± 5.8 (e) | " in text  # PPO, whose run has no nulls of its own
+    assert "| Pong | 20 ± 6 (e) | " in text  # PPO, whose run has no nulls of its own
     assert "−20.5 ± 0.5 holding" in text and "1.50 ± 0.35 uniform" in text
     assert "| quick | ppo_quick | 1 | 0.000 [0.000, 0.000] |" in text
     assert "| quick | best null policies | 2 | 1.000 [1.000, 1.000] |" in text

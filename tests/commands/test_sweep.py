@@ -125,11 +125,12 @@ def test_the_plan_as_json_and_as_text(command, tmp_path, monkeypatch):
     assert plan["runs"][0]["run_dir"] == f"{tmp_path}/out/smoke/Pong-seed0"
     code, out, _ = command(sweep, *words, "--cpus_per_run=2", "--dry_run")
     assert code == 0 and out.count("\n") == 3
-    assert "smoke: 6 run(s) of about 60 min" in out
+    assert "smoke: 6 runs of about 60 min" in out
     assert "12 runs, 12 to do, 2 at a time: about 6.0 hours, 4.0 GB of memory, 12.0 GB" in out
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_real_runs_and_then_nothing_to_do(tmp_path):
     """The second command asks for no Ray, starts no run and changes no file."""
     out, file = tmp_path / "out", preset(tmp_path, TINY)

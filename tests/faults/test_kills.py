@@ -17,7 +17,7 @@ SETTINGS = kill_run.TINY | {
     "inspection.held_out_steps": 100,
     "dynamics.convolution": "direct",  # less to compile
     "ppo.num_epochs": 1,  # less to trace
-    "precision": "bfloat16",  # weights, all that is kept, are float32
+    "precision": "auto",  # bfloat16 where the processor has it
 }
 
 

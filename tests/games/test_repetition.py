@@ -60,8 +60,8 @@ def game():
     [
         ("reset", "another frame than"),
         ("episodes", "another frame than"),  # what came before is not forgotten
-        ("late", "another frame after 21 step(s) than"),
-        ("reward", "another reward after 25 step(s) than"),
+        ("late", "another frame after 21 steps than"),
+        ("reward", "another reward after 25 steps than"),
         ("end", "another terminated after "),
     ],
 )

@@ -83,7 +83,9 @@ def test_gradients_of_the_encoder(frames, convolution):
         assert vectors.dtype == tf.float32
         return tape.gradient(loss, encoder.trainable_variables)
 
-    assert 0.0 < cosine_distance(gradients("bfloat16"), gradients("float32")) < 0.02
+    # Processors without bfloat16 emulate it, with other roundings; "auto" takes float32 there.
+    most = 0.02 if resolve_precision("auto") == "bfloat16" else 0.03
+    assert 0.0 < cosine_distance(gradients("bfloat16"), gradients("float32")) < most
 
 
 def dynamics_gradients(world_model, codes):

@@ -24,7 +24,7 @@ from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import describe_file, read_json
 from smallwm_tf.runs.manifest import find_problem, read_chunks, write_manifest
 from smallwm_tf.runs.metrics import Metrics, read_metrics
-from smallwm_tf.runs.records import progress_problem
+from smallwm_tf.runs.records import progress_problem, read_config
 from smallwm_tf.runs.replay_files import write_chunk
 from smallwm_tf.runs.run_directory import RunDirectory, check_may_continue
 from smallwm_tf.runs.scores import ScoresError, evaluation_entry, read_scores, read_summaries
@@ -59,7 +59,7 @@ def read_checkpoint(run):
 
 
 def read_experiment(run):
-    record = opening.read_config(run)
+    record = read_config(run)
     found = opening._read_experiment(run, run / "config.json", record, None)
     assert total_steps(found.config) > 0
 

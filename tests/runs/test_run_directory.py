@@ -86,6 +86,7 @@ FIXED = {
     "algorithm": "ppo",
     "ppo.num_actors": 4,
     "vqvae.event_loss_weight": 300.0,
+    "dream.ends": "predicted",
     "dynamics.cell": "another",
     "dynamics.code_head": "another",
     "dynamics.channels": 64,

@@ -38,7 +38,8 @@ def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
                 run.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
             unknown = np.zeros(3)
             return OneStep(
-                1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), unknown, 0.0, unknown
+                *(1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), unknown, 0.0, unknown),
+                *(0.0, 0.0, 0.5),  # of ends
             )
 
         place = "smallwm_tf.training.world_model_phase.one_step_measure"

@@ -27,16 +27,10 @@ SHRUNK = {
     "inspection.num_starts": 3,
     "inspection.horizon": 6,
 }
-WITH_ALL_PARTS = "quick"  # the others have fewer, or differ in sizes
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name == WITH_ALL_PARTS else pytest.mark.slow)
-        for name in preset_names()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", preset_names())
 def test_a_preset_runs_whole(name, tmp_path):
     words = [f"--config.{key}={value}" for key, value in SHRUNK.items()]
     words += ["--config.deterministic=false"]  # this process goes on to other tests

@@ -55,6 +55,7 @@ def test_episodes_are_as_long_as_random_ones(tmp_path):
     assert rates.seconds(experiment, work) - without == 100.0 * 2 * 2
 
 
+@pytest.mark.slow
 def test_everything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.1)
     experiment = experiment_for(tmp_path)

@@ -60,7 +60,7 @@ def test_ctrl_c_ends_the_game(run, agent, monkeypatch):
     monkeypatch.setattr(
         play.webbrowser, "open", lambda url: threading.Thread(target=visit, args=[url]).start()
     )
-    code, out, err = run("--run_dir=x", "--port=0")
+    code, out, err = run(f"--export={ROOT}/examples/Catch", "--port=0")
     assert (code, err) == (0, "")
     assert out.startswith("playing Catch at http://127.0.0.1:") and out.count("\n") == 1
     assert b"<html" in seen[0]
@@ -74,7 +74,7 @@ def test_a_port_in_use_is_refused_before_tensorflow_is_loaded():
         script = "import sys; from smallwm_tf import play\ntry: play.main()\n"
         script += "finally: assert 'tensorflow' not in sys.modules"
         done = subprocess.run(
-            [sys.executable, "-c", script, "--run_dir=x", f"--port={port}"],
+            [sys.executable, "-c", script, "--export=examples/Catch", f"--port={port}"],
             cwd=ROOT,
             capture_output=True,
             text=True,
