@@ -59,7 +59,7 @@ def test_a_run_killed_and_stopped_in_every_phase_equals_an_undisturbed_one(refer
     kill(3, "evaluate")
     kill_run.finish(path, words)
     log = (tmp_path / "victim.log").read_text()
-    assert len(re.findall("updates? on", log)) >= 2 and "steps on" in log
+    assert len(re.findall("updates? on", log)) >= 2 and re.search("steps? on", log)
     expected, found = kill_run.fingerprint(reference), kill_run.fingerprint(path)
     assert len(expected) > 100
     assert kill_run.differences(expected, found) == []
