@@ -21,7 +21,9 @@ def ended(monkeypatch):
     """Exit codes with which the process would have ended."""
     codes = []
     monkeypatch.setattr(stop_request.os, "_exit", codes.append)
-    return codes
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where nohup runs the tests
+    yield codes
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
