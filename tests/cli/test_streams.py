@@ -166,6 +166,7 @@ def test_ctrl_c_is_one_line(inside):
         import contextlib, os, signal, time
         from smallwm_tf.cli.errors import one_line_errors
         from smallwm_tf.cli.streams import prepare_streams
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in a shell's background
         prepare_streams()
         with {within}:
             os.kill(os.getpid(), signal.SIGINT)
