@@ -4,6 +4,7 @@ A file is a row of records: length (8 bytes), its checksum (4), the content, its
 """
 
 import math
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,13 +55,14 @@ def _entries(path: Path) -> Iterator[Entry]:
     import tensorflow as tf  # not above: reports read metrics without it
 
     with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
         while start := file.read(12):
             (length,) = struct.unpack("<Q4x", start)
             if length > _LONGEST_RECORD:
                 raise ValueError(f"{path}: a record of {length} bytes")
-            content = file.read(length + 4)
-            if len(content) < length + 4:
+            if length + 4 > size - file.tell():  # looked at first: reading would reserve room
                 raise ValueError(f"{path}: ends within a record")
+            content = file.read(length + 4)
             try:
                 event = tf.compat.v1.Event.FromString(content[:length])
             except Exception as error:  # protobuf's DecodeError is no ValueError
