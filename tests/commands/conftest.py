@@ -94,6 +94,22 @@ def export_dir(run_dir, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def saved(export_dir):
+    """The export's agent, loaded with TensorFlow alone."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(export_dir / "agent"))
+
+
+@pytest.fixture(scope="module")
+def saved_world_model(export_dir):
+    """The export's world model in the same way."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(export_dir / "world_model"))
+
+
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs a command's `main` in this process: exit code, stdout, stderr."""

@@ -59,16 +59,6 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def saved(export_dir):
-    return tf.saved_model.load(str(export_dir / "agent"))
-
-
-@pytest.fixture(scope="module")
-def saved_world_model(export_dir):
-    return tf.saved_model.load(str(export_dir / "world_model"))
-
-
-@pytest.fixture(scope="module")
 def fresh_process(varied, frames, tmp_path_factory):
     """What a process that can import TensorFlow and NumPy alone computes with the SavedModels."""
     _, export = varied

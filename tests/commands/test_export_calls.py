@@ -24,16 +24,6 @@ def live(run_dir):
 
 
 @pytest.fixture(scope="module")
-def saved(export_dir):
-    return tf.saved_model.load(str(export_dir / "agent"))
-
-
-@pytest.fixture(scope="module")
-def saved_world_model(export_dir):
-    return tf.saved_model.load(str(export_dir / "world_model"))
-
-
-@pytest.fixture(scope="module")
 def episodes():
     """Frames of three callers, uint8 [3, 5, 1, 96, 96]: caller, step, batch."""
     random = np.random.default_rng(5)
