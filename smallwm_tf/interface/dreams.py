@@ -3,6 +3,8 @@
 Dreams begin at moments of the real game, which the agent plays for that at the start. Rewards are
 clipped ones, drawn as the run's policy practised on them. All dreams end after `horizon` steps:
 terminated as in the paper, truncated if the run has `dream.bootstrap_at_horizon`.
+Gymnasium knows no discounts: the chances of ends, of runs with `dream.ends` = predicted, are those
+of `dream_environment` alone.
 
 Shapes: N dreams, F stacked frames, K embeddings, M actions.
 """

@@ -64,15 +64,15 @@ class WorldModelLearner(tf.Module):
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
         heads = [head for head in (dynamics.event_head, dynamics.end_head) if head]
-        self._reward_variables = [v for head in heads for v in head.trainable_variables]
+        self._event_variables = [v for head in heads for v in head.trainable_variables]
         kernels = dynamics.stack.recorded_kernels
-        special = {v.ref() for v in [*self._reward_variables, *kernels]}
+        special = {v.ref() for v in [*self._event_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
         self._taped_variables = [v for v in dynamics.trainable_variables if v.ref() not in special]
         # ``use_learning_rates`` sets the rates.
         self.vqvae_optimizer = built_adam(config, 0.0, self._vqvae_variables)
         self.dynamics_optimizer = built_adam(config, 0.0, [*self._taped_variables, *kernels])
-        self.reward_optimizer = built_adam(config, 0.0, self._reward_variables)
+        self.reward_optimizer = built_adam(config, 0.0, self._event_variables)
         self.dynamics_metrics = (*DYNAMICS_METRICS, *(["end_loss"] if dynamics.end_head else []))
         self.recognition, self.vqvae_metrics = None, VQVAE_METRICS
         if head := world_model.recognition_head:
@@ -159,12 +159,12 @@ class WorldModelLearner(tf.Module):
             if self.world_model.dynamics.end_head:
                 loss += config.end_loss_weight * losses.end
         taped, reward, taps = tape.gradient(
-            loss, [self._taped_variables, self._reward_variables, recorder.taps]
+            loss, [self._taped_variables, self._event_variables, recorder.taps]
         )
         self.dynamics_optimizer.apply_gradients(
             [*zip(taped, self._taped_variables, strict=True), *recorder.kernel_gradients(taps)]
         )
-        self.reward_optimizer.apply_gradients(zip(reward, self._reward_variables, strict=True))
+        self.reward_optimizer.apply_gradients(zip(reward, self._event_variables, strict=True))
         self.dynamics_updates.assign_add(1)
         return losses
 

@@ -70,8 +70,8 @@ def execution_of(config: Config) -> Execution:
     """What ``dynamics.convolution`` and ``precision`` ask for; an open "auto" is float32."""
     execution = {"direct": DIRECT, "fast": FAST}[resolve_convolution(config.dynamics.convolution)]
     if config.precision != "bfloat16":
-        has_avx2_alone = "avx2" in (flags := _processor_flags()) and "avx512f" not in flags
-        if execution is FAST and has_avx2_alone:
+        flags = _processor_flags()
+        if execution is FAST and "avx2" in flags and "avx512f" not in flags:
             return execution._replace(strided_form="blocks")
         return execution
     return execution._replace(
