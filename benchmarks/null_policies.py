@@ -21,8 +21,9 @@ def main(_) -> None:
     from smallwm_tf.experiment.experiment import Experiment
     from smallwm_tf.experiment.presets import load_preset
     from smallwm_tf.games.catalogue import TABLE_4_GAMES, resolve_game
-    from smallwm_tf.judging.null_policies import best_null_policy, score_null_policies
+    from smallwm_tf.judging.null_policies import score_null_policies
     from smallwm_tf.runs.files import write_json
+    from smallwm_tf.runs.scores import best_null_policy
 
     preset, config = load_preset(FLAGS.config)
     out = pathlib.Path(FLAGS.out)

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from smallwm_tf.models.policy import NO_ACTION
+
 
 class Agent(Protocol):
     """Chooses actions for games that are played side by side; never changes once it is made.
@@ -30,32 +32,41 @@ class Agent(Protocol):
         ...
 
 
-class AgentWithoutMemory(abc.ABC):
-    """What it is shown is all that it acts on."""
+class AgentOnSight(abc.ABC):
+    """Acts on what it is shown, and remembers nothing but its last action, if it sees that."""
 
-    def begin(self, num_games: int) -> tuple[()]:
-        """Nothing."""
-        return ()
+    def __init__(self, sees_last_action: bool):
+        self._sees_last_action = sees_last_action
+
+    def begin(self, num_games: int) -> np.ndarray | tuple[()]:
+        """See ``Agent.begin``."""
+        return np.full([num_games], NO_ACTION, np.int32) if self._sees_last_action else ()
 
     def act(
-        self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
-    ) -> tuple[np.ndarray, tuple[()]]:
+        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, Any]:
         """See ``Agent.act``."""
-        return self._draw(observations, seed, step), state
+        if not self._sees_last_action:
+            return self._draw(observations, seed, step), state
+        actions = self._draw(observations, seed, step, state)
+        return actions, actions
 
     @abc.abstractmethod
-    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
-        """Actions int32 [B]; arguments as of ``Agent.act``."""
+    def _draw(
+        self, observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
+    ) -> np.ndarray:
+        """Actions int32 [B]; the last ones int32 [B], ``NO_ACTION`` where an episode begins."""
 
 
-class SeeingAgent(AgentWithoutMemory):
-    """Acts by a function of observations, seed and step → actions int32 [B]."""
+class SeeingAgent(AgentOnSight):
+    """Acts by a function of the arguments of ``AgentOnSight._draw``."""
 
-    def __init__(self, draw: Callable[[np.ndarray, np.ndarray, int], np.ndarray]):
+    def __init__(self, draw: Callable[..., np.ndarray], sees_last_action: bool = False):
+        super().__init__(sees_last_action)
         self._draw_by = draw
 
-    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
-        return self._draw_by(observations, seed, step)
+    def _draw(self, *seen: Any) -> np.ndarray:
+        return self._draw_by(*seen)
 
 
 class RandomAgent:
@@ -78,8 +89,8 @@ class RandomAgent:
         self._probabilities = probabilities
 
     def begin(self, num_games: int) -> np.ndarray:
-        """No last action yet: int32 [B] of −1."""
-        return np.full([num_games], -1, np.int32)
+        """No last action yet, int32 [B]."""
+        return np.full([num_games], NO_ACTION, np.int32)
 
     def act(
         self, observations: np.ndarray, state: np.ndarray, seed: np.ndarray, step: int

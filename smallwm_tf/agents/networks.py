@@ -16,6 +16,7 @@ from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
 from smallwm_tf.models.input_checks import check_range
 from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
+from smallwm_tf.models.policy import NO_ACTION
 
 
 class PolicyOutput(NamedTuple):
@@ -33,11 +34,17 @@ class Networks(Protocol):
     def encode(self, observations: np.ndarray) -> np.ndarray:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
 
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
-        """Action logits and values of codes int32 [B, 6, 6]; ``ValueError`` if there is no such."""
+    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
+        """Action logits and values of codes int32 [B, 6, 6]; ``ValueError`` if there is no such.
 
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
-        """Logits and values of uint8 [B, 96, 96, F], and the codes in between if there are any."""
+        A policy that sees its last action takes them int32 [B]; none where an episode begins.
+        """
+        ...
+
+    def policy_on(
+        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+    ) -> tuple[PolicyOutput, np.ndarray | None]:
+        """The same of uint8 [B, 96, 96, F], and the codes in between if there are any."""
         ...
 
     def agent(self, temperature: float) -> Agent:
@@ -64,7 +71,9 @@ class CodeNetworks:
         self.parameters = parameter_counts(self.world_model, self.policy)
         self._encode = tf.function(self.world_model.encode, reduce_retracing=True, autograph=False)
         self._policy = tf.function(
-            lambda codes: self.policy(codes, vqvae.quantizer.embeddings),
+            lambda codes, last_actions: self.policy(
+                codes, vqvae.quantizer.embeddings, last_actions=last_actions
+            ),
             reduce_retracing=True,
             autograph=False,
         )
@@ -72,13 +81,18 @@ class CodeNetworks:
     def encode(self, observations: np.ndarray) -> np.ndarray:
         return self._encode(tf.constant(observations)).numpy()
 
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
+    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
         check_range("codes", codes, self.world_model.num_embeddings)
-        return PolicyOutput(*(output.numpy() for output in self._policy(tf.constant(codes))))
+        if last_actions is None:
+            last_actions = np.full([len(codes)], NO_ACTION, np.int32)
+        answer = self._policy(tf.constant(codes), tf.constant(last_actions, tf.int32))
+        return PolicyOutput(*(output.numpy() for output in answer))
 
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
+    def policy_on(
+        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+    ) -> tuple[PolicyOutput, np.ndarray | None]:
         codes = self.encode(observations)
-        return self.policy_of(codes), codes
+        return self.policy_of(codes, last_actions), codes
 
     def agent(self, temperature: float) -> PolicyAgent:
         return PolicyAgent(self.world_model.vqvae, self.policy, temperature)
@@ -94,7 +108,9 @@ class FrameNetworks:
         self.components = {"policy": self.policy}
         self.parameters = frame_policy_counts(self.policy)
 
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
+    def policy_on(
+        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+    ) -> tuple[PolicyOutput, np.ndarray | None]:
         return PolicyOutput(*(output.numpy() for output in self.policy(observations))), None
 
     def agent(self, temperature: float) -> SeeingAgent:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import AgentWithoutMemory
+from smallwm_tf.agents.agent import AgentOnSight
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.execution import DIRECT, FAST, Execution
 from smallwm_tf.models.policy import PolicyAndValue, draw_actions
@@ -48,13 +48,16 @@ class PolicySnapshot:
         vectors = self._vqvae.encoder.infer(observations, folded)
         return nearest(vectors, tf.constant(self._embeddings))
 
-    def policy_of(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def policy_of(
+        self, codes: tf.Tensor, last_actions: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes int32 [B, 6, 6] → action logits [B, M] and values [B]."""
         embeddings, kernels = tf.nest.map_structure(tf.constant, (self._embeddings, self._kernels))
-        return self._policy(codes, embeddings, kernels, compiled=False)
+        given = {"compiled": False, "last_actions": last_actions}
+        return self._policy(codes, embeddings, kernels, **given)
 
 
-class PolicyAgent(AgentWithoutMemory):
+class PolicyAgent(AgentOnSight):
     """Draws actions from the policy; a snapshot, see ``PolicySnapshot``. Computes in float32.
 
     Args:
@@ -64,6 +67,7 @@ class PolicyAgent(AgentWithoutMemory):
     """
 
     def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float = 1.0):
+        super().__init__(policy.sees_last_action)
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
         self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
@@ -72,27 +76,35 @@ class PolicyAgent(AgentWithoutMemory):
         }
         self._graphs: dict[Execution, Callable] = {}
 
-    def _draw(self, observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
+    def _draw(
+        self, observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
+    ) -> np.ndarray:
         graph = self._graph(DIRECT if len(observations) < _MANY else self._for_many)
         arguments = (tf.convert_to_tensor(observations), seed, tf.constant(step, tf.int32))
         with single_threaded_executor():
-            return graph(*arguments).numpy()
+            return graph(*arguments, *map(tf.convert_to_tensor, last_actions)).numpy()
 
     def _graph(self, execution: Execution) -> Callable:
         """The graph for one form of the kernels; made at its first use."""
         if execution not in self._graphs:
             snapshot = self._snapshots[execution]
             function = drawing_graph(
-                lambda observations: snapshot.policy_of(snapshot.encode(observations)),
+                lambda observations, *last: snapshot.policy_of(
+                    snapshot.encode(observations), *last
+                ),
                 self._num_stacked_frames,
                 self._temperature,
+                self._sees_last_action,
             )
             self._graphs[execution] = function.get_concrete_function()
         return self._graphs[execution]
 
 
 def drawing_graph(
-    policy_on: Callable, num_stacked_frames: int, temperature: float
+    policy_on: Callable,
+    num_stacked_frames: int,
+    temperature: float,
+    sees_last_action: bool = False,
 ) -> tf.types.experimental.GenericFunction:
     """Observations uint8 [B, 96, 96, F], seed and step → actions, see ``draw_actions``.
 
@@ -100,10 +112,11 @@ def drawing_graph(
       policy_on: observations → action logits [B, M] and values [B].
       num_stacked_frames: F.
       temperature: divides the logits.
+      sees_last_action: the graph's last input are then last actions int32 [B], for ``policy_on``.
     """
 
-    def act(observations, seed, step):
-        logits, _ = policy_on(observations)
+    def act(observations, seed, step, *last_actions):
+        logits, _ = policy_on(observations, *last_actions)
         return draw_actions(logits, temperature, seed, step)
 
     frames = [None, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]
@@ -112,4 +125,5 @@ def drawing_graph(
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([], tf.int32),
     ]
+    signature += [tf.TensorSpec([None], tf.int32)] if sees_last_action else []
     return tf.function(act, input_signature=signature, autograph=False)

@@ -131,7 +131,12 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
     return TrainedAgent(
         experiment=experiment,
         action_meanings=action_meanings,
-        networks=ExportedNetworks(saved, world_model, config.vqvae.num_embeddings),
+        networks=ExportedNetworks(
+            saved,
+            world_model,
+            config.vqvae.num_embeddings,
+            sees_last_action=config.ppo.repeat_probability > 0.0,
+        ),
         iteration=metadata["iteration"],
         num_interactions=metadata["num_interactions"],
         parameters=dict(metadata["parameters"]),

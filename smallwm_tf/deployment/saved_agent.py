@@ -16,11 +16,12 @@ from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.execution import DIRECT
 from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.input_checks import check_range
-from smallwm_tf.models.policy import PolicyAndValue
+from smallwm_tf.models.policy import NO_ACTION, PolicyAndValue
 from smallwm_tf.models.vqvae import VQVAE
 
 _SEED_SPEC = tf.TensorSpec([2], tf.int32, "seed")
-Answer = Callable[[tf.Tensor, tf.Tensor | None], dict[str, tf.Tensor]]
+_LAST_ACTION_SPEC = tf.TensorSpec([None], tf.int32, "last_action")
+Answer = Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor | None], dict[str, tf.Tensor]]
 
 
 class SavedPolicy(tf.Module):
@@ -38,13 +39,18 @@ class SavedPolicy(tf.Module):
         calls overlap both are an ``InvalidArgumentError``, and so is every other one until a
         ``reset`` (which itself fails the first time).
 
+    A policy that sees its last action has one more input, ``last_action`` int32 [B], behind the
+    frames of ``serving_default`` and the stack of ``act_with_stack`` (−1 where an episode begins);
+    ``reset`` and ``act`` keep what they draw.
+
     Each of them draws anew at every call and in every process. With a last argument, ``seed``
     int32 [2], equal seeds draw equal actions: ``act(frame, [7, step])``. As signatures these are
     ``serving_default_seeded``, ``reset_seeded``, ``act_seeded`` and so on.
 
     Args:
-      answer: frames and a seed, or None → the outputs.
+      answer: frames, last actions and a seed, or None for either → the outputs.
       num_stacked_frames: F.
+      sees_last_action: whether the policy does.
       drawing: other functions whose last input is a seed, or None, by name; with the specs of the
         inputs before it.
       further: other signatures by name.
@@ -54,20 +60,24 @@ class SavedPolicy(tf.Module):
         self,
         answer: Answer,
         num_stacked_frames: int,
+        sees_last_action: bool,
         drawing: dict[str, tuple[Callable, Sequence[tf.TensorSpec]]],
         further: dict[str, tf.types.experimental.GenericFunction],
     ):
         super().__init__(name="smallwm_tf_agent")
+        self.sees_last_action = sees_last_action
         frames_spec = _frames_spec(num_stacked_frames)
         stack = frames_spec.shape
         frame_spec = tf.TensorSpec(stack[:-1], tf.uint8, "frame")
         stack_spec = tf.TensorSpec(stack, tf.uint8, "stack")
         zeros = tf.zeros([1, *stack[1:]], tf.uint8)
         self._frames = tf.Variable(zeros, shape=stack, trainable=False, name="frames")
+        self._last_action = tf.Variable([NO_ACTION], shape=[None], trainable=False, name="last")
         self._calls = SingleCaller()
+        memory = [_LAST_ACTION_SPEC] if sees_last_action else []
 
-        def serve(frames, seed=None):
-            return answer(frames, seed)
+        def none_yet(frames):
+            return tf.fill([tf.shape(frames)[0]], NO_ACTION) if sees_last_action else None
 
         def start(frame):
             return tf.repeat(frame[..., tf.newaxis], num_stacked_frames, axis=-1)
@@ -77,29 +87,49 @@ class SavedPolicy(tf.Module):
 
         def begin(frame, seed=None):
             stack = start(frame)
-            return {**answer(stack, seed), "stack": stack}
+            return {**answer(stack, none_yet(frame), seed), "stack": stack}
 
-        def act_with_stack(frame, stack, seed=None):
+        def advance(frame, stack, last_action, seed):
             pushed = push(frame, stack)
-            return {**answer(pushed, seed), "stack": pushed}
+            return {**answer(pushed, last_action, seed), "stack": pushed}
 
-        def remember(stack, seed, begins=False):
+        def remember(stack, last_action, seed, begins=False):
             def call():
+                outputs = answer(stack, last_action, seed)
                 self._frames.assign(stack)
-                return answer(stack, seed)
+                if sees_last_action:
+                    self._last_action.assign(outputs["action"])
+                return outputs
 
             return self._calls.alone(call, stack, begins)
 
         def reset(frame, seed=None):
-            return remember(start(frame), seed, begins=True)
+            return remember(start(frame), none_yet(frame), seed, begins=True)
 
         def act(frame, seed=None):
-            return remember(push(frame, self._frames.read_value()), seed)
+            last_action = self._last_action.read_value() if sees_last_action else None
+            return remember(push(frame, self._frames.read_value()), last_action, seed)
+
+        if sees_last_action:
+
+            def serve(frames, last_action, seed=None):
+                return answer(frames, last_action, seed)
+
+            def act_with_stack(frame, stack, last_action, seed=None):
+                return advance(frame, stack, last_action, seed)
+
+        else:
+
+            def serve(frames, seed=None):
+                return answer(frames, None, seed)
+
+            def act_with_stack(frame, stack, seed=None):
+                return advance(frame, stack, None, seed)
 
         drawing = {
-            "serving_default": (serve, [frames_spec]),
+            "serving_default": (serve, [frames_spec, *memory]),
             "begin": (begin, [frame_spec]),
-            "act_with_stack": (act_with_stack, [frame_spec, stack_spec]),
+            "act_with_stack": (act_with_stack, [frame_spec, stack_spec, *memory]),
             "reset": (reset, [frame_spec]),
             "act": (act, [frame_spec]),
             **drawing,
@@ -136,22 +166,41 @@ def saved_code_policy(
     frames_spec = _frames_spec(vqvae.num_stacked_frames)
     snapshot = PolicySnapshot(vqvae, policy, DIRECT)
     encode = freeze(lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision)
-    frozen_policy = freeze(snapshot.policy_of, [codes_spec], half_precision)
+    memory = [_LAST_ACTION_SPEC] if policy.sees_last_action else []
+    frozen_policy = freeze(snapshot.policy_of, [codes_spec, *memory], half_precision)
 
-    def act_on_codes(codes, seed=None):
+    def drawn(codes, last_action, seed):
+        remembered = [last_action] if policy.sees_last_action else []
+        return _with_actions(*frozen_policy(codes, *remembered), temperature, seed)
+
+    def drawn_after_checks(codes, last_action, seed):
         with tf.control_dependencies(check_range("codes", codes, vqvae.quantizer.num_embeddings)):
-            codes = tf.identity(codes)
-        return _with_actions(*frozen_policy(codes), temperature, seed)
+            return drawn(tf.identity(codes), last_action, seed)
 
-    def answer(frames, seed):
+    if policy.sees_last_action:
+
+        def act_on_codes(codes, last_action, seed=None):
+            return drawn_after_checks(codes, last_action, seed)
+
+    else:
+
+        def act_on_codes(codes, seed=None):
+            return drawn_after_checks(codes, None, seed)
+
+    def answer(frames, last_action, seed):
         (codes,) = encode(frames)
-        return {**_with_actions(*frozen_policy(codes), temperature, seed), "codes": codes}
+        return {**drawn(codes, last_action, seed), "codes": codes}
 
     encode_alone = tf.function(
         lambda frames: {"codes": encode(frames)[0]}, input_signature=[frames_spec], autograph=False
     )
-    drawing = {"act_on_codes": (act_on_codes, [codes_spec])}
-    return SavedPolicy(answer, vqvae.num_stacked_frames, drawing, {"encode": encode_alone})
+    return SavedPolicy(
+        answer,
+        vqvae.num_stacked_frames,
+        policy.sees_last_action,
+        drawing={"act_on_codes": (act_on_codes, [codes_spec, *memory])},
+        further={"encode": encode_alone},
+    )
 
 
 def saved_frame_policy(
@@ -161,8 +210,9 @@ def saved_frame_policy(
     frames_spec = _frames_spec(policy.num_stacked_frames)
     frozen = freeze(policy.__call__, [frames_spec], half_precision)
     return SavedPolicy(
-        lambda frames, seed: _with_actions(*frozen(frames), temperature, seed),
+        lambda frames, _, seed: _with_actions(*frozen(frames), temperature, seed),
         policy.num_stacked_frames,
+        sees_last_action=False,
         drawing={},
         further={},
     )

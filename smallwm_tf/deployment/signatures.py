@@ -47,16 +47,19 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
     frames = Tensor(tf.uint8, (-1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames))
     logits = Tensor(tf.float32, (-1, num_actions))
     acted = {"action": _ACTION, "greedy_action": _ACTION, "logits": logits, "value": _EACH}
+    memory: dict[str, Tensor] = {}  # of a policy that sees its last action
     if config.algorithm == "ppo":
         shown, of_codes = acted, {}
     else:
         shown = {**acted, "codes": _CODES}
+        if config.ppo.repeat_probability:
+            memory = {"last_action": _ACTION}
         of_codes = {
             "encode": Signature({"frames": frames}, {"codes": _CODES}),
-            "act_on_codes": Signature({"codes": _CODES}, acted),
+            "act_on_codes": Signature({"codes": _CODES, **memory}, acted),
         }
     return {
-        "serving_default": Signature({"frames": frames}, shown),
+        "serving_default": Signature({"frames": frames, **memory}, shown),
         "reset": Signature({"frame": _FRAME}, shown),
         "act": Signature({"frame": _FRAME}, shown),
         **of_codes,

@@ -19,27 +19,39 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 
 
 class FramesPolicy(tf_policy.TFPolicy):
-    """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy."""
+    """Observations uint8 [B, 96, 96, F] → actions int32 [B], drawn from the policy.
+
+    If that sees its last action the policy state is one more than it, 0 where an episode begins.
+    """
 
     def __init__(self, saved: SavedPolicy, agent: TrainedAgent):
         frames = [FRAME_SIZE, FRAME_SIZE, agent.config.game.num_stacked_frames]
         observation = tensor_spec.BoundedTensorSpec(frames, tf.uint8, 0, 255, "observation")
         last_action = len(agent.action_meanings) - 1
         action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, last_action, "action")
-        super().__init__(ts.time_step_spec(observation), action)
+        self._sees_last_action = saved.sees_last_action
+        state = tf.TensorSpec([], tf.int32, "last_action") if self._sees_last_action else ()
+        super().__init__(ts.time_step_spec(observation), action, policy_state_spec=state)
         self._saved = saved
         self._temperature = agent.config.evaluation.temperature
 
     def _action(self, time_step, policy_state, seed=None):
         # Not drawn by TFP: a global seed in force while this is traced would be kept in the graph.
         pair = () if seed is None else ([seed, 0],)
-        outputs = self._saved.serve(time_step.observation, *pair)
-        return policy_step.PolicyStep(outputs["action"], policy_state)
+        outputs = self._saved.serve(*self._seen(time_step, policy_state), *pair)
+        action = outputs["action"]
+        return policy_step.PolicyStep(action, action + 1 if self._sees_last_action else ())
 
     def _distribution(self, time_step, policy_state):
-        logits = self._saved.serve(time_step.observation)["logits"]
+        logits = self._saved.serve(*self._seen(time_step, policy_state))["logits"]
         drawn = tfp.distributions.Categorical(logits / self._temperature, dtype=tf.int32)
         return policy_step.PolicyStep(drawn, policy_state)
+
+    def _seen(self, time_step, policy_state):
+        if not self._sees_last_action:
+            return [time_step.observation]
+        goes_on = tf.cast(tf.logical_not(time_step.is_first()), tf.int32)
+        return [time_step.observation, goes_on * policy_state - 1]
 
 
 @contextlib.contextmanager
@@ -66,8 +78,9 @@ def save_tf_agents_policy(saved: SavedPolicy, agent: TrainedAgent, path: Path) -
     def action(time_step, policy_state=(), seed=None):
         return policy.action(time_step, policy_state, seed)
 
-    batch = tensor_spec.add_outer_dim(policy.time_step_spec)
-    action.get_concrete_function(batch)
-    action.get_concrete_function(batch, seed=tf.TensorSpec([], tf.int32, "seed"))
+    specs = policy.time_step_spec, policy.policy_state_spec
+    batch = [tensor_spec.add_outer_dim(spec) for spec in specs]
+    action.get_concrete_function(*batch)
+    action.get_concrete_function(*batch, seed=tf.TensorSpec([], tf.int32, "seed"))
     saver._policy.action = action  # TF-Agents 0.19 has no seed in what it saves
     saver.save(str(path))

@@ -5,7 +5,7 @@ decoded. Shapes: B batch, F stacked frames, M actions.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
@@ -18,7 +18,7 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.models.imagination import DreamableModel
 from smallwm_tf.models.input_checks import check_range, check_temperature
-from smallwm_tf.models.policy import draw_actions
+from smallwm_tf.models.policy import NO_ACTION, draw_actions
 from smallwm_tf.runs import RunError
 
 
@@ -29,34 +29,61 @@ class ExportedNetworks:
       saved: a loaded ``SavedPolicy``.
       world_model: around a loaded ``SavedWorldModel``, or None.
       num_embeddings: K; unchecked if not given.
+      sees_last_action: whether the policy does.
     """
 
     def __init__(
-        self, saved: Any, world_model: DreamableModel | None, num_embeddings: int | None = None
+        self,
+        saved: Any,
+        world_model: DreamableModel | None,
+        num_embeddings: int | None = None,
+        sees_last_action: bool = False,
     ):
         self._saved, self.world_model = saved, world_model
         self._num_embeddings = num_embeddings
+        self._sees_last_action = sees_last_action
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         return self._saved.encode(tf.constant(observations))["codes"].numpy()
 
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
+    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
         check_range("codes", codes, self._num_embeddings)
-        outputs = self._saved.act_on_codes(tf.constant(codes, tf.int32))
+        seen = self._seen(np.asarray(codes, np.int32), last_actions)
+        outputs = self._saved.act_on_codes(*seen)
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
 
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
-        outputs = {k: v.numpy() for k, v in self._saved.serve(tf.constant(observations)).items()}
+    def policy_on(
+        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+    ) -> tuple[PolicyOutput, np.ndarray | None]:
+        outputs = self._saved.serve(*self._seen(observations, last_actions))
+        outputs = {name: output.numpy() for name, output in outputs.items()}
         return PolicyOutput(outputs["logits"], outputs["value"]), outputs.get("codes")
 
     def agent(self, temperature: float) -> SeeingAgent:
         """Draws what the agent of its run would draw."""
 
-        def draw(observations: np.ndarray, seed: np.ndarray, step: int) -> np.ndarray:
-            logits = self._saved.serve(tf.constant(observations))["logits"]
+        def draw(
+            observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
+        ) -> np.ndarray:
+            logits = self._saved.serve(*map(tf.constant, (observations, *last_actions)))["logits"]
             return draw_actions(logits, temperature, seed, step).numpy()
 
-        return SeeingAgent(draw)
+        return SeeingAgent(draw, self._sees_last_action)
+
+    def _seen(self, shown: np.ndarray, last_actions: np.ndarray | None) -> list[tf.Tensor]:
+        """What the policy's functions take before a seed."""
+        if not self._sees_last_action:
+            return [tf.constant(shown)]
+        if last_actions is None:
+            last_actions = np.full([len(shown)], NO_ACTION, np.int32)
+        return [tf.constant(shown), tf.constant(last_actions, tf.int32)]
+
+
+class Memory(NamedTuple):
+    """What an agent keeps of its episodes from one call to the next."""
+
+    stacks: np.ndarray  # uint8 [B, 96, 96, F]
+    last_actions: np.ndarray  # int32 [B]; a policy may see them
 
 
 @dataclass(frozen=True)
@@ -85,40 +112,45 @@ class TrainedAgent:
         """See ``Networks``."""
         return self.networks.encode(observations)
 
-    def policy_of(self, codes: np.ndarray) -> PolicyOutput:
+    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
         """See ``Networks``."""
-        return self.networks.policy_of(codes)
+        return self.networks.policy_of(codes, last_actions)
 
-    def policy_on(self, observations: np.ndarray) -> tuple[PolicyOutput, np.ndarray | None]:
+    def policy_on(
+        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+    ) -> tuple[PolicyOutput, np.ndarray | None]:
         """See ``Networks``."""
-        return self.networks.policy_on(observations)
+        return self.networks.policy_on(observations, last_actions)
 
     def act(
         self,
         frames: np.ndarray,
-        stacks: np.ndarray | None,
+        memory: Memory | None,
         seed: np.ndarray,
         step: int = 0,
         temperature: float | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Actions int32 [B] for the newest frames alone, and the stacks to hand on.
+    ) -> tuple[np.ndarray, Memory]:
+        """Actions int32 [B] for the newest frames alone, and the memory to hand on.
 
         Nothing is kept between calls: any number of threads and episodes may share an agent.
 
         Args:
           frames: uint8 [B, 96, 96].
-          stacks: uint8 [B, 96, 96, F] of the last call; None where episodes begin.
+          memory: of the last call; None where episodes begin.
           seed: an int32 pair; the step is folded into it.
           step: of the episodes.
           temperature: divides the logits; 0 is greedy, None is the run's.
         """
-        if stacks is None:
-            stacks = start_stack(np.asarray(frames), self.config.game.num_stacked_frames)
+        frames = np.asarray(frames)
+        if memory is None:
+            stacks = start_stack(frames, self.config.game.num_stacked_frames)
+            last_actions = np.full([len(frames)], NO_ACTION, np.int32)
         else:
-            stacks = push_frame(np.asarray(stacks), np.asarray(frames))
+            stacks, last_actions = push_frame(memory.stacks, frames), memory.last_actions
         divisor = self.temperature(temperature)
-        logits = self.policy_on(stacks)[0].logits
-        return draw_actions(logits, divisor, np.asarray(seed, np.int32), step).numpy(), stacks
+        logits = self.policy_on(stacks, last_actions)[0].logits
+        actions = draw_actions(logits, divisor, np.asarray(seed, np.int32), step).numpy()
+        return actions, Memory(stacks, actions)
 
     def agent(self, temperature: float | None = None) -> Agent:
         """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""

@@ -182,6 +182,9 @@ def _check_together(config: Config, flat: Mapping[str, Any]) -> None:
     if config.precision == "bfloat16" and not plan.has_bfloat16:
         remedy = f"must be auto or float32: algorithm={config.algorithm} has no other"
         raise ConfigError("precision", config.precision, remedy)
+    if config.ppo.repeat_probability and config.algorithm != "world_model":
+        remedy = f"must be 0: algorithm={config.algorithm} has no policy that sees its last action"
+        raise ConfigError("ppo.repeat_probability", config.ppo.repeat_probability, remedy)
     for key in ("collection.first_iteration_steps", "collection.steps_per_iteration"):
         if flat[key] % plan.num_games:
             remedy = f"must be a multiple of ppo.num_actors={plan.num_games}"

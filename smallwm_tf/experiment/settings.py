@@ -180,6 +180,9 @@ FIELDS = (
           "games side by side that algorithm=ppo learns from", fixed=True),
     Field("ppo.steps_per_rollout", 128, Interval(1, 1_000_000), "steps", "baselines",
           "steps of each of these games from one policy update to the next"),
+    Field("ppo.repeat_probability", 0.0, Interval(0, 1, open_high=True), "", "ours",
+          "chance that an untrained policy repeats its last action, which it then sees; 0: it sees "
+          "codes alone", fixed=True),
     Field("ppo.num_epochs", 4, Interval(1, 1000), "epochs", "authors",
           "passes over the dreams of one update"),
     Field("ppo.minibatch_size", 256, Interval(1, 10_000_000), "steps", "authors",

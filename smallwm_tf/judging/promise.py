@@ -20,7 +20,7 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
 from smallwm_tf.models.imagination import Dreamer, Past
-from smallwm_tf.models.policy import PolicyAndValue, draw_actions
+from smallwm_tf.models.policy import NO_ACTION, PolicyAndValue, draw_actions
 
 
 class Starts(NamedTuple):
@@ -127,23 +127,25 @@ def dreamed_rewards(
 ) -> np.ndarray:
     """Rewards of dreams of a ``WorldModel`` that begin at the starts: [S, H].
 
-    Each times the chance that no end came before it. The temperature divides the policy's logits;
-    the seed is an int32 pair.
+    Each times the chance that no end came before it. A policy that sees its last action begins
+    without one, as in ``real_rewards``. The temperature divides the policy's logits; the seed is an
+    int32 pair.
     """
     embeddings = dreamer.world_model.vqvae.quantizer.embeddings
     fold_in = tf.random.experimental.stateless_fold_in
 
     @tf.function(autograph=False)
-    def advance(state, pair):
-        logits, _ = policy(state.codes, embeddings)
+    def advance(state, last_actions, pair):
+        logits, _ = policy(state.codes, embeddings, last_actions=last_actions)
         actions = draw_actions(logits, temperature, pair, 0)
         step, state = dreamer.step(state, actions, fold_in(pair, 1))
-        return step.rewards, step.continues, state
+        return step.rewards, step.continues, state, actions
 
     state = dreamer.start(tf.constant(starts.observations), starts.past)
-    paid, chance = [], 1.0
+    paid, chance, last_actions = [], 1.0, tf.fill([len(starts.observations)], NO_ACTION)
     for step in range(horizon):
-        rewards, continues, state = advance(state, fold_in(seed, step))
+        given = state, last_actions, fold_in(seed, step)
+        rewards, continues, state, last_actions = advance(*given)
         paid.append(chance * rewards.numpy())
         chance = chance * continues.numpy()
     return np.stack(paid, axis=1)

@@ -13,7 +13,7 @@ all dreams go on to the horizon, and ĉ is 1. With ``dream.ends`` = predicted, �
 no life was lost: what comes behind an end counts for less. The horizon counts as
 terminal, so the discount is 0 there; with ``bootstrap_at_horizon`` it counts as a truncation and
 the discount is ĉ. The action given to a step that follows LAST is ignored, as everywhere in
-TF-Agents.
+TF-Agents. For a policy that sees its last action an observation holds that, too.
 
 Shapes: N dreams.
 """
@@ -29,6 +29,7 @@ from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamState
+from smallwm_tf.models.policy import NO_ACTION, PolicyObservation
 
 _START, _STEP = range(2)  # what a random number is for
 
@@ -40,13 +41,26 @@ def codes_spec(num_embeddings: int) -> tensor_spec.BoundedTensorSpec:
     )
 
 
+def observation_spec(
+    num_embeddings: int, num_actions: int, with_last_action: bool
+) -> tensor_spec.BoundedTensorSpec | PolicyObservation:
+    """What a policy observes: codes, and perhaps its last action."""
+    codes = codes_spec(num_embeddings)
+    if not with_last_action:
+        return codes
+    action = tensor_spec.BoundedTensorSpec(
+        [], tf.int32, NO_ACTION, num_actions - 1, name="last_action"
+    )
+    return PolicyObservation(codes, action)
+
+
 class DreamEnvironment(tf_environment.TFEnvironment):
     """N simulated episodes side by side; reset and step are graph operations.
 
     Args:
       dreamer: of a ``WorldModel``.
       replay: where the first observations are drawn from.
-      config: the run's; reads ``dream``.
+      config: the run's; reads ``dream`` and ``ppo.repeat_probability``.
     """
 
     def __init__(self, dreamer: Dreamer, replay: Replay, config: Config):
@@ -54,8 +68,11 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         action_spec = tensor_spec.BoundedTensorSpec(
             [], tf.int32, 0, world_model.num_actions - 1, name="action"
         )
-        observation_spec = codes_spec(world_model.num_embeddings)
-        super().__init__(ts.time_step_spec(observation_spec), action_spec, batch_size=num_dreams)
+        self._shows_last_action = config.ppo.repeat_probability > 0.0
+        observed = observation_spec(
+            world_model.num_embeddings, world_model.num_actions, self._shows_last_action
+        )
+        super().__init__(ts.time_step_spec(observed), action_spec, batch_size=num_dreams)
         self.dreamer = dreamer
         self._replay = replay
         self.horizon = config.dream.horizon
@@ -69,6 +86,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._steps_taken = variable(tf.constant(self.horizon))  # so that the first step resets
         self._reward = variable(tf.zeros([num_dreams]))
         self._continues = variable(tf.ones([num_dreams]))
+        self._last_actions = variable(tf.fill([num_dreams], NO_ACTION))
         # Kernels are kept, too: they change between dreams only, and transforming them at every
         # step would cost more than it saves.
         self._dreams: Any = tf.nest.map_structure(
@@ -116,6 +134,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         _assign(self._dreams, self.dreamer.start(observations, past))
         self._reward.assign(tf.zeros_like(self._reward))
         self._continues.assign(tf.ones_like(self._continues))
+        self._last_actions.assign(self._replay.last_actions(steps))
         self._steps_taken.assign(0)
         return self._counter.assign_add(1)
 
@@ -125,6 +144,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         _assign(self._dreams._replace(kernels=()), after._replace(kernels=()))
         self._reward.assign(step.rewards)
         self._continues.assign(step.continues)
+        self._last_actions.assign(action)
         self._steps_taken.assign_add(1)
         return self._counter.assign_add(1)
 
@@ -135,11 +155,14 @@ class DreamEnvironment(tf_environment.TFEnvironment):
             is_last, ts.StepType.LAST, tf.where(taken > 0, ts.StepType.MID, ts.StepType.FIRST)
         )
         discount = tf.where(is_last, self._last_discount, 1.0)
+        observation: Any = tf.identity(self._dreams.codes)
+        if self._shows_last_action:
+            observation = PolicyObservation(observation, tf.identity(self._last_actions))
         return ts.TimeStep(
             step_type=tf.fill([self.batch_size], tf.cast(step_type, tf.int32)),
             reward=tf.identity(self._reward),
             discount=discount * self._continues,
-            observation=tf.identity(self._dreams.codes),
+            observation=observation,
         )
 
 

@@ -3,7 +3,8 @@
 Both take codes, whose embedding vectors come out of the codebook, which is not theirs to train; or
 frames.
 
-Shapes: B batch, D size of an embedding vector, K of them, M actions.
+Observations are tensors or nests of them. Shapes: B batch, D size of an embedding vector, K of
+them, M actions.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import tf_keras
 from tf_agents.agents.ppo import ppo_clip_agent
 from tf_agents.networks import network
 
-from smallwm_tf.models.policy import PolicyAndValue, PreparedKernels
+from smallwm_tf.models.policy import PolicyAndValue, PolicyObservation, PreparedKernels
 
 
 class SharedTrunk:
@@ -23,7 +24,7 @@ class SharedTrunk:
 
     Args:
       model: the network; a call gives logits [B, M] and values [B].
-      observation_rank: number of dimensions of one observation.
+      observation_rank: number of dimensions of one observation, of its first tensor.
       compiled: whether XLA should compile the network.
     """
 
@@ -31,7 +32,7 @@ class SharedTrunk:
         self.model = model
         self._rank = observation_rank
         self._evaluate = tf.function(model.__call__, jit_compile=compiled, autograph=False)
-        self._answers: list[tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]] | None = None
+        self._answers: list[tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]] | None = None
 
     @contextlib.contextmanager
     def once(self) -> Iterator[None]:
@@ -44,19 +45,23 @@ class SharedTrunk:
 
     def __call__(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Observations [..., *] → logits [..., M] and values [...]."""
+        parts = tf.nest.flatten(observations)
         for asked, answer in self._answers or ():
-            if asked is observations:
+            if all(part is known for part, known in zip(parts, asked, strict=True)):
                 return answer
-        shape = tf.shape(observations)
-        outer_shape, static_shape = shape[: -self._rank], observations.shape[: -self._rank]
-        flat = tf.reshape(observations, tf.concat([[-1], shape[-self._rank :]], axis=0))
-        logits, values = self._evaluate_flat(flat)
+        static_shape = parts[0].shape[: -self._rank]
+        outer_rank, outer_shape = static_shape.rank, tf.shape(parts[0])[: -self._rank]
+
+        def without_outer(part: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(part, tf.concat([[-1], tf.shape(part)[outer_rank:]], axis=0))
+
+        logits, values = self._evaluate_flat(tf.nest.map_structure(without_outer, observations))
         num_actions = self.model.num_actions
         logits = tf.reshape(logits, tf.concat([outer_shape, [num_actions]], axis=0))
         logits = tf.ensure_shape(logits, [*static_shape, num_actions])
         values = tf.ensure_shape(tf.reshape(values, outer_shape), static_shape)
         if self._answers is not None:
-            self._answers.append((observations, (logits, values)))
+            self._answers.append((parts, (logits, values)))
         return logits, values
 
     def _evaluate_flat(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -64,7 +69,10 @@ class SharedTrunk:
 
 
 class CodeTrunk(SharedTrunk):
-    """The same for codes [..., 6, 6], whose embedding vectors come out of a codebook [K, D]."""
+    """The same for codes [..., 6, 6], whose embedding vectors come out of a codebook [K, D].
+
+    Observations are codes, or a ``PolicyObservation`` where the policy sees its last action.
+    """
 
     def __init__(self, model: PolicyAndValue, embeddings: tf.Variable):
         super().__init__(model, observation_rank=2, compiled=model.compiled)
@@ -80,8 +88,14 @@ class CodeTrunk(SharedTrunk):
         finally:
             self._kernels = None
 
-    def _evaluate_flat(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._evaluate(codes, tf.convert_to_tensor(self._embeddings), self._kernels)
+    def _evaluate_flat(
+        self, observations: tf.Tensor | PolicyObservation
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        embeddings = tf.convert_to_tensor(self._embeddings)
+        if not self.model.sees_last_action:
+            return self._evaluate(observations, embeddings, self._kernels)
+        codes, last_actions = observations
+        return self._evaluate(codes, embeddings, self._kernels, None, last_actions)
 
 
 class ActorNetwork(network.Network):

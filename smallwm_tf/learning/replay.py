@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.models.imagination import Past
+from smallwm_tf.models.policy import NO_ACTION
 from smallwm_tf.runs.replay_files import STEPS
 
 
@@ -155,6 +156,11 @@ class Replay(tf.Module):
     def ends(self, steps: tf.Tensor) -> tf.Tensor:
         """Whether steps int32 [...] cost a life or ended the episode; a time limit is no end."""
         return tf.gather(self.terminated, steps) | tf.gather(self.lost_life, steps)
+
+    def last_actions(self, steps: tf.Tensor) -> tf.Tensor:
+        """Actions before the steps [B], int32; ``NO_ACTION`` where an episode begins."""
+        begins = tf.equal(tf.gather(self.episode_starts, steps), steps)
+        return tf.where(begins, NO_ACTION, tf.gather(self.actions, tf.maximum(steps - 1, 0)))
 
     def past(self, steps: tf.Tensor, length: int, num_stacked_frames: int) -> Past:
         """The ``length`` steps before each of the steps [B], oldest first.

@@ -25,7 +25,8 @@ def build_models(
     """World model and policy with fresh weights.
 
     Args:
-      config: the run's configuration; reads ``game``, ``vqvae`` and ``dynamics``.
+      config: the run's configuration; reads ``game``, ``vqvae``, ``dynamics`` and
+        ``ppo.repeat_probability``.
       num_actions: M of the game.
       seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
@@ -35,7 +36,12 @@ def build_models(
     given = {"seed": seed, "num_actions": num_actions}
     dynamics = build_seeded(Dynamics, **given, config=config, execution=execution, name="dynamics")
     policy = build_seeded(
-        PolicyAndValue, **given, embedding_dim=embedding_dim, execution=execution, name="policy"
+        PolicyAndValue,
+        **given,
+        embedding_dim=embedding_dim,
+        execution=execution,
+        repeat_probability=config.ppo.repeat_probability,
+        name="policy",
     )
     recognition_head = None
     if config.vqvae.event_loss_weight:

@@ -95,14 +95,19 @@ def conv2d(
     return layer
 
 
-def dense(units: int, in_features: int, **kwargs: Any) -> tf_keras.layers.Dense:
-    """A fully connected layer with the initial weights of this project.
+def dense(
+    units: int,
+    in_features: int,
+    kernel: tf_keras.initializers.Initializer | None = None,
+    **kwargs: Any,
+) -> tf_keras.layers.Dense:
+    """A fully connected layer with the initial weights of this project, or another ``kernel``.
 
     On grid-major tensors [36, B, C] it is a 1×1 convolution. Its weights are named after it.
     """
     layer = tf_keras.layers.Dense(
         units,
-        kernel_initializer=kernel_initializer(),
+        kernel_initializer=kernel or kernel_initializer(),
         bias_initializer=bias_initializer(in_features),
         **kwargs,
     )

@@ -1,5 +1,6 @@
 """Policy and state value on a shared trunk (section 3.3, Eq. 7; the value head fits Table 3)."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,6 +19,16 @@ _KERNEL_SIZE = 5
 _UNITS = 512
 
 
+NO_ACTION = -1  #: the last action of an episode that begins
+
+
+class PolicyObservation(NamedTuple):
+    """What a policy sees that knows its last action."""
+
+    codes: tf.Tensor  # int [..., 6, 6]
+    last_actions: tf.Tensor  # int32 [...], ``NO_ACTION`` where there is none
+
+
 class PreparedKernels(NamedTuple):
     """The two large kernels as ``PolicyAndValue.call`` wants them."""
 
@@ -28,17 +39,28 @@ class PreparedKernels(NamedTuple):
 class PolicyAndValue(tf_keras.Model):
     """Codes [B, 6, 6] → action logits [B, M] and state value [B].
 
-    It sees the codes' embedding vectors; the codebook is not its to train.
+    It sees the codes' embedding vectors; the codebook is not its to train. With a repeat
+    probability it sees its last action, too (not in the paper): each adds logits of its own, which
+    begin as those of a policy that repeats it by that chance and draws evenly otherwise.
 
     Args:
       num_actions: M.
       embedding_dim: D.
       execution: how it is computed.
+      repeat_probability: 0 for a policy that sees codes alone.
     """
 
-    def __init__(self, num_actions: int, embedding_dim: int, execution: Execution, **kwargs):
+    def __init__(
+        self,
+        num_actions: int,
+        embedding_dim: int,
+        execution: Execution,
+        repeat_probability: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_actions = num_actions
+        self.sees_last_action = repeat_probability > 0.0
         self._execution = execution
         self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
         # TF-Agents sorts gradients by name, which decides how their global norm is rounded.
@@ -52,6 +74,12 @@ class PolicyAndValue(tf_keras.Model):
         self.value = dense(1, _UNITS, name="value")
         with tf.name_scope(self.conv_5x5.name):
             self.conv_5x5.build([NUM_CELLS, None, _CHANNELS])
+        if self.sees_last_action:
+            stays = math.log1p(num_actions * repeat_probability / (1.0 - repeat_probability))
+            repeating = tf_keras.initializers.Identity(stays)
+            self.after_action = dense(
+                num_actions, num_actions, repeating, name="after_action", use_bias=False
+            )
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
 
@@ -74,6 +102,7 @@ class PolicyAndValue(tf_keras.Model):
         embeddings: tf.Tensor,
         prepared: PreparedKernels | None = None,
         compiled: bool | None = None,
+        last_actions: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits [B, M] and values [B].
 
@@ -82,6 +111,7 @@ class PolicyAndValue(tf_keras.Model):
           embeddings: the codebook [K, D].
           prepared: from ``prepare``; made here if not given.
           compiled: see ``GridLayerNormalization``.
+          last_actions: int32 [B], for a policy that sees them; none (``NO_ACTION``) if not given.
         """
         prepared = self.prepare() if prepared is None else prepared
         embedded = tf.stop_gradient(embed(codes, embeddings))  # [36, B, D]
@@ -91,7 +121,10 @@ class PolicyAndValue(tf_keras.Model):
         products = tf.matmul(tf.cast(flat, prepared.hidden.dtype), prepared.hidden)
         summed = tf.cast(products, tf.float32) + self.hidden.bias
         hidden = tf.nn.leaky_relu(summed, alpha=LEAKY_RELU_SLOPE)
-        return self.logits(hidden), tf.squeeze(self.value(hidden), axis=-1)
+        logits = self.logits(hidden)
+        if self.sees_last_action and last_actions is not None:
+            logits += self.after_action(tf.one_hot(last_actions, self.num_actions))
+        return logits, tf.squeeze(self.value(hidden), axis=-1)
 
 
 def draw_actions(

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from smallwm_tf.agents.networks import PolicyOutput
 from smallwm_tf.deployment.trained_agent import TrainedAgent, require_world_model
 from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.figures.code_colours import colours_of_codes
@@ -31,7 +32,7 @@ from smallwm_tf.judging.open_loop import pictures_of
 from smallwm_tf.judging.promise import find_starts
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamStep
-from smallwm_tf.models.policy import draw_actions
+from smallwm_tf.models.policy import NO_ACTION, draw_actions
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
 
 MODES = ("dream", "beside")
@@ -105,7 +106,7 @@ class DreamSession:
         """Dreams one step with an action 0 … M−1; None lets the agent draw it at the codes."""
         if action is None:
             pair = tf.constant(seed_pair(self._seed, "play", self._start, "actions"))
-            logits, _ = self._agent.policy_of(self._codes)
+            logits = self._policy().logits
             action = int(draw_actions(logits, self._policy_temperature, pair, self._step)[0])
         self._check("action", action, len(self.action_meanings))
         pair = tf.constant(seed_pair(self._seed, "play", self._start, self._step))
@@ -140,7 +141,7 @@ class DreamSession:
         from. They and the rewards are None before the first step; ``real`` is None in the mode
         "dream".
         """
-        logits, values = self._agent.policy_of(self._codes)
+        logits, values = self._policy()
         shares = tf.nn.softmax(logits[0] / self._policy_temperature)
         frame = pictures_of(self._agent.world_model, tf.constant(self._codes))[0]  # [96, 96]
         codes = self._codes[0]
@@ -164,6 +165,10 @@ class DreamSession:
             "policy": {"probabilities": shares.numpy().tolist(), "value": float(values[0])},
             "real": self._view_real(frame) if self.mode == "beside" else None,
         }
+
+    def _policy(self) -> PolicyOutput:
+        last_action = NO_ACTION if self._last_action is None else self._last_action
+        return self._agent.policy_of(self._codes, np.array([last_action], np.int32))
 
     def _entropies(self) -> list[list[float]] | None:
         if self._drawn is None:

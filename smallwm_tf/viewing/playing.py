@@ -75,7 +75,8 @@ def play_episode(
         game.reset()
         steps = play_steps(game, agent.agent(temperature), pair)
         for step in itertools.islice(steps, most_steps):
-            (logits, values), codes = agent.policy_on(step.observation[np.newaxis])
+            seen = step.observation[np.newaxis], np.array([step.last_action], np.int32)
+            (logits, values), codes = agent.policy_on(*seen)
             episode_return += step.reward
             yield videos.PlayedStep(
                 frame=step.frame,

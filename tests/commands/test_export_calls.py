@@ -78,11 +78,11 @@ def test_threads_share_an_opened_agent(kind, request, episodes):
     found, seed = {}, np.array([1, 2], np.int32)
 
     def play(caller):
-        stacks, actions = None, []
+        memory, actions = None, []
         for step, frames in enumerate(episodes[caller]):
-            drawn, stacks = agent.act(frames, stacks, seed, step, temperature=1.0)
+            drawn, memory = agent.act(frames, memory, seed, step, temperature=1.0)
             actions.append(int(drawn[0]))
-        found[caller] = actions, stacks
+        found[caller] = actions, memory
 
     threads = [threading.Thread(target=play, args=(caller,)) for caller in range(3)]
     for thread in threads:
@@ -94,7 +94,8 @@ def test_threads_share_an_opened_agent(kind, request, episodes):
         stacks = stacks_of(frames)
         expected = [int(player.act(stacks[t], (), seed, t)[0][0]) for t in range(5)]
         assert found[caller][0] == expected
-        np.testing.assert_array_equal(found[caller][1], stacks[-1])
+        np.testing.assert_array_equal(found[caller][1].stacks, stacks[-1])
+        np.testing.assert_array_equal(found[caller][1].last_actions, expected[-1:])
 
 
 def outcomes(calls, *moments):
