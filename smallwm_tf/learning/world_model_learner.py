@@ -199,21 +199,27 @@ class WorldModelLearner(tf.Module):
         self._codes.scatter_update(tf.IndexedSlices(codes, steps))
 
     # ---- compiled groups of steps -------------------------------------------------------------
+    # Without AutoGraph, which takes seconds to rewrite all that is called.
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def warmup_steps(self, frame_batches: tf.Tensor) -> tf.Tensor:
         """VQ-VAE steps, one per row [n, B]; returns the mean of ``vqvae_metrics``."""
+        count = tf.shape(frame_batches)[0]
+
+        def body(i: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return i + 1, sums + tf.stack(self.vqvae_step(frame_batches[i]))
+
         sums = tf.zeros([len(self.vqvae_metrics)])
-        for i in tf.range(tf.shape(frame_batches)[0]):
-            sums += tf.stack(self.vqvae_step(frame_batches[i]))
-        return sums / tf.cast(tf.shape(frame_batches)[0], tf.float32)
+        _, sums = tf.while_loop(lambda i, _: i < count, body, (0, sums), parallel_iterations=1)
+        return sums / tf.cast(count, tf.float32)
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([], tf.int32),
             tf.TensorSpec([2], tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def joint_steps(
         self, window_starts: tf.Tensor, first: tf.Tensor, seed: tf.Tensor
@@ -232,22 +238,30 @@ class WorldModelLearner(tf.Module):
           Means of ``vqvae_metrics`` (0 without a VQ-VAE step) and of ``dynamics_metrics``, and
           the summed reward confusion matrix [3, 3].
         """
-        vqvae_sums = tf.zeros([len(self.vqvae_metrics)])
-        num_vqvae_steps = tf.zeros([])
-        dynamics_sums = tf.zeros([len(self.dynamics_metrics)])
-        confusion = tf.zeros([3, 3])
-        count = tf.shape(window_starts)[0]
-        for i in tf.range(count):
+        count, interval = tf.shape(window_starts)[0], self._vqvae_config.update_interval
+        none = tf.zeros([len(self.vqvae_metrics)])
+
+        def body(i, vqvae_sums, num_vqvae_steps, dynamics_sums, confusion):
             step = first + i
             pair = tf.random.experimental.stateless_fold_in(seed, step)
-            if not self._vqvae_rests:  # noqa: SIM102 (AutoGraph: this one is Python's)
-                if tf.equal(step % self._vqvae_config.update_interval, 0):
-                    vqvae_sums += tf.stack(self.vqvae_step(self._drawn_steps(pair)))
-                    num_vqvae_steps += 1.0
+            if not self._vqvae_rests:
+                is_due = tf.equal(step % interval, 0)
+                vqvae_sums += tf.cond(
+                    is_due,
+                    lambda: tf.stack(self.vqvae_step(self._drawn_steps(pair))),
+                    lambda: none,
+                )
+                num_vqvae_steps += tf.cast(is_due, tf.float32)
             losses = self.dynamics_step(window_starts[i], pair)
             values = [losses.latent, losses.reward, losses.code_accuracy, losses.copy_accuracy]
             dynamics_sums += tf.stack([*values, losses.end][: len(self.dynamics_metrics)])
             confusion += losses.reward_confusion
+            return i + 1, vqvae_sums, num_vqvae_steps, dynamics_sums, confusion
+
+        begun = (0, none, 0.0, tf.zeros([len(self.dynamics_metrics)]), tf.zeros([3, 3]))
+        _, vqvae_sums, num_vqvae_steps, dynamics_sums, confusion = tf.while_loop(
+            lambda i, *_: i < count, body, begun, parallel_iterations=1
+        )
         return (
             tf.math.divide_no_nan(vqvae_sums, num_vqvae_steps),
             dynamics_sums / tf.cast(count, tf.float32),
