@@ -40,8 +40,9 @@ class PolicyAndValue(tf_keras.Model):
     """Codes [B, 6, 6] → action logits [B, M] and state value [B].
 
     It sees the codes' embedding vectors; the codebook is not its to train. With a repeat
-    probability it sees its last action, too (not in the paper): each adds logits of its own, which
-    begin as those of a policy that repeats it by that chance and draws evenly otherwise.
+    probability it sees its last action, too (not in the paper): each adds to the inputs of the
+    hidden units, and logits of its own, which begin as those of a policy that repeats it by that
+    chance and draws evenly otherwise.
 
     Args:
       num_actions: M.
@@ -77,9 +78,10 @@ class PolicyAndValue(tf_keras.Model):
         if self.sees_last_action:
             stays = math.log1p(num_actions * repeat_probability / (1.0 - repeat_probability))
             repeating = tf_keras.initializers.Identity(stays)
-            self.after_action = dense(
-                num_actions, num_actions, repeating, name="after_action", use_bias=False
-            )
+            given = {"in_features": num_actions, "use_bias": False}
+            self.after_action = dense(num_actions, kernel=repeating, name="after_action", **given)
+            # Alone, logits so large would take PPO's small steps a whole run to unlearn.
+            self.last_action = dense(_UNITS, name="last_action", **given)
         no_code = tf.zeros([1, GRID_SIZE, GRID_SIZE], tf.int32)
         self(no_code, tf.zeros([1, embedding_dim]))  # builds the weights
 
@@ -120,10 +122,13 @@ class PolicyAndValue(tf_keras.Model):
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         products = tf.matmul(tf.cast(flat, prepared.hidden.dtype), prepared.hidden)
         summed = tf.cast(products, tf.float32) + self.hidden.bias
+        after = None
+        if self.sees_last_action and last_actions is not None:
+            last = tf.one_hot(last_actions, self.num_actions)
+            summed, after = summed + self.last_action(last), self.after_action(last)
         hidden = tf.nn.leaky_relu(summed, alpha=LEAKY_RELU_SLOPE)
         logits = self.logits(hidden)
-        if self.sees_last_action and last_actions is not None:
-            logits += self.after_action(tf.one_hot(last_actions, self.num_actions))
+        logits = logits if after is None else logits + after
         return logits, tf.squeeze(self.value(hidden), axis=-1)
 
 

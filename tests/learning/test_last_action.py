@@ -72,13 +72,25 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=[count, 96, 96, 2], dtype=np.uint8)
 
 
-def logits_of(models, observations, last_actions) -> np.ndarray:
-    """What the last action adds is a row of a matrix, or nothing."""
+def on_codes(models, codes, last_actions) -> np.ndarray:
+    """Logits of the paper's policy, whose biases are moved by what each last action adds."""
     world_model, policy = models
-    codes = world_model.vqvae.encode(observations)
-    logits, _ = policy(codes, world_model.vqvae.quantizer.embeddings)
-    rows = np.vstack([policy.after_action.kernel.numpy(), np.zeros(M)])  # −1 is the last one
-    return logits.numpy() + rows[last_actions]
+    _, plain = build_models(build_config(DIFFERENCES | {"ppo.repeat_probability": 0.0}), M)
+    own = {variable.name: variable for variable in policy.variables}
+    for variable in plain.variables:
+        variable.assign(own[variable.name])
+    embeddings, found = world_model.vqvae.quantizer.embeddings, []
+    parts = (plain.hidden, policy.last_action), (plain.logits, policy.after_action)
+    biases = [layer.bias.numpy() for layer, _ in parts]
+    for code, action in zip(codes, last_actions, strict=True):
+        for (layer, added), bias in zip(parts, biases, strict=True):
+            layer.bias.assign(bias if action < 0 else bias + added.kernel[action])
+        found.append(plain(code[np.newaxis], embeddings)[0][0].numpy())
+    return np.stack(found)
+
+
+def logits_of(models, observations, last_actions) -> np.ndarray:
+    return on_codes(models, models[0].vqvae.encode(observations).numpy(), last_actions)
 
 
 def test_an_untrained_policy_repeats_as_the_agent_that_holds_does():
@@ -98,7 +110,8 @@ def test_an_untrained_policy_repeats_as_the_agent_that_holds_does():
 def test_without_it_a_policy_has_the_weights_of_the_paper(models):
     _, plain = build_models(build_config(DIFFERENCES | {"ppo.repeat_probability": 0.0}), M)
     names = {variable.name for variable in models[1].variables}
-    assert names - {variable.name for variable in plain.variables} == {"after_action/kernel:0"}
+    further = {"after_action/kernel:0", "last_action/kernel:0"}
+    assert names - {variable.name for variable in plain.variables} == further
 
 
 def test_model_free_ppo_has_no_such_policy():
@@ -137,12 +150,8 @@ def test_a_dream_shows_the_action_before_each_code(rollout, replay, models):
 def test_ppo_sees_what_the_policy_saw(rollout, models):
     codes, last_actions = (part.numpy() for part in rollout.rolled.observation)
     told = rollout.rolled.policy_info["dist_params"]["logits"].numpy()
-    world_model, policy = models
-    embeddings = world_model.vqvae.quantizer.embeddings
     for t in range(H):
-        logits, _ = policy(codes[:, t], embeddings)
-        rows = np.vstack([policy.after_action.kernel.numpy(), np.zeros(M)])
-        expected = logits.numpy() + rows[last_actions[:, t]]
+        expected = on_codes(models, codes[:, t], last_actions[:, t])
         expected -= expected.max(axis=1, keepdims=True)
         shown = told[:, t] - told[:, t].max(axis=1, keepdims=True)
         np.testing.assert_allclose(shown, expected, atol=1e-4)
@@ -155,9 +164,11 @@ def test_an_update_moves_what_the_last_action_adds(models, replay):
     environment = DreamEnvironment(Dreamer(world_model, DreamSettings.of(config)), replay, config)
     optimizer = built_adam(config, 1e-2, policy.trainable_variables)
     learner = DreamPolicyLearner(environment, policy, optimizer, config)
-    before = policy.after_action.kernel.numpy()
+    kernels = policy.after_action.kernel, policy.last_action.kernel
+    before = [kernel.numpy() for kernel in kernels]
     learner.update(tf.constant(PAIR), 0, 1e-2)
-    assert np.abs(policy.after_action.kernel.numpy() - before).max() > 1e-3
+    for kernel, old in zip(kernels, before, strict=True):
+        assert np.abs(kernel.numpy() - old).max() > 1e-3
 
 
 def test_the_agent_remembers_its_last_action(models):
