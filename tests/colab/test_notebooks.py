@@ -107,7 +107,7 @@ def test_a_notebook_runs_outside_of_a_checkout(
     assert len(pictures(run(path, tmp_path, address, unpacked, monkeypatch))) == count
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_stored_outputs_show_something_and_stay_small(path):
     notebook = nbformat.read(path, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
