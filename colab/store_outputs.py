@@ -48,7 +48,8 @@ def main() -> None:
         notebook = nbformat.read(name, as_version=4)
         with tempfile.TemporaryDirectory(dir=Path(__file__).resolve().parent.parent) as folder:
             place = {"metadata": {"path": folder}}
-            NotebookClient(notebook, timeout=3600, resources=place).execute()
+            given = {"timeout": 3600, "coalesce_streams": True, "resources": place}
+            NotebookClient(notebook, **given).execute()
         clean(notebook)
         nbformat.write(notebook, name)
 
