@@ -85,6 +85,7 @@ FIXED = {
     "vqvae.pixel_margin": 0.05,
     "algorithm": "ppo",
     "ppo.num_actors": 4,
+    "ppo.repeat_probability": 0.7,
     "vqvae.event_loss_weight": 300.0,
     "dream.ends": "predicted",
     "dynamics.cell": "another",
