@@ -16,7 +16,6 @@ from smallwm_tf.models.frame_policy import FramePolicy
 from smallwm_tf.models.imagination import DreamableModel
 from smallwm_tf.models.input_checks import check_range
 from smallwm_tf.models.parameter_counts import frame_policy_counts, parameter_counts
-from smallwm_tf.models.policy import NO_ACTION
 
 
 class PolicyOutput(NamedTuple):
@@ -83,9 +82,7 @@ class CodeNetworks:
 
     def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
         check_range("codes", codes, self.world_model.num_embeddings)
-        if last_actions is None:
-            last_actions = np.full([len(codes)], NO_ACTION, np.int32)
-        answer = self._policy(tf.constant(codes), tf.constant(last_actions, tf.int32))
+        answer = self._policy(tf.constant(codes), last_actions)
         return PolicyOutput(*(output.numpy() for output in answer))
 
     def policy_on(

@@ -72,7 +72,9 @@ class SavedPolicy(tf.Module):
         stack_spec = tf.TensorSpec(stack, tf.uint8, "stack")
         zeros = tf.zeros([1, *stack[1:]], tf.uint8)
         self._frames = tf.Variable(zeros, shape=stack, trainable=False, name="frames")
-        self._last_action = tf.Variable([NO_ACTION], shape=[None], trainable=False, name="last")
+        if sees_last_action:
+            nothing = [NO_ACTION]
+            self._last_action = tf.Variable(nothing, shape=[None], trainable=False, name="last")
         self._calls = SingleCaller()
         memory = [_LAST_ACTION_SPEC] if sees_last_action else []
 

@@ -65,7 +65,7 @@ class ExportedNetworks:
         def draw(
             observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
         ) -> np.ndarray:
-            logits = self._saved.serve(*map(tf.constant, (observations, *last_actions)))["logits"]
+            logits = self.policy_on(observations, *last_actions)[0].logits
             return draw_actions(logits, temperature, seed, step).numpy()
 
         return SeeingAgent(draw, self._sees_last_action)
@@ -144,7 +144,7 @@ class TrainedAgent:
         frames = np.asarray(frames)
         if memory is None:
             stacks = start_stack(frames, self.config.game.num_stacked_frames)
-            last_actions = np.full([len(frames)], NO_ACTION, np.int32)
+            last_actions = None
         else:
             stacks, last_actions = push_frame(memory.stacks, frames), memory.last_actions
         divisor = self.temperature(temperature)

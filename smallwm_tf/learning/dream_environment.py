@@ -34,18 +34,13 @@ from smallwm_tf.models.policy import NO_ACTION, PolicyObservation
 _START, _STEP = range(2)  # what a random number is for
 
 
-def codes_spec(num_embeddings: int) -> tensor_spec.BoundedTensorSpec:
-    """Spec of one observation of the policy: int32 [6, 6]."""
-    return tensor_spec.BoundedTensorSpec(
-        [GRID_SIZE, GRID_SIZE], tf.int32, 0, num_embeddings - 1, name="codes"
-    )
-
-
 def observation_spec(
     num_embeddings: int, num_actions: int, with_last_action: bool
 ) -> tensor_spec.BoundedTensorSpec | PolicyObservation:
-    """What a policy observes: codes, and perhaps its last action."""
-    codes = codes_spec(num_embeddings)
+    """Spec of what a policy observes: codes int32 [6, 6], and perhaps its last action."""
+    codes = tensor_spec.BoundedTensorSpec(
+        [GRID_SIZE, GRID_SIZE], tf.int32, 0, num_embeddings - 1, name="codes"
+    )
     if not with_last_action:
         return codes
     action = tensor_spec.BoundedTensorSpec(

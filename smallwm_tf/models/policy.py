@@ -122,13 +122,14 @@ class PolicyAndValue(tf_keras.Model):
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
         products = tf.matmul(tf.cast(flat, prepared.hidden.dtype), prepared.hidden)
         summed = tf.cast(products, tf.float32) + self.hidden.bias
-        after = None
-        if self.sees_last_action and last_actions is not None:
-            last = tf.one_hot(last_actions, self.num_actions)
-            summed, after = summed + self.last_action(last), self.after_action(last)
+        is_told = self.sees_last_action and last_actions is not None
+        last = tf.one_hot(last_actions, self.num_actions) if is_told else None
+        if is_told:
+            summed += self.last_action(last)
         hidden = tf.nn.leaky_relu(summed, alpha=LEAKY_RELU_SLOPE)
         logits = self.logits(hidden)
-        logits = logits if after is None else logits + after
+        if is_told:
+            logits += self.after_action(last)
         return logits, tf.squeeze(self.value(hidden), axis=-1)
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(
-    str(path.relative_to(ROOT)) for place in ("benchmarks", "colab") for path in
-    (ROOT / place).glob("*.py")
-)  # fmt: skip
+PATHS = [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("colab/*.py")]
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in PATHS)
 
 
 def taken_from_the_package(script: str) -> set[tuple[str, str]]:

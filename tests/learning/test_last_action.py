@@ -125,20 +125,22 @@ def test_the_replay_knows_the_action_before_each_step(replay):
     np.testing.assert_array_equal(replay.last_actions(tf.range(STEPS)), expected)
 
 
-@pytest.fixture(scope="module")
-def rollout(models, replay):
-    world_model, policy = models
+def learner_of(world_model, policy, replay) -> DreamPolicyLearner:
     config = build_config(DIFFERENCES)
     environment = DreamEnvironment(Dreamer(world_model, DreamSettings.of(config)), replay, config)
     optimizer = built_adam(config, 1e-2, policy.trainable_variables)
-    learner = DreamPolicyLearner(environment, policy, optimizer, config)
-    rolled = tf.function(learner.rollout, autograph=False)(tf.constant(PAIR))
-    return SimpleNamespace(learner=learner, environment=environment, rolled=rolled)
+    return DreamPolicyLearner(environment, policy, optimizer, config)
+
+
+@pytest.fixture(scope="module")
+def rollout(models, replay):
+    learner = learner_of(*models, replay)
+    return tf.function(learner.rollout, autograph=False)(tf.constant(PAIR))
 
 
 def test_a_dream_shows_the_action_before_each_code(rollout, replay, models):
-    codes, last_actions = (part.numpy() for part in rollout.rolled.observation)
-    actions = rollout.rolled.action.numpy()
+    codes, last_actions = (part.numpy() for part in rollout.observation)
+    actions = rollout.action.numpy()
     np.testing.assert_array_equal(last_actions[:, 1:], actions[:, :-1])
     assert len(np.unique(last_actions[:, 0])) > 1
     observed = models[0].encode(replay.observations(tf.range(STEPS), 2)).numpy()
@@ -148,8 +150,8 @@ def test_a_dream_shows_the_action_before_each_code(rollout, replay, models):
 
 
 def test_ppo_sees_what_the_policy_saw(rollout, models):
-    codes, last_actions = (part.numpy() for part in rollout.rolled.observation)
-    told = rollout.rolled.policy_info["dist_params"]["logits"].numpy()
+    codes, last_actions = (part.numpy() for part in rollout.observation)
+    told = rollout.policy_info["dist_params"]["logits"].numpy()
     for t in range(H):
         expected = on_codes(models, codes[:, t], last_actions[:, t])
         expected -= expected.max(axis=1, keepdims=True)
@@ -158,12 +160,8 @@ def test_ppo_sees_what_the_policy_saw(rollout, models):
 
 
 def test_an_update_moves_what_the_last_action_adds(models, replay):
-    world_model = models[0]
     _, policy = build_models(build_config(DIFFERENCES), M)
-    config = build_config(DIFFERENCES)
-    environment = DreamEnvironment(Dreamer(world_model, DreamSettings.of(config)), replay, config)
-    optimizer = built_adam(config, 1e-2, policy.trainable_variables)
-    learner = DreamPolicyLearner(environment, policy, optimizer, config)
+    learner = learner_of(models[0], policy, replay)
     kernels = policy.after_action.kernel, policy.last_action.kernel
     before = [kernel.numpy() for kernel in kernels]
     learner.update(tf.constant(PAIR), 0, 1e-2)
