@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.judging.held_out import recognition_of
 from smallwm_tf.judging.open_loop import start_at, unroll
+from smallwm_tf.judging.reward_skill import recognition_of
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import reward_classes
 from smallwm_tf.models.imagination import Dreamer
@@ -25,7 +25,7 @@ _MOST_STARTS = 800
 class RewardsAlongDreams(NamedTuple):
     """By step of the dream; NaN where nothing can be said."""
 
-    skill: np.ndarray  # [H], as of ``held_out.Recognition``
+    skill: np.ndarray  # [H], as of ``reward_skill.Recognition``
     auc: np.ndarray  # [H, 3] of each class against the others
     dreamed_rate: float  # predicted number of rewards that are not 0, per step
     real_rate: float  # how many there really were

@@ -19,18 +19,26 @@ import numpy as np
 import tensorflow as tf
 
 from smallwm_tf.judging.open_loop import Unrolled, start_at, unroll
-from smallwm_tf.learning.dynamics_loss import dynamics_losses
+from smallwm_tf.judging.reward_skill import (
+    Recognition,
+    area_under_curve,
+    areas_by_class,
+    recognition_of,
+    reward_skill,
+)
+from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import FOREGROUND_ABOVE
 from smallwm_tf.models.event_heads import reward_classes
 from smallwm_tf.models.imagination import Dreamer
-from smallwm_tf.models.vector_quantizer import perplexity
-from smallwm_tf.models.vqvae import scale_pixels
+from smallwm_tf.models.vector_quantizer import Quantized, perplexity
+from smallwm_tf.models.vqvae import VQVAELosses, scale_pixels
 from smallwm_tf.models.world_model import WorldModel
 
 _FRAMES_AT_ONCE = 100
 _WINDOWS_AT_ONCE = 32
 _FRAMES_OF_ERRORS = 400
+_STEPS = tf.TensorSpec([None], tf.int32)
 
 
 class OneStep(NamedTuple):
@@ -47,13 +55,6 @@ class OneStep(NamedTuple):
     end_loss: float  # nats per transition; 0 where ends are not predicted
     end_skill: float  # as ``reward_skill``
     end_auc: float  # of ends against the rest
-
-
-class Recognition(NamedTuple):
-    """How well rewards are told; NaN without two classes."""
-
-    skill: float  # ``reward_skill``
-    auc: np.ndarray  # [3] of each class against the others
 
 
 class OpenLoopCurves(NamedTuple):
@@ -78,76 +79,57 @@ class Autoencoding(NamedTuple):
     foreground_pixel_error: float  # the same where it differs from the median frame; NaN if nowhere
 
 
-def autoencoding(world_model: WorldModel, replay: Replay) -> Autoencoding:
-    """ELBO, use of the codebook and errors, with the moving batch-norm statistics of inference.
+class HeldOutMeasures:
+    """Measures a world model at its weights of the moment, again and again with the same graphs.
 
-    Pixel errors are those of some hundred frames from all over the replay.
+    Args:
+      world_model: is measured.
+      replay: of held-out steps; may be filled with others from time to time.
+      window_length: steps of which one-step predictions see the true codes.
     """
-    vqvae = world_model.vqvae
-    evaluate = tf.function(
-        lambda steps: vqvae.losses_of(
-            scale_pixels(replay.observations(steps, vqvae.num_stacked_frames)), training=False
-        ),
-        input_signature=[tf.TensorSpec([None], tf.int32)],
-        autograph=False,
-    )
-    elbo, largest_logit, all_codes = 0.0, 0.0, []
-    for first in range(0, replay.size, _FRAMES_AT_ONCE):
-        steps = np.arange(first, min(first + _FRAMES_AT_ONCE, replay.size), dtype=np.int32)
-        losses, quantized = evaluate(steps)
-        elbo += float(losses.elbo) * len(steps) / replay.size
-        largest_logit = max(largest_logit, float(losses.largest_logit))
-        all_codes.append(quantized.encoding_indices.numpy())
-    codes = np.concatenate(all_codes)
-    used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
-    every = max(1, replay.size // _FRAMES_OF_ERRORS)
-    frames = replay.frames[: replay.size : every].numpy().astype(float)
-    decode, groups = _grey_levels(world_model), range(0, len(frames), _FRAMES_AT_ONCE)
-    shown = [decode(codes[::every][first : first + _FRAMES_AT_ONCE]).numpy() for first in groups]
-    errors = np.abs(np.concatenate(shown) - frames)
-    is_foreground = np.abs(frames - np.median(frames, axis=0)) > FOREGROUND_ABOVE
-    foreground_error = errors[is_foreground].mean() if is_foreground.any() else float("nan")
-    return Autoencoding(
-        elbo, float(used), largest_logit, float(errors.mean()), float(foreground_error)
-    )
 
+    def __init__(self, world_model: WorldModel, replay: Replay, window_length: int):
+        self._world_model, self._replay = world_model, replay
+        self._window_length = window_length
 
-def one_step_measure(
-    world_model: WorldModel, replay: Replay, window_length: int
-) -> Callable[[], OneStep]:
-    """A function, compiled once, that measures predictions one step ahead again and again.
+    def autoencoding(self) -> Autoencoding:
+        """ELBO, use of the codebook, errors, with the moving batch-norm statistics of inference.
 
-    They are made from true codes since the start of a window; every transition is in exactly one.
-    """
-    vqvae = world_model.vqvae
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
-    def evaluate(starts):
-        windows = replay.windows(starts, window_length, vqvae.num_stacked_frames)
-        flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
-        codes = tf.reshape(vqvae.encode(flat), [-1, window_length, 6, 6])
-        valid = windows.valid
-        losses = dynamics_losses(
-            world_model,
-            codes,
-            *windows[1:],  # actions, rewards, ends, valid
-            context_steps=window_length,
-            seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
-            kernels=world_model.dynamics.stack.prepare(),
+        Pixel errors are those of some hundred frames from all over the replay.
+        """
+        replay, vqvae = self._replay, self._world_model.vqvae
+        elbo, largest_logit, all_codes = 0.0, 0.0, []
+        for first in range(0, replay.size, _FRAMES_AT_ONCE):
+            steps = np.arange(first, min(first + _FRAMES_AT_ONCE, replay.size), dtype=np.int32)
+            losses, quantized = self._autoencode(steps)
+            elbo += float(losses.elbo) * len(steps) / replay.size
+            largest_logit = max(largest_logit, float(losses.largest_logit))
+            all_codes.append(quantized.encoding_indices.numpy())
+        codes = np.concatenate(all_codes)
+        used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
+        every = max(1, replay.size // _FRAMES_OF_ERRORS)
+        frames = replay.frames[: replay.size : every].numpy().astype(float)
+        groups, some = range(0, len(frames), _FRAMES_AT_ONCE), codes[::every]
+        shown = [self._decode(some[first : first + _FRAMES_AT_ONCE]).numpy() for first in groups]
+        errors = np.abs(np.concatenate(shown) - frames)
+        is_foreground = np.abs(frames - np.median(frames, axis=0)) > FOREGROUND_ABOVE
+        foreground_error = errors[is_foreground].mean() if is_foreground.any() else float("nan")
+        return Autoencoding(
+            elbo, float(used), largest_logit, float(errors.mean()), float(foreground_error)
         )
-        num_transitions = tf.reduce_sum(tf.cast(valid[:, :-1], tf.float32))
-        num_next = tf.reduce_sum(tf.cast(valid[:, :-1] & valid[:, 1:], tf.float32))
-        return losses, num_transitions, num_next
 
-    starts = replay.tiling(window_length)
+    def one_step(self) -> OneStep:
+        """Predictions one step ahead, from true codes since the start of a window.
 
-    def measure() -> OneStep:
+        Every transition is in exactly one window.
+        """
+        starts = self._replay.tiling(self._window_length)
         sums = np.zeros(3)
         reward_loss = end_loss = transitions = nexts = 0.0
         confusion, all_classes, all_probabilities = np.zeros([3, 3]), [], []
         all_ends, all_end_probabilities = [], []
         for first in range(0, len(starts), _WINDOWS_AT_ONCE):
-            losses, count, next_count = evaluate(starts[first : first + _WINDOWS_AT_ONCE])
+            losses, count, next_count = self._predict(starts[first : first + _WINDOWS_AT_ONCE])
             measures = (losses.latent, losses.code_accuracy, losses.copy_accuracy)
             sums += np.array([float(value) for value in measures]) * float(next_count)
             reward_loss += float(losses.reward) * float(count)
@@ -179,79 +161,89 @@ def one_step_measure(
             area_under_curve(np.concatenate(all_end_probabilities), ends),
         )
 
-    return measure
+    def recognition(self) -> Recognition:
+        """What the recognition head tells of every transition inside an episode."""
+        replay = self._replay
+        is_last = replay.terminated.numpy() | replay.truncated.numpy()
+        steps = np.flatnonzero(~is_last[: replay.size - 1]).astype(np.int32)
+        parts = np.split(steps, range(_FRAMES_AT_ONCE, len(steps), _FRAMES_AT_ONCE))
+        told = np.concatenate([self._recognise(part).numpy() for part in parts])
+        return recognition_of(told, reward_classes(tf.gather(replay.rewards, steps)).numpy())
 
+    def open_loop(
+        self, dreamer: Dreamer, starts: np.ndarray, horizon: int, seed: np.ndarray
+    ) -> OpenLoopCurves:
+        """Predictions of the world model's dreamer by horizon, and of one that copies the start.
 
-def reward_skill(reward_loss: float, counts: np.ndarray) -> float:
-    """1 for a perfect prediction, 0 for one that knows frequencies alone, below 0 for a worse one.
+        The starts are first steps, int32 [S]; horizons behind the end of a start's episode do not
+        count. Codes are sampled from the seed, an int32 pair.
+        """
+        replay, world_model = self._replay, self._world_model
+        windows = replay.windows(
+            tf.constant(starts, tf.int32), horizon + 1, world_model.num_stacked_frames
+        )
+        observations, actions = windows.observations, windows.actions[:, :horizon]
+        codes = np.stack(
+            [world_model.encode(observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
+        )
+        state = start_at(dreamer, replay, starts)
+        likeliest = unroll(dreamer, state, actions, None)
+        sampled = unroll(dreamer, state, actions, seed)
+        copied = np.repeat(codes[:, :1], horizon, axis=1)
+        valid = windows.valid.numpy()
+        truth = _Truth(codes[:, 1:], observations[:, 1:, ..., -1].numpy(), valid[:, 1:])
+        return OpenLoopCurves(
+            code_accuracy=truth.accuracy(likeliest.codes),
+            sampled_accuracy=truth.accuracy(sampled.codes),
+            copy_accuracy=truth.accuracy(copied),
+            pixel_error=truth.pixel_error(likeliest.codes, self._decode),
+            copy_pixel_error=truth.pixel_error(copied, self._decode),
+            reconstruction_pixel_error=truth.pixel_error(truth.codes, self._decode),
+            reward_confusion=_reward_confusion(windows.rewards, likeliest, valid[:, :horizon]),
+        )
 
-    The loss is in nats per transition, the counts are those of the classes.
-    """
-    shares = counts[counts > 0] / counts.sum()
-    entropy = -float(np.sum(shares * np.log(shares)))
-    return 1.0 - reward_loss / entropy if entropy > 0.0 else float("nan")
+    @tf.function(input_signature=[_STEPS], autograph=False)
+    def _autoencode(self, steps: tf.Tensor) -> tuple[VQVAELosses, Quantized]:
+        vqvae = self._world_model.vqvae
+        observations = self._replay.observations(steps, vqvae.num_stacked_frames)
+        return vqvae.losses_of(scale_pixels(observations), training=False)
 
+    @tf.function(input_signature=[_STEPS], autograph=False)
+    def _predict(self, starts: tf.Tensor) -> tuple[DynamicsLosses, tf.Tensor, tf.Tensor]:
+        """Losses of windows, how many transitions they have, and how many next codes."""
+        vqvae, length = self._world_model.vqvae, self._window_length
+        windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
+        flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
+        valid = windows.valid
+        losses = dynamics_losses(
+            self._world_model,
+            tf.reshape(vqvae.encode(flat), [-1, length, 6, 6]),
+            *windows[1:],  # actions, rewards, ends, valid
+            context_steps=length,
+            seed=tf.constant([0, 0]),  # nothing is sampled: every input is true
+            kernels=self._world_model.dynamics.stack.prepare(),
+        )
+        num_transitions = tf.reduce_sum(tf.cast(valid[:, :-1], tf.float32))
+        num_next = tf.reduce_sum(tf.cast(valid[:, :-1] & valid[:, 1:], tf.float32))
+        return losses, num_transitions, num_next
 
-def area_under_curve(probabilities: np.ndarray, is_class: np.ndarray) -> float:
-    """The chance that one of the class [n] has a higher probability than one of the others.
+    @tf.function(input_signature=[_STEPS], autograph=False)
+    def _recognise(self, steps: tf.Tensor) -> tf.Tensor:
+        """Probabilities [n, 3] of the rewards of the transitions from the steps on."""
+        replay, vqvae = self._replay, self._world_model.vqvae
+        vectors = [
+            vqvae.quantizer.lookup(vqvae.encode(replay.observations(s, vqvae.num_stacked_frames)))
+            for s in (steps, steps + 1)
+        ]
+        told = self._world_model.recognition_head.distribution(
+            *vectors, tf.gather(replay.actions, steps)
+        )
+        return told.probabilities()
 
-    The area under the receiver operating characteristic; equal probabilities count half. NaN
-    without members or others.
-    """
-    num_members, num_others = int(is_class.sum()), int((~is_class).sum())
-    if not num_members or not num_others:
-        return float("nan")
-    _, inverse, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
-    mean_ranks = counts.cumsum() - (counts - 1) / 2.0
-    rank_sum = mean_ranks[inverse][is_class].sum()
-    return float(rank_sum - num_members * (num_members + 1) / 2.0) / (num_members * num_others)
-
-
-def areas_by_class(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """``area_under_curve`` of each class [3]: probabilities [n, 3] and true classes int [n]."""
-    return np.array([area_under_curve(probabilities[:, c], classes == c) for c in range(3)])
-
-
-def recognition_of(probabilities: np.ndarray, classes: np.ndarray) -> Recognition:
-    """Of predictions [n, 3] for true classes int [n]."""
-    probabilities = probabilities.astype(float)
-    loss = -np.log(np.maximum(probabilities[np.arange(len(classes)), classes], 1e-30)).mean()
-    skill = reward_skill(float(loss), np.bincount(classes, minlength=3))
-    return Recognition(skill, areas_by_class(probabilities, classes))
-
-
-def open_loop_curves(
-    dreamer: Dreamer, replay: Replay, starts: np.ndarray, horizon: int, seed: np.ndarray
-) -> OpenLoopCurves:
-    """Predictions by horizon, beside the baseline that copies the start.
-
-    The starts are first steps, int32 [S]; horizons behind the end of a start's episode do not
-    count. Codes are sampled from the seed, an int32 pair.
-    """
-    world_model = dreamer.world_model
-    windows = replay.windows(
-        tf.constant(starts, tf.int32), horizon + 1, world_model.num_stacked_frames
-    )
-    observations, actions = windows.observations, windows.actions[:, :horizon]
-    codes = np.stack(
-        [world_model.encode(observations[:, t]).numpy() for t in range(horizon + 1)], axis=1
-    )
-    state = start_at(dreamer, replay, starts)
-    likeliest = unroll(dreamer, state, actions, None)
-    sampled = unroll(dreamer, state, actions, seed)
-    copied = np.repeat(codes[:, :1], horizon, axis=1)
-    valid = windows.valid.numpy()
-    truth = _Truth(codes[:, 1:], observations[:, 1:, ..., -1].numpy(), valid[:, 1:])
-    decode = _grey_levels(world_model)
-    return OpenLoopCurves(
-        code_accuracy=truth.accuracy(likeliest.codes),
-        sampled_accuracy=truth.accuracy(sampled.codes),
-        copy_accuracy=truth.accuracy(copied),
-        pixel_error=truth.pixel_error(likeliest.codes, decode),
-        copy_pixel_error=truth.pixel_error(copied, decode),
-        reconstruction_pixel_error=truth.pixel_error(truth.codes, decode),
-        reward_confusion=_reward_confusion(windows.rewards, likeliest, valid[:, :horizon]),
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None, 6, 6], tf.int32)], autograph=False)
+    def _decode(self, codes: tf.Tensor) -> tf.Tensor:
+        """Codes → newest frames [n, 96, 96], 0 … 255."""
+        return self._world_model.decode(codes)[..., -1] * 255.0
 
 
 class _Truth(NamedTuple):
@@ -289,12 +281,3 @@ def _reward_confusion(rewards: tf.Tensor, predicted: Unrolled, valid: np.ndarray
     start, step = np.nonzero(valid)
     np.add.at(confusion, (step, true[start, step], guessed[start, step]), 1)
     return confusion
-
-
-def _grey_levels(world_model) -> Callable[[np.ndarray], tf.Tensor]:
-    """Codes [n, 6, 6] → newest frame [n, 96, 96], 0 … 255, as a compiled function."""
-    return tf.function(
-        lambda codes: world_model.decode(codes)[..., -1] * 255.0,
-        input_signature=[tf.TensorSpec([None, 6, 6], tf.int32)],
-        autograph=False,
-    )

@@ -16,15 +16,13 @@ from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.experiment.schedule import STEPS_BETWEEN_STARTS
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.judging import held_out
 from smallwm_tf.judging.dream_rewards import rewards_along_dreams
+from smallwm_tf.judging.held_out import HeldOutMeasures, OpenLoopCurves
 from smallwm_tf.judging.promise import Promise, dreamed_rewards, find_starts, real_rewards
-from smallwm_tf.judging.recognition import recognise
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import DYNAMICS_METRICS, reward_precision_and_recall
-from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from smallwm_tf.models.imagination import Dreamer
 from smallwm_tf.models.policy import PolicyAndValue
-from smallwm_tf.models.world_model import WorldModel
 
 _PURPOSE = "held_out"
 _GAMES_AT_ONCE = 16
@@ -54,67 +52,74 @@ def play_held_out(
     return replay
 
 
-def judge_world_model(
-    world_model: WorldModel,
-    replay: Replay,
-    experiment: Experiment,
-    iteration: int,
-    on_part: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, float | None], held_out.OpenLoopCurves]:
-    """Measures on steps from ``play_held_out``, by name of metric, and the open-loop curves.
+class WorldModelJudge:
+    """Measures of a world model on steps from ``play_held_out``; graphs serve all iterations.
 
-    ``on_part`` is called after each of the ``JUDGED_PARTS``.
+    Args:
+      dreamer: of the world model, as policies dream.
+      replay: of the steps; may be filled with others from time to time.
+      window_length: see ``HeldOutMeasures``.
     """
-    config, seed = experiment.config, experiment.seed
-    order = generator(seed, _PURPOSE, "starts", iteration)
-    num_starts = min(config.inspection.num_starts, replay.size)
-    starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
-    one_step = held_out.one_step_measure(world_model, replay, config.dynamics.window_length)()
-    on_part()
-    dreamer = Dreamer(world_model, DreamSettings.of(config))
-    curves = held_out.open_loop_curves(
-        dreamer,
-        replay,
-        starts,
-        config.inspection.horizon,
-        seed_pair(seed, _PURPOSE, iteration),
-    )
-    on_part()
-    measures = {
-        **held_out.autoencoding(world_model, replay)._asdict(),
-        **{name: getattr(one_step, name) for name in DYNAMICS_METRICS},
-        **reward_precision_and_recall(one_step.confusion),
-    }
-    on_part()
-    measures["reward_skill"] = one_step.reward_skill
-    measures |= _by_class("reward_calibration_{}", one_step.calibration)
-    measures |= _by_class("reward_auc_{}", one_step.reward_auc)
-    if world_model.dynamics.end_head:
-        names = ("end_loss", "end_skill", "end_auc")
-        measures |= {name: getattr(one_step, name) for name in names}
-    along = rewards_along_dreams(
-        dreamer,
-        replay,
-        min(max(_DREAM_STEPS), config.inspection.horizon),
-        seed_pair(seed, _PURPOSE, "rewards", iteration),
-    )
-    if world_model.recognition_head:
-        recognition = recognise(world_model, replay)
-        measures["recognition_skill"] = recognition.skill
-        measures |= _by_class("recognition_auc_{}", recognition.auc)
-    on_part()
-    for step in _DREAM_STEPS:
-        if step <= len(along.skill):
-            measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]
-            measures |= _by_class(f"dream_reward_auc_{{}}_{step}", along.auc[step - 1])
-    measures["dreamed_reward_rate"] = along.dreamed_rate
-    measures["real_reward_rate"] = along.real_rate
-    for horizon in _LOGGED_HORIZONS:
-        if horizon <= config.inspection.horizon:
-            for name, curve in curves._asdict().items():
-                if curve.ndim == 1:
-                    measures[f"open_loop_{name}_{horizon}"] = curve[horizon - 1]
-    return {name: _finite(value) for name, value in measures.items()}, curves
+
+    def __init__(self, dreamer: Dreamer, replay: Replay, window_length: int):
+        self._dreamer, self.replay = dreamer, replay
+        self.measures = HeldOutMeasures(dreamer.world_model, replay, window_length)
+
+    def judge(
+        self,
+        experiment: Experiment,
+        iteration: int,
+        on_part: Callable[[], None] = lambda: None,
+    ) -> tuple[dict[str, float | None], OpenLoopCurves]:
+        """Measures by name of metric, and the open-loop curves.
+
+        ``on_part`` is called after each of the ``JUDGED_PARTS``.
+        """
+        config, seed = experiment.config.inspection, experiment.seed
+        dreamer, replay, world_model = self._dreamer, self.replay, self._dreamer.world_model
+        order = generator(seed, _PURPOSE, "starts", iteration)
+        num_starts = min(config.num_starts, replay.size)
+        starts = np.sort(order.choice(replay.size, num_starts, replace=False)).astype(np.int32)
+        one_step = self.measures.one_step()
+        on_part()
+        pair = seed_pair(seed, _PURPOSE, iteration)
+        curves = self.measures.open_loop(dreamer, starts, config.horizon, pair)
+        on_part()
+        measures = {
+            **self.measures.autoencoding()._asdict(),
+            **{name: getattr(one_step, name) for name in DYNAMICS_METRICS},
+            **reward_precision_and_recall(one_step.confusion),
+        }
+        on_part()
+        measures["reward_skill"] = one_step.reward_skill
+        measures |= _by_class("reward_calibration_{}", one_step.calibration)
+        measures |= _by_class("reward_auc_{}", one_step.reward_auc)
+        if world_model.dynamics.end_head:
+            names = ("end_loss", "end_skill", "end_auc")
+            measures |= {name: getattr(one_step, name) for name in names}
+        along = rewards_along_dreams(
+            dreamer,
+            replay,
+            min(max(_DREAM_STEPS), config.horizon),
+            seed_pair(seed, _PURPOSE, "rewards", iteration),
+        )
+        if world_model.recognition_head:
+            recognition = self.measures.recognition()
+            measures["recognition_skill"] = recognition.skill
+            measures |= _by_class("recognition_auc_{}", recognition.auc)
+        on_part()
+        for step in _DREAM_STEPS:
+            if step <= len(along.skill):
+                measures[f"dream_reward_skill_{step}"] = along.skill[step - 1]
+                measures |= _by_class(f"dream_reward_auc_{{}}_{step}", along.auc[step - 1])
+        measures["dreamed_reward_rate"] = along.dreamed_rate
+        measures["real_reward_rate"] = along.real_rate
+        for horizon in _LOGGED_HORIZONS:
+            if horizon <= config.horizon:
+                for name, curve in curves._asdict().items():
+                    if curve.ndim == 1:
+                        measures[f"open_loop_{name}_{horizon}"] = curve[horizon - 1]
+        return {name: _finite(value) for name, value in measures.items()}, curves
 
 
 class RealityCheck:

@@ -53,11 +53,10 @@ def unroll(
 
     Codes and rewards are drawn from the seed, an int32 pair; None takes the most probable ones.
     """
-    step = tf.function(dreamer.step, autograph=False)
     found = []
     for t in range(actions.shape[1]):
         pair = None if seed is None else tf.random.experimental.stateless_fold_in(seed, t)
-        dreamed, state = step(state, actions[:, t], pair)
+        dreamed, state = dreamer.compiled_step(state, actions[:, t], pair)
         probabilities = dreamed.reward_distribution.probabilities()
         found.append((dreamed.codes.numpy(), dreamed.rewards.numpy(), probabilities.numpy()))
     return Unrolled(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))

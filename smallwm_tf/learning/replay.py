@@ -67,6 +67,10 @@ class Replay(tf.Module):
         """Number of steps held."""
         return int(self.size_variable)
 
+    def clear(self) -> None:
+        """Forgets all steps."""
+        self.size_variable.assign(0)
+
     def append(self, **steps: np.ndarray) -> None:
         """Adds consecutive steps; they continue the last episode unless that was over.
 

@@ -110,6 +110,7 @@ class Dreamer:
             )
             for call in (world_model.predict, world_model.events)
         )
+        self.compiled_step = tf.function(self.step, autograph=False)  #: for whoever steps outside
 
     def start(self, observations: tf.Tensor, past: Past) -> DreamState:
         """Dreams from observations uint8 [B, 96, 96, F]; ``settings.context_steps`` are past."""

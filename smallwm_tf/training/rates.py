@@ -13,7 +13,7 @@ from smallwm_tf.agents.collecting import collect
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.judging.judge import judge_world_model
+from smallwm_tf.judging.judge import WorldModelJudge
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import batches
 
@@ -132,9 +132,8 @@ def measure_rates(
         lambda: agent.policy_learner.update(seed, 0, config.ppo.learning_rate).numpy()
     )
     on_part()
-    judging, start_judging = timed(
-        lambda: judge_world_model(world_model, replay, experiment, 1), repetitions=1
-    )
+    judge = WorldModelJudge(agent.dream.dreamer, replay, length)
+    judging, start_judging = timed(lambda: judge.judge(experiment, 1), repetitions=1)
     on_part()
     rates = Rates(
         random_step=played.step,

@@ -12,8 +12,8 @@ from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures.curves import draw_horizons
 from smallwm_tf.figures.dream_film import save_film
 from smallwm_tf.figures.strips import draw_world_model
-from smallwm_tf.judging.held_out import one_step_measure
-from smallwm_tf.judging.judge import JUDGED_PARTS, judge_world_model, play_held_out
+from smallwm_tf.judging.held_out import HeldOutMeasures
+from smallwm_tf.judging.judge import JUDGED_PARTS, WorldModelJudge, play_held_out
 from smallwm_tf.learning import world_model_learner as learning
 from smallwm_tf.learning.best_weights import BestWeights
 from smallwm_tf.learning.replay import Replay
@@ -62,17 +62,15 @@ class WorldModelPhase:
 
     def __init__(self, networks: CodeNetworks, learner: WorldModelLearner, dreamer: Dreamer):
         self._networks, self._learner, self._dreamer = networks, learner, dreamer
+        self._last_judge: WorldModelJudge | None = None
 
     def perform(self, run: Run, iteration: int) -> None:
         self._judge(run, iteration, self.learn(run, iteration))
 
-    def learn(self, run: Run, iteration: int) -> Replay:
-        """Trains the world model on the replay; returns the held-out steps, which are to judge."""
+    def learn(self, run: Run, iteration: int) -> WorldModelJudge:
+        """Trains the world model on the replay; returns who judges it by held-out steps."""
         place = run.place or self._begin(run, iteration)
-        most_steps = max(MOST_STEPS, run.experiment.config.inspection.held_out_steps)
-        steps = read_steps(run.directory.replay, place.held_out, most_steps)
-        held_out = Replay(len(steps["frames"]))
-        held_out.append(**steps)
+        judge = self._judge_by(run, place.held_out)
         self._learner.look_through_replay()
         if place.part == "vqvae":
             self._learner.use_learning_rates(warmup=iteration == 1)
@@ -80,8 +78,21 @@ class WorldModelPhase:
             place = replace(place, part="dynamics", done=0)
         self._learner.use_learning_rates()
         self._learner.encode_replay()
-        self._learn_dynamics(run, iteration, place, held_out)
-        return held_out
+        self._learn_dynamics(run, iteration, place, judge.measures)
+        return judge
+
+    def _judge_by(self, run: Run, held_out: Chunk) -> WorldModelJudge:
+        """One who has the held-out steps of a file; the same as before where they fit."""
+        config = run.experiment.config
+        most_steps = max(MOST_STEPS, config.inspection.held_out_steps)
+        steps = read_steps(run.directory.replay, held_out, most_steps)
+        judge, count = self._last_judge, len(steps["frames"])
+        if judge is None or judge.replay.capacity != count:
+            judge = WorldModelJudge(self._dreamer, Replay(count), config.dynamics.window_length)
+            self._last_judge = judge
+        judge.replay.clear()
+        judge.replay.append(**steps)
+        return judge
 
     def _begin(self, run: Run, iteration: int) -> WorldModelPlace:
         """Plays the held-out steps, with codes and policy from before this training."""
@@ -120,7 +131,7 @@ class WorldModelPhase:
                 run.pause(replace(place, done=done))
 
     def _learn_dynamics(
-        self, run: Run, iteration: int, place: WorldModelPlace, held_out: Replay
+        self, run: Run, iteration: int, place: WorldModelPlace, measures: HeldOutMeasures
     ) -> None:
         """Trains on windows; with ``dynamics.epoch_fallback`` it may end with an earlier epoch.
 
@@ -134,7 +145,6 @@ class WorldModelPhase:
             batches(run.algorithm.replay.window_starts(order, length), size)
             for _ in range(config.dynamics.epochs[iteration - 1])
         ]
-        measure = one_step_measure(learner.world_model, held_out, length)
         best = BestWeights(learner.dynamics_variables, place.best_score, place.best_values)
         total, done = sum(map(len, epochs)), place.done
         run.check_place(done, total, "updates of the world model (dynamics.epochs)")
@@ -155,10 +165,10 @@ class WorldModelPhase:
                     confusion = np.zeros([3, 3])
                 if is_last and config.dynamics.epoch_fallback:
                     progress.doing("held-out measures")
-                    found = measure()
+                    found = measures.one_step()
                     progress.doing("")
-                    measures = {name: getattr(found, name) for name in learning.DYNAMICS_METRICS}
-                    run.metrics.write("epoch", iteration, self._num_updates, **measures)
+                    named = {name: getattr(found, name) for name in learning.DYNAMICS_METRICS}
+                    run.metrics.write("epoch", iteration, self._num_updates, **named)
                     is_behind = found.code_accuracy <= found.copy_accuracy
                     best.offer(found.code_accuracy)
                 now = {"done": done, "confusion": confusion, "is_behind": is_behind}
@@ -167,12 +177,10 @@ class WorldModelPhase:
             say("the last epoch predicts no better than copying: back to the best epoch")
             best.restore()
 
-    def _judge(self, run: Run, iteration: int, held_out: Replay) -> None:
+    def _judge(self, run: Run, iteration: int, judge: WorldModelJudge) -> None:
         experiment, figures = run.experiment, run.directory.figures
-        world_model = self._learner.world_model
         with Progress(JUDGED_PARTS, f"{iteration}: held-out measures", "part") as progress:
-            given = (world_model, held_out, experiment, iteration)
-            measures, curves = judge_world_model(*given, progress.update)
+            measures, curves = judge.judge(experiment, iteration, progress.update)
         with Progress(3, f"{iteration}: figures", "part") as progress:
             title = f"Open-loop predictions on held-out steps, iteration {iteration}"
             draw_horizons(figures / f"horizon_{iteration:03d}.png", curves, title)

@@ -69,7 +69,10 @@ def measure(
     starts = generator(*path).choice(replay.size, min(num_starts, replay.size), replace=False)
     starts = np.sort(starts).astype(np.int32)
     dreamer = _dreamer(agent, temperature)
-    return held_out.open_loop_curves(dreamer, replay, starts, horizon, seed_pair(*path))
+    measures = held_out.HeldOutMeasures(
+        agent.world_model, replay, agent.config.dynamics.window_length
+    )
+    return measures.open_loop(dreamer, starts, horizon, seed_pair(*path))
 
 
 def save_horizons(

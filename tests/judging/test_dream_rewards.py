@@ -32,6 +32,8 @@ class CountingDreamer:
             codes, sure, tf.ones_like(sure), None, RewardDistribution(logits)
         ), following
 
+    compiled_step = step
+
 
 def replay_of(rewards):
     numbers = np.arange(STEPS) % LENGTH

@@ -7,13 +7,8 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.held_out import (
-    area_under_curve,
-    autoencoding,
-    one_step_measure,
-    open_loop_curves,
-    reward_skill,
-)
+from smallwm_tf.judging.held_out import HeldOutMeasures
+from smallwm_tf.judging.reward_skill import area_under_curve, reward_skill
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
@@ -63,6 +58,10 @@ def world():
     )
 
 
+def measures_of(world, window_length=5):
+    return HeldOutMeasures(world.model, world.replay, window_length)
+
+
 def episode_of(step: int) -> int:
     return sum(step > end for end in ENDS)
 
@@ -90,7 +89,7 @@ def state_before(world, start: int, context_steps: int):
 def test_open_loop_curves_equal_single_dreams(world, context_steps):
     starts = np.array([0, 2, 4, 12, 20], np.int32)
     dreamer = Dreamer(world.model, DreamSettings(context_steps=context_steps))
-    curves = open_loop_curves(dreamer, world.replay, starts, H, SEED)
+    curves = measures_of(world).open_loop(dreamer, starts, H, SEED)
     hits, copies = [[] for _ in range(H)], [[] for _ in range(H)]
     errors, floors = [[] for _ in range(H)], [[] for _ in range(H)]
     for start in starts:
@@ -123,7 +122,7 @@ def test_open_loop_samples_follow_the_seed(world):
     dreamer = Dreamer(world.model, DreamSettings())
 
     def sampled(seed):
-        return open_loop_curves(dreamer, world.replay, starts, H, seed).sampled_accuracy
+        return measures_of(world).open_loop(dreamer, starts, H, seed).sampled_accuracy
 
     np.testing.assert_array_equal(sampled(SEED), sampled(SEED))
     assert not np.array_equal(sampled(SEED), sampled(SEED + 1))
@@ -131,7 +130,7 @@ def test_open_loop_samples_follow_the_seed(world):
 
 def test_horizons_that_no_episode_reaches_are_nan(world):
     dreamer = Dreamer(world.model, DreamSettings())
-    curves = open_loop_curves(dreamer, world.replay, np.array([4], np.int32), 3, SEED)
+    curves = measures_of(world).open_loop(dreamer, np.array([4], np.int32), 3, SEED)
     assert np.isfinite(curves.code_accuracy[0])
     assert np.isnan(curves.code_accuracy[1:]).all() and np.isnan(curves.pixel_error[1:]).all()
 
@@ -162,7 +161,7 @@ def test_one_step_measures_equal_single_steps(world):
                 latent.append(-np.take_along_axis(log_p, target[..., np.newaxis], -1).sum())
                 hits.append(np.mean(np.argmax(log_p, axis=-1) == target))
                 copies.append(np.mean(world.codes[step] == target))
-    found = one_step_measure(world.model, world.replay, length)()
+    found = measures_of(world, length).one_step()
     np.testing.assert_allclose(found.latent_loss, np.mean(latent), rtol=1e-4)
     np.testing.assert_allclose(found.reward_loss, np.mean(rewards), rtol=1e-4)
     np.testing.assert_allclose(found.code_accuracy, np.mean(hits), rtol=1e-4)
@@ -186,7 +185,7 @@ def test_autoencoding_covers_every_observation_once(world):
     distribution = vqvae.decode(vqvae.quantizer.nearest(vectors))
     squeezed = MARGIN + (1 - 2 * MARGIN) * scale_pixels(world.observations)
     expected = np.mean(distribution.log_prob(squeezed)) - 36 * np.log(8)
-    found = autoencoding(world.model, world.replay)
+    found = measures_of(world).autoencoding()
     np.testing.assert_allclose(found.elbo, expected, rtol=1e-4)
     shares = np.bincount(world.codes.ravel(), minlength=8) / world.codes.size
     shares = shares[shares > 0]

@@ -14,8 +14,8 @@ from smallwm_tf.experiment.config import build_config, flatten
 from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.figures import strips
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.judging.held_out import open_loop_curves
-from smallwm_tf.judging.judge import RealityCheck, judge_world_model, play_held_out
+from smallwm_tf.judging.held_out import HeldOutMeasures
+from smallwm_tf.judging.judge import RealityCheck, WorldModelJudge, play_held_out
 from smallwm_tf.judging.open_loop import longest_start, open_loop
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
@@ -96,7 +96,7 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
     }
     held_out = play_held_out(experiment, RandomAgent(3), 1)
     changed = with_settings(experiment, differences)
-    measures, curves = judge_world_model(copying, held_out, changed, 1)
+    measures, curves = judged(copying, held_out, changed)
 
     vqvae = copying.vqvae
     frames = held_out.frames.numpy()[:STEPS]
@@ -186,6 +186,36 @@ def test_held_out_games_start_differently_in_every_iteration(experiment, agent):
     assert len(first_frames) > 1  # the ball falls in another column
 
 
+def judged(world_model, held_out, experiment):
+    config = experiment.config
+    dreamer = Dreamer(world_model, DreamSettings.of(config))
+    return WorldModelJudge(dreamer, held_out, config.dynamics.window_length).judge(experiment, 1)
+
+
+def test_a_judge_of_other_steps_makes_no_new_graphs_and_says_what_a_new_one_says(
+    experiment, models, agent
+):
+    """Graphs take longer to make than to run, and there is a judgement at every iteration."""
+    changed = with_settings(experiment, {"inspection.horizon": 2})
+    dreamer = Dreamer(models[0], DreamSettings.of(changed.config))
+    others, replay = (play_held_out(changed, agent, number) for number in (1, 2))
+    judge = WorldModelJudge(dreamer, others, changed.config.dynamics.window_length)
+    measures = judge.measures
+    first, _ = judge.judge(changed, 1)
+
+    def graphs():
+        made = (dreamer.compiled_step, measures._autoencode, measures._predict, measures._decode)
+        return [function.experimental_get_tracing_count() for function in made]
+
+    before = graphs()
+    judge.replay.clear()
+    judge.replay.append(**replay.as_arrays())
+    second, _ = judge.judge(changed, 1)
+    assert graphs() == before and second != first
+    expected, _ = judged(models[0], replay, changed)
+    assert second == expected
+
+
 def with_settings(experiment, differences):
     config = build_config(flatten(experiment.config) | differences)
     return dataclasses.replace(experiment, config=config)
@@ -194,13 +224,14 @@ def with_settings(experiment, differences):
 def test_open_loop_predictions_are_made_as_dreams_are(experiment, models, agent):
     differences = {"dream.context_steps": 3, "dynamics.temperature": 0.1, "inspection.horizon": 2}
     held_out = play_held_out(experiment, agent, 1)
-    _, judged = judge_world_model(models[0], held_out, with_settings(experiment, differences), 1)
+    _, found = judged(models[0], held_out, with_settings(experiment, differences))
     starts = np.arange(STEPS, dtype=np.int32)  # as many are asked for as there are, or more
     pair = seed_pair(0, "held_out", 1)
     for context_steps, temperature in ((3, 0.1), (0, 0.1), (3, 1.0)):
         dreamer = Dreamer(models[0], DreamSettings(temperature, context_steps))
-        curves = open_loop_curves(dreamer, held_out, starts, 2, pair)
-        same = np.allclose(judged.sampled_accuracy, curves.sampled_accuracy, rtol=1e-6)
+        measures = HeldOutMeasures(models[0], held_out, 11)
+        curves = measures.open_loop(dreamer, starts, 2, pair)
+        same = np.allclose(found.sampled_accuracy, curves.sampled_accuracy, rtol=1e-6)
         assert same == ((context_steps, temperature) == (3, 0.1))
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.recognition import recognise
+from smallwm_tf.judging.held_out import HeldOutMeasures
 from smallwm_tf.learning.event_recognition import EventRecognition
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
@@ -111,14 +111,13 @@ def learned():
     learner = WorldModelLearner(world_model, replay, config, seed=1)
     learner.look_through_replay()
     order = np.random.default_rng(1)
-    skills, losses = [recognise(world_model, replay).skill], []
+    measures = HeldOutMeasures(world_model, replay, 2)
+    skills, losses = [measures.recognition().skill], []
     for _ in range(12):
         rows = np.stack([order.permutation(STEPS)[:16] for _ in range(5)]).astype(np.int32)
         values = learner.warmup_steps(tf.constant(rows)).numpy()
         losses.append(dict(zip(learner.vqvae_metrics, values, strict=True))["event_loss"])
-    return SimpleNamespace(
-        learner=learner, skills=[*skills, recognise(world_model, replay)], losses=losses
-    )
+    return SimpleNamespace(learner=learner, skills=[*skills, measures.recognition()], losses=losses)
 
 
 def test_codes_learn_to_tell_what_paid(learned):

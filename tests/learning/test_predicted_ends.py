@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from smallwm_tf.deployment.saved_world_model import SavedWorldModel
 from smallwm_tf.experiment.config import build_config
-from smallwm_tf.judging.held_out import one_step_measure
+from smallwm_tf.judging.held_out import HeldOutMeasures
 from smallwm_tf.judging.promise import Starts, dreamed_rewards
 from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
@@ -112,11 +112,11 @@ def test_training_learns_which_transitions_end(replay):
     world_model = build_models(config, M)[0]
     learner = WorldModelLearner(world_model, replay, config)
     learner.encode_replay()
-    measure = one_step_measure(world_model, replay, 4)
-    before = measure()
+    measures = HeldOutMeasures(world_model, replay, 4)
+    before = measures.one_step()
     starts = np.tile(replay.tiling(4), [40, 1]).astype(np.int32)
     _, dynamics, _ = learner.joint_steps(starts, 0, SEED)
-    after = measure()
+    after = measures.one_step()
     assert learner.dynamics_metrics[-1] == "end_loss"
     assert dynamics.shape == [len(learner.dynamics_metrics)]
     assert after.end_auc > max(before.end_auc, 0.95)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smallwm_tf.judging.held_out import OneStep
+from smallwm_tf.judging.held_out import HeldOutMeasures, OneStep
 from smallwm_tf.runs.stop_request import Stopped
 from tests.tiny_runs import experiment_for, open_run, perform, start_run
 
@@ -42,8 +42,7 @@ def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
                 *(0.0, 0.0, 0.5),  # of ends
             )
 
-        place = "smallwm_tf.training.world_model_phase.one_step_measure"
-        monkeypatch.setattr(place, lambda *_: measure)
+        monkeypatch.setattr(HeldOutMeasures, "one_step", lambda _: measure())
         perform(run, "collect")
         run.algorithm.phases[1].learn(run, 1)  # the phase without its judging, which takes longer
         final, lines = variables(), run.metrics.read()
