@@ -69,6 +69,33 @@ class SeeingAgent(AgentOnSight):
         return self._draw_by(*seen)
 
 
+class HoldingAgent:
+    """Does what another agent does, but by chance a step repeats the last action of its episode.
+
+    Args:
+      agent: chooses the other actions; it does not know which ones were held.
+      repeat_probability: the chance that the last action is repeated.
+    """
+
+    def __init__(self, agent: Agent, repeat_probability: float):
+        self._agent = agent
+        self._repeat_probability = repeat_probability
+
+    def begin(self, num_games: int) -> tuple[Any, np.ndarray]:
+        """The agent's state, and no last action yet, int32 [B]."""
+        return self._agent.begin(num_games), np.full([num_games], NO_ACTION, np.int32)
+
+    def act(
+        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, Any]:
+        """See ``Agent.act``."""
+        agent_state, last = state
+        fresh, agent_state = self._agent.act(observations, agent_state, seed, step)
+        random = np.random.default_rng([*np.asarray(seed).view(np.uint32), step])
+        actions = _held(random, last, fresh, self._repeat_probability)
+        return actions, (agent_state, actions)
+
+
 class RandomAgent:
     """Random actions, whatever the game shows; by chance a step repeats the last of its episode.
 
@@ -101,6 +128,13 @@ class RandomAgent:
             fresh = random.integers(self._num_actions, size=len(state), dtype=np.int32)
         else:
             fresh = random.choice(self._num_actions, size=len(state), p=self._probabilities)
-        held = (random.random(len(state)) < self._repeat_probability) & (state >= 0)
-        actions = np.where(held, state, fresh).astype(np.int32)
+        actions = _held(random, state, fresh, self._repeat_probability)
         return actions, actions
+
+
+def _held(
+    random: np.random.Generator, last: np.ndarray, fresh: np.ndarray, probability: float
+) -> np.ndarray:
+    """Actions int32 [B]: by chance the last ones, where there are any."""
+    is_held = (random.random(len(last)) < probability) & (last != NO_ACTION)
+    return np.where(is_held, last, fresh).astype(np.int32)

@@ -185,6 +185,13 @@ def _check_together(config: Config, flat: Mapping[str, Any]) -> None:
     if config.ppo.repeat_probability and config.algorithm != "world_model":
         remedy = f"must be 0: algorithm={config.algorithm} has no policy that sees its last action"
         raise ConfigError("ppo.repeat_probability", config.ppo.repeat_probability, remedy)
+    if config.ppo.repeat_probability and collection.policy_repeat_probability:
+        remedy = (
+            f"must be 0 with ppo.repeat_probability={config.ppo.repeat_probability}: a policy that "
+            "sees its last action would not see the one that was held"
+        )
+        key = "collection.policy_repeat_probability"
+        raise ConfigError(key, collection.policy_repeat_probability, remedy)
     for key in ("collection.first_iteration_steps", "collection.steps_per_iteration"):
         if flat[key] % plan.num_games:
             remedy = f"must be a multiple of ppo.num_actors={plan.num_games}"
@@ -205,6 +212,9 @@ def _check_together(config: Config, flat: Mapping[str, Any]) -> None:
          f"at most {' * '.join(plan.rollout_sizes)} = {' * '.join(map(str, sizes))}"),
         ("dream.horizon", config.dream.horizon, config.game.max_episode_steps,
          f"at most game.max_episode_steps={config.game.max_episode_steps}"),
+        ("dream.paid_share", config.dream.paid_share, round(1.0 - config.dream.newest_share, 9),
+         f"at most {1.0 - config.dream.newest_share:g} beside dream.newest_share="
+         f"{config.dream.newest_share}"),
     )  # fmt: skip
     for key, value, most, remedy in limits:
         if value > most:

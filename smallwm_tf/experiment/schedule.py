@@ -51,6 +51,11 @@ def total_steps(config: Config, num_iterations: int | None = None) -> int:
     return sum(collection_steps(config, iteration) for iteration in iterations)
 
 
+def first_newest_step(config: Config, iteration: int) -> int:
+    """Number of the first step that an iteration collects."""
+    return total_steps(config, iteration) - collection_steps(config, iteration)
+
+
 def steps_to_starts(config: Config) -> int:
     """Real steps of an iteration that find the moments from which policies are compared."""
     return (config.inspection.num_starts - 1) * STEPS_BETWEEN_STARTS + 1
@@ -137,6 +142,20 @@ def plan_of(config: Config) -> WorldModelPlan | ModelFreePlan:
 def _evaluation_episodes(config: Config) -> int:
     num_evaluations = -(-config.collection.num_iterations // config.evaluation.interval)
     return config.evaluation.num_episodes * num_evaluations
+
+
+def collecting_temperature(config: Config, iteration: int) -> float:
+    """Of the policy's actions in a collection: it falls in a line from the second to the last."""
+    collection = config.collection
+    passed = (iteration - 2) / max(1, collection.num_iterations - 2)
+    return collection.temperature * (1.0 - (1.0 - collection.final_temperature_share) * passed)
+
+
+def policy_repeat_probability(config: Config, iteration: int) -> float:
+    """The chance to hold an action in a collection with the policy: it falls in a line."""
+    collection = config.collection
+    passed = (iteration - 2) / (collection.num_iterations - 1)
+    return collection.policy_repeat_probability * (1.0 - passed)
 
 
 def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:

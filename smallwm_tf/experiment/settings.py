@@ -88,6 +88,12 @@ FIELDS = (
           "divides the policy's logits while collecting after the first iteration"),
     Field("collection.repeat_probability", 0.0, Interval(0, 1, open_high=True), "", "ours",
           "chance that a step of the random collection repeats the last action"),
+    Field("collection.final_temperature_share", 1.0, Interval(0, 1, open_low=True), "", "ours",
+          "what is left of collection.temperature in the last iteration; it falls in a straight "
+          "line"),
+    Field("collection.policy_repeat_probability", 0.0, Interval(0, 1, open_high=True), "", "ours",
+          "chance that a step of the first collection with the policy repeats the last action; "
+          "falls in a straight line towards 0 behind the last iteration"),
     Field("vqvae.num_embeddings", 128, Interval(2, 65_536), "embeddings", "paper",
           "size of the codebook", fixed=True),
     Field("vqvae.embedding_dim", 32, Interval(1, 4096), "channels", "paper",
@@ -169,6 +175,13 @@ FIELDS = (
     Field("dream.ends", "horizon", ("horizon", "predicted"), "", "paper",
           "what ends a dream: the horizon alone, or also a predicted loss of a life or end of the "
           "episode, whose chance discounts what follows", fixed=True),
+    Field("dream.newest_share", 0.0, Interval(0, 1), "", "ours",
+          "share of the dreams that begin in the newest collection"),
+    Field("dream.paid_share", 0.0, Interval(0, 1), "", "ours",
+          "share of the dreams that begin where the game paid within their horizon"),
+    Field("dream.disagreement_weight", 0.0, Interval(0, 1_000_000), "per nat", "ours",
+          "weight of a bonus in dreams: how much heads that predict the next codes disagree; 0: "
+          "there are no such heads", fixed=True),
     Field("dream.bootstrap_at_horizon", False, None, "", "authors",
           "whether a dream's end is a time limit (bootstrap) instead of a terminal state"),
     Field("ppo.num_updates", _UPDATES, Interval(0, 1_000_000), "updates", "authors",

@@ -8,7 +8,9 @@ All dreams of a batch run in step with each other, ``horizon`` steps each:
     reward          0         r̂_0         r̂_1         …   r̂_{H-1}         0
     discount        1         ĉ_0         ĉ_1         …   0               1
 
-z_0 is the code of a uniformly drawn real observation; ``Dreamer`` draws the rest. As in the paper
+z_0 is the code of a real observation: any one, a new one (``dream.newest_share``), or one with pay
+ahead (``dream.paid_share``). ``Dreamer`` draws the rest. A bonus may be added to r̂, for what heads
+disagree about (``dream.disagreement_weight``). As in the paper
 all dreams go on to the horizon, and ĉ is 1. With ``dream.ends`` = predicted, ĉ is the chance that
 no life was lost: what comes behind an end counts for less. The horizon counts as
 terminal, so the discount is 0 there; with ``bootstrap_at_horizon`` it counts as a truncation and
@@ -20,6 +22,7 @@ Shapes: N dreams.
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tf_agents.environments import tf_environment
 from tf_agents.specs import tensor_spec
@@ -28,6 +31,7 @@ from tf_agents.trajectories import time_step as ts
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
+from smallwm_tf.models.event_heads import reward_classes
 from smallwm_tf.models.imagination import Dreamer, DreamState
 from smallwm_tf.models.policy import NO_ACTION, PolicyObservation
 
@@ -72,9 +76,17 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._replay = replay
         self.horizon = config.dream.horizon
         self._last_discount = 1.0 if config.dream.bootstrap_at_horizon else 0.0
+        self._disagreement_weight = config.dream.disagreement_weight
+        self._num_newest = round(config.dream.newest_share * num_dreams)
+        self._num_paid = min(
+            round(config.dream.paid_share * num_dreams), num_dreams - self._num_newest
+        )
 
-        def variable(value) -> tf.Variable:
-            return tf.Variable(value, trainable=False)
+        def variable(value, **named) -> tf.Variable:
+            return tf.Variable(value, trainable=False, **named)
+
+        self._newest = variable(tf.constant(0))  # first step of the newest collection
+        self._paid = variable([0], shape=[None], name="paid")  # steps with a reward soon after
 
         self._seed = variable(tf.zeros([2], tf.int32))
         self._counter = variable(tf.constant(0))  # of steps and resets since ``seed``
@@ -99,6 +111,26 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._counter.assign(0)
         self._steps_taken.assign(self.horizon)
 
+    def look_through_replay(self, first_newest: int) -> None:
+        """Before a training: which steps are new, from a first one on, and which are paid.
+
+        Paid is what has a reward within the horizon, in its episode; all steps if nothing has.
+        """
+        replay = self._replay
+        self._newest.assign(first_newest)
+        if not self._num_paid:
+            return
+        size = replay.size
+        steps, starts = np.arange(size), replay.episode_starts[:size].numpy()
+        has_reward = reward_classes(replay.rewards[:size]).numpy() != 1
+        # Behind a last reward there is none: beyond every horizon.
+        rewarded = np.append(steps[has_reward], size + self.horizon)
+        following = rewarded[np.searchsorted(rewarded, steps)]
+        is_soon = following < steps + self.horizon
+        same_episode = starts[np.minimum(following, size - 1)] == starts
+        paid = steps[is_soon & same_episode]
+        self._paid.assign((paid if len(paid) else steps).astype(np.int32))
+
     @property
     def dreams(self) -> DreamState:
         """Where the dreams are."""
@@ -120,9 +152,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
 
     def _start_dreams(self) -> tf.Tensor:
         """Starts new dreams; returns the counter."""
-        steps = tf.random.stateless_uniform(
-            [self.batch_size], self._random_pair(_START), 0, self._replay.size_variable, tf.int32
-        )
+        steps = self._drawn_starts(self._random_pair(_START))
         num_frames = self.dreamer.world_model.num_stacked_frames
         past = self._replay.past(steps, self.dreamer.settings.context_steps, num_frames)
         observations = self._replay.observations(steps, num_frames)
@@ -133,11 +163,29 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._steps_taken.assign(0)
         return self._counter.assign_add(1)
 
+    def _drawn_starts(self, pair: tf.Tensor) -> tf.Tensor:
+        """Real steps to dream from, int32 [N]: new ones, paid ones, and any."""
+        size = self._replay.size_variable
+
+        def draw(count: int, first: tf.Tensor | int, behind: tf.Tensor, number: int) -> tf.Tensor:
+            seed = tf.random.experimental.stateless_fold_in(pair, number) if number else pair
+            return tf.random.stateless_uniform([count], seed, first, behind, tf.int32)
+
+        among_all = draw(self.batch_size - self._num_newest - self._num_paid, 0, size, 0)
+        if not self._num_newest + self._num_paid:
+            return among_all
+        newest = draw(self._num_newest, self._newest, size, 1)
+        paid = tf.gather(self._paid, draw(self._num_paid, 0, tf.shape(self._paid)[0], 2))
+        return tf.concat([newest, paid, among_all], axis=0)
+
     def _advance(self, action: tf.Tensor) -> tf.Tensor:
         """Dreams one step of all dreams; returns the counter."""
         step, after = self.dreamer.step(self.dreams, action, self._random_pair(_STEP))
         _assign(self._dreams._replace(kernels=()), after._replace(kernels=()))
-        self._reward.assign(step.rewards)
+        reward = step.rewards
+        if self._disagreement_weight:
+            reward += self._disagreement_weight * step.disagreement
+        self._reward.assign(reward)
         self._continues.assign(step.continues)
         self._last_actions.assign(action)
         self._steps_taken.assign_add(1)

@@ -15,7 +15,7 @@ from smallwm_tf.learning.ppo_networks import CodeTrunk
 from smallwm_tf.models.policy import PolicyAndValue
 
 METRICS = (
-    "dream_return",  # mean sum of simulated rewards of a dream
+    "dream_return",  # mean sum of simulated rewards of a dream, with the bonus if there is one
     *ppo.METRICS,
 )
 
@@ -43,6 +43,10 @@ class DreamPolicyLearner(ppo.PolicyLearner):
         super().__init__(ppo.make_agent(trunk, *specs, optimizer, config), optimizer, config)
         self._environment = environment
         self._ends_are_predicted = config.dream.ends == "predicted"
+
+    def look_through_replay(self, first_newest: int) -> None:
+        """Before a training; see ``DreamEnvironment.look_through_replay``."""
+        self._environment.look_through_replay(first_newest)
 
     def rollout(self, seed: tf.Tensor) -> trajectory.Trajectory:
         """All dreams of the environment from reset to horizon, for a seed int32 [2]: [N, H + 1].

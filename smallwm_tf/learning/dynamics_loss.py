@@ -32,6 +32,7 @@ class DynamicsLosses(NamedTuple):
     latent: tf.Tensor  # nats per grid of 36 codes, mean over transitions with a next code
     reward: tf.Tensor  # nats per transition, mean over valid transitions
     end: tf.Tensor  # the same of ends; 0 where they are not predicted
+    disagreement_heads: tf.Tensor  # as ``latent``, mean over heads; 0 where there are none
     code_accuracy: tf.Tensor  # share of next codes for which the most probable one is right
     copy_accuracy: tf.Tensor  # the same for predicting the present code
     reward_confusion: tf.Tensor  # [3, 3] counts: true class × most probable class
@@ -113,10 +114,13 @@ def dynamics_losses(
     if events.ends:
         end_log_prob = events.ends.log_prob(true_ends)
         end_probabilities = events.ends.probability()
+    watching = dynamics.disagreement_heads
+    of_heads = watching.losses(transitions.y, targets) if watching else tf.zeros_like(has_next)
     return DynamicsLosses(
         latent=_masked_mean(-next_codes.log_prob(targets), has_next),
         reward=_masked_mean(-events.rewards.log_prob(classes), is_valid),
         end=_masked_mean(-end_log_prob, is_valid),
+        disagreement_heads=_masked_mean(of_heads, has_next),
         code_accuracy=_masked_mean(_agreement(next_codes.mode(), targets), has_next),
         copy_accuracy=_masked_mean(_agreement(time_major(codes[:, :-1]), targets), has_next),
         reward_confusion=tf.math.confusion_matrix(classes, guessed, 3, is_valid, tf.float32),

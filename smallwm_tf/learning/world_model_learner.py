@@ -63,8 +63,8 @@ class WorldModelLearner(tf.Module):
             self._num_encoded, self._encoded_with = 0, []
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
         self._vqvae_variables = vqvae.trainable_variables
-        heads = [head for head in (dynamics.event_head, dynamics.end_head) if head]
-        self._event_variables = [v for head in heads for v in head.trainable_variables]
+        heads = (dynamics.event_head, dynamics.end_head, dynamics.disagreement_heads)
+        self._event_variables = [v for head in heads if head for v in head.trainable_variables]
         kernels = dynamics.stack.recorded_kernels
         special = {v.ref() for v in [*self._event_variables, *kernels]}
         # Kernel gradients are deferred (see ConvolutionRecorder); the tape forms all others.
@@ -156,6 +156,7 @@ class WorldModelLearner(tf.Module):
             how = (config.context_steps, seed, kernels, recorder, config.temperature)
             losses = dynamics_losses(self.world_model, *windows, *how, training=True)
             loss = losses.latent + config.reward_loss_weight * losses.reward
+            loss += losses.disagreement_heads  # of their own weights alone
             if self.world_model.dynamics.end_head:
                 loss += config.end_loss_weight * losses.end
         taped, reward, taps = tape.gradient(

@@ -14,6 +14,7 @@ import tf_keras
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.code_heads import CODE_HEADS
+from smallwm_tf.models.disagreement import DisagreementHeads
 from smallwm_tf.models.event_heads import EndHead, RewardHead
 from smallwm_tf.models.execution import Execution
 from smallwm_tf.models.recurrent_stack import RecurrentStack
@@ -23,7 +24,7 @@ class Dynamics(tf_keras.Model):
     """The parts of the dynamics; ``WorldModel`` puts them to work.
 
     Args:
-      config: the run's; reads ``dynamics``, ``dream.ends`` and the sizes of ``vqvae``'s codebook.
+      config: the run's; reads ``dynamics``, ``dream`` and the sizes of ``vqvae``'s codebook.
       num_actions: M.
       execution: how it is computed.
     """
@@ -48,4 +49,9 @@ class Dynamics(tf_keras.Model):
         sizes = (y_channels, execution.compiled, settings.reward_head_dropout)
         self.event_head = RewardHead(*sizes, name="event_head")
         self.end_head = EndHead(*sizes, name="end_head") if config.dream.ends != "horizon" else None
+        self.disagreement_heads = None
+        if config.dream.disagreement_weight:
+            self.disagreement_heads = DisagreementHeads(
+                codebook.num_embeddings, y_channels, name="disagreement_heads"
+            )
         self.built = True

@@ -88,6 +88,7 @@ class Events(NamedTuple):
 
     rewards: RewardDistribution
     ends: EndDistribution | None  # None: the world model does not predict them
+    disagreement: tf.Tensor | None = None  # of what comes next, nats [B]; None: not asked for
 
 
 class RecognitionHead(tf_keras.layers.Layer):

@@ -64,6 +64,7 @@ class DreamStep(NamedTuple):
     continues: tf.Tensor  # ĉ_t, [B]: 1 where the world model predicts no ends
     code_distribution: IndependentCodes
     reward_distribution: RewardDistribution
+    disagreement: tf.Tensor | float = 0.0  # of heads about ẑ_{t+1}, nats [B]; 0 without them
 
 
 class DreamableModel(Protocol):
@@ -146,7 +147,8 @@ class Dreamer:
         if self.settings.rewards == "expected" and seed is not None:
             rewards = events.rewards.mean()
         continues = 1.0 - events.ends.probability() if events.ends else tf.ones_like(rewards)
-        step = DreamStep(codes, rewards, continues, next_codes, events.rewards)
+        found = (codes, rewards, continues, next_codes, events.rewards)
+        step = DreamStep(*found, 0.0 if events.disagreement is None else events.disagreement)
         return step, DreamState(codes, prediction.state, state.kernels)
 
     def _warm_state(self, past: Past, kernels: Kernels) -> State:

@@ -114,4 +114,8 @@ class WorldModel(tf.Module):
     def events(self, transition: Transition, training_seed: tf.Tensor | None = None) -> Events:
         """Of a transition; a seed, an int32 pair, is for dropout in training."""
         heads = (self.dynamics.event_head, self.dynamics.end_head)
-        return Events(*(head and head.distribution(transition, training_seed) for head in heads))
+        watching = self.dynamics.disagreement_heads
+        return Events(
+            *(head and head.distribution(transition, training_seed) for head in heads),
+            watching and watching.disagreement(transition.y),
+        )

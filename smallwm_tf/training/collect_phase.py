@@ -2,11 +2,16 @@
 
 import numpy as np
 
-from smallwm_tf.agents.agent import Agent, RandomAgent
+from smallwm_tf.agents.agent import Agent, HoldingAgent, RandomAgent
 from smallwm_tf.agents.collecting import collect
 from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.config import Config
-from smallwm_tf.experiment.schedule import collection_steps, total_steps
+from smallwm_tf.experiment.schedule import (
+    collecting_temperature,
+    collection_steps,
+    policy_repeat_probability,
+    total_steps,
+)
 from smallwm_tf.runs.progress import Progress
 from smallwm_tf.training.run import Run
 
@@ -52,4 +57,6 @@ def collecting_agent(config: Config, networks: CodeNetworks, iteration: int) -> 
     if iteration == 1:
         num_actions = networks.policy.num_actions
         return RandomAgent(num_actions, config.collection.repeat_probability)
-    return networks.agent(config.collection.temperature)
+    agent = networks.agent(collecting_temperature(config, iteration))
+    repeat_probability = policy_repeat_probability(config, iteration)
+    return HoldingAgent(agent, repeat_probability) if repeat_probability else agent

@@ -9,7 +9,11 @@ from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.agents.policy_agent import PolicyAgent
 from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import seed_pair
-from smallwm_tf.experiment.schedule import policy_learning_rate, steps_to_starts
+from smallwm_tf.experiment.schedule import (
+    first_newest_step,
+    policy_learning_rate,
+    steps_to_starts,
+)
 from smallwm_tf.figures.curves import draw_promise
 from smallwm_tf.judging.judge import RealityCheck
 from smallwm_tf.learning.best_weights import BestWeights, assign, values_of
@@ -66,6 +70,7 @@ class PolicyPhase:
         )
 
     def _learn(self, run: Run, iteration: int, place: PolicyPlace, check: RealityCheck) -> None:
+        self._learner.look_through_replay(first_newest_step(run.experiment.config, iteration))
         config, interval = run.experiment.config, run.experiment.config.ppo.check_interval
         num_updates = config.ppo.num_updates[iteration - 1]
         run.check_place(place.done, num_updates, "updates of the policy (ppo.num_updates)")

@@ -88,6 +88,7 @@ FIXED = {
     "ppo.repeat_probability": 0.7,
     "vqvae.event_loss_weight": 300.0,
     "dream.ends": "predicted",
+    "dream.disagreement_weight": 0.1,
     "dynamics.cell": "another",
     "dynamics.code_head": "another",
     "dynamics.channels": 64,

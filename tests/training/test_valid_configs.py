@@ -51,6 +51,10 @@ def valid_settings(draw):
     at_most("dream.horizon", 20)
     drawn["game.max_episode_steps"] = draw(st.integers(drawn["dream.horizon"], 100))
     at_most("ppo.minibatch_size", drawn["dream.num_dreams"] * drawn["dream.horizon"])
+    most = round(1.0 - drawn["dream.newest_share"], 9)
+    drawn["dream.paid_share"] = draw(st.floats(0.0, most))
+    if drawn["ppo.repeat_probability"]:
+        drawn["collection.policy_repeat_probability"] = 0.0
     if drawn["algorithm"] == "ppo":
         num_games = drawn["ppo.num_actors"] = draw(st.integers(1, 10))
         for name in ("first_iteration_steps", "steps_per_iteration"):
