@@ -21,6 +21,7 @@ from smallwm_tf.experiment.experiment import Experiment, default_run_dir
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.presets import DEFAULT_PRESET, load_preset, preset_names
 from smallwm_tf.experiment.settings import FIELDS, Field, Interval
+from smallwm_tf.experiment.switches import SWITCHES
 from smallwm_tf.games.catalogue import UnknownGameError, list_games, resolve_game
 
 PROGRAM = "smallwm_tf.train"
@@ -171,7 +172,11 @@ def _read_run_dir(text: str, will_write: bool) -> Path:
 def _describe_settings() -> str:
     """The part of `--help` about presets and settings."""
     lines = ["--config.<key>=<value> replaces one setting of the preset.", ""]
-    lines += [f"Presets: {', '.join(preset_names())}", "", "Settings, their defaults and ranges:"]
+    lines += [f"Presets: {', '.join(preset_names())}"]
+    lines += textwrap.wrap(
+        f"Switches to add, as in quick+predicted_ends: {', '.join(SWITCHES)}", 98
+    )
+    lines += ["", "Settings, their defaults and ranges:"]
     for field in FIELDS:
         unit = f" {field.unit}" if field.unit else ""
         lines.append(f"  --config.{field.key}={field.default}{unit} in {field.allowed_text()}")

@@ -14,6 +14,7 @@ import ml_collections
 
 from smallwm_tf.experiment.config import ConfigError, build_config
 from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.switches import SWITCHES
 
 DEFAULT_PRESET = "atari100k"
 """The paper's experiment with 4 frames: exactly the defaults."""
@@ -31,21 +32,38 @@ def load_preset(name_or_path: str) -> tuple[str, ml_collections.ConfigDict]:
     Args:
         name_or_path: A bare name ("smoke") is one of the presets that come with the project,
             whatever the working directory holds. A path ("configs/mine.py") is looked up from the
-            working directory; "configs/smoke.py" means the project's where there is none.
+            working directory; "configs/smoke.py" means the project's where there is none. Switches
+            may follow ("smoke+st_lstm+masked"), see `switches`.
 
     Returns:
-        The preset's name (the file's name without ".py") and the configuration.
+        The preset's name (the file's name without ".py", and its switches) and the configuration.
 
     Raises:
         ConfigError: No such file, the file cannot be run, or it sets something impossible.
     """
-    path = _find(name_or_path)
-    differences = _run(path, name_or_path)
+    base, switches = split_switches(name_or_path)
+    path = _find(base)
+    differences = _run(path, base)
     try:
-        return path.stem, build_config(differences)
+        config = build_config(differences)
     except ConfigError as error:
-        remedy = f"{error.remedy} (in {show(name_or_path)})"
+        remedy = f"{error.remedy} (in {show(base)})"
         raise ConfigError(error.key, error.value, remedy) from error
+    for switch in switches:
+        if switch not in SWITCHES:
+            near = difflib.get_close_matches(switch[:200], SWITCHES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            remedy = f"no switch {show(switch)}; {hint}switches: {', '.join(SWITCHES)}"
+            raise ConfigError("config", name_or_path, remedy)
+        config.update_from_flattened_dict(SWITCHES[switch])
+    return "+".join([path.stem, *switches]), config
+
+
+def split_switches(name_or_path: str) -> tuple[str, list[str]]:
+    """What comes before the switches, and these."""
+    folder, slash, name = name_or_path.rpartition("/")
+    base, *switches = name.split("+")
+    return f"{folder}{slash}{base}", switches
 
 
 def preset_names() -> list[str]:

@@ -8,7 +8,7 @@ import ml_collections
 from smallwm_tf.experiment.config import ConfigError, validate
 from smallwm_tf.experiment.experiment import Experiment, Game
 from smallwm_tf.experiment.messages import show
-from smallwm_tf.experiment.presets import load_preset
+from smallwm_tf.experiment.presets import load_preset, split_switches
 from smallwm_tf.games.catalogue import TABLE_4_GAMES, UnknownGameError, resolve_game
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.run_directory import check_may_continue
@@ -87,8 +87,9 @@ def plan_runs(games: list[Game], num_seeds: int, configs: str, out: Path) -> lis
                 f"{show(preset)}; rename one of the files, or name one of them only"
             )
         frozen = ml_collections.FrozenConfigDict(config)
-        path = Path(word)
-        found = str(path.absolute()) if path.suffix == ".py" and path.is_file() else word
+        path = Path(split_switches(word)[0])
+        is_file = path.suffix == ".py" and path.is_file()
+        found = str(Path(word).absolute()) if is_file else word
         runs += [
             PlannedRun(Experiment(game, frozen, seed, out / preset / name, preset), found)
             for game in games

@@ -17,6 +17,7 @@ from smallwm_tf.experiment.config import (
 )
 from smallwm_tf.experiment.presets import load_preset, preset_names
 from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS, Interval
+from smallwm_tf.experiment.switches import SWITCHES
 
 # Section 5 and others of the paper and the authors' code, typed here a second time.
 PAPER = {
@@ -233,6 +234,34 @@ def test_presets_differ_from_the_paper_as_documented():
     assert fast.collection == paper.collection and fast.dynamics.epochs == paper.dynamics.epochs
     dreamed = [config.dream.num_dreams * sum(config.ppo.num_updates) for config in (paper, fast)]
     assert dreamed[0] == dreamed[1]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_switch_is_valid_and_changes_what_it_says(switch):
+    base = flatten(load_preset("quick")[1])
+    name, config = load_preset(f"quick+{switch}")
+    validate(config)
+    assert name == f"quick+{switch}"
+    changed = {key: value for key, value in flatten(config).items() if value != base[key]}
+    assert changed == SWITCHES[switch] and changed
+
+
+def test_switches_add_up_in_their_order_and_follow_paths_with_a_plus(tmp_path):
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    (folder / "mine.py").write_text("def get_config(): return {'ppo': {'num_epochs': 2}}")
+    name, config = load_preset(f"{folder}/mine.py+horizon_100+predicted_ends+horizon_50")
+    assert name == "mine+horizon_100+predicted_ends+horizon_50"
+    assert (config.ppo.num_epochs, config.dream.horizon, config.dream.ends) == (2, 50, "predicted")
+
+
+@pytest.mark.parametrize(
+    "name", ["quick+horizon_5", "quick+", "quick++terminal", "quick+terminal "]
+)
+def test_switches_that_there_are_not_are_named(name):
+    with pytest.raises(ConfigError, match="no switch '.*'; .*switches: disagreement, ") as caught:
+        load_preset(name)
+    assert caught.value.value == name and "\n" not in str(caught.value)
 
 
 def test_the_working_directory_does_not_shadow_presets(monkeypatch, tmp_path):
