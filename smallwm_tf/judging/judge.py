@@ -26,7 +26,7 @@ from smallwm_tf.models.policy import PolicyAndValue
 
 _PURPOSE = "held_out"
 _GAMES_AT_ONCE = 16
-_LOGGED_HORIZONS = (1, 5, 10, 25, 50)
+_LOGGED_HORIZONS = (1, 5, 10, 15, 25, 50)
 _DREAM_STEPS = (1, 2, 4, 8)
 #: One step ahead, open loop, autoencoding, rewards along dreams.
 JUDGED_PARTS = 4

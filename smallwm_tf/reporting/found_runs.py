@@ -11,6 +11,7 @@ from smallwm_tf.experiment.config import Config, ConfigError, build_config, flat
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.schedule import RealSteps, plan_of, total_steps
 from smallwm_tf.experiment.settings import FIELD_OF_KEY, FIELDS
+from smallwm_tf.reporting.world_models import measures_of
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json
 from smallwm_tf.runs.metrics import read_metrics
@@ -18,6 +19,7 @@ from smallwm_tf.runs.plain_files import refuse_links
 from smallwm_tf.runs.records import read_config, read_versions
 from smallwm_tf.runs.scores import ScoresError, read_scores, read_summaries, summarise
 
+_METRICS = "metrics.jsonl"
 _NULLS, _OLD_NULLS = "null_policies.json", "random_policy.json"
 _MEND = "mend the file, or move the run away"
 
@@ -36,6 +38,7 @@ class FoundRun:
     entries: Sequence[Mapping[str, Any]]  # of ``scores.json``, with summaries of their returns
     nulls: Mapping[str, Mapping[str, Any]]  # summaries of null policies by name; may be empty
     collections: Sequence[tuple[int, int, float]]  # iteration, steps learned from, mean return
+    measures: Mapping[str, float]  # see ``world_models.measures_of``
 
     @cached_property
     def config(self) -> Config:
@@ -170,18 +173,20 @@ def _is_run(names: Sequence[str]) -> bool:
 def _read(path: Path, name: str, nulls: Mapping[str, Mapping[str, Any]]) -> FoundRun:
     refuse_links(path)
     record = read_config(path)
-    game = record["game"]
+    game, settings = record["game"], _settings(path / "config.json", record["config"])
+    lines = list(read_metrics(path / _METRICS)) if (path / _METRICS).exists() else []
     run = FoundRun(
         name=name,
         path=path,
         game=game,
         seed=record["seed"],
         preset=record["preset"],
-        settings=_settings(path / "config.json", record["config"]),
+        settings=settings,
         version=read_versions(path).get("packages", {}).get("smallwm_tf"),
         entries=list(_entries(path / "scores.json")),
         nulls=_own_nulls(path) or nulls.get(game, {}) | _uniform_alone(path),
-        collections=list(_collections(path / "metrics.jsonl")),
+        collections=list(_collections(lines)),
+        measures=measures_of(lines, settings) | _decision_time(path / "evaluation.json"),
     )
     try:
         _ = run.config
@@ -236,10 +241,15 @@ def _pooled_form(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
     return {name: {key: each.get(key) for key in keys} for name, each in summaries.items()}
 
 
-def _collections(path: Path) -> Iterator[tuple[int, int, float]]:
-    if not path.exists():
-        return
-    for line in read_metrics(path):
+def _decision_time(path: Path) -> dict[str, float]:
+    """What ``evaluate`` measured, if it was called."""
+    name = "milliseconds_per_decision"
+    value = _object(path).get(name) if path.exists() else None
+    return {name: value} if type(value) in (int, float) else {}
+
+
+def _collections(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int, float]]:
+    for line in lines:
         if line["event"] == "collect":
             values = line["iteration"], line["step"], line.get("mean_return")
             if all(type(value) in (int, float) for value in values):

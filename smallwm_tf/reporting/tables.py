@@ -1,22 +1,15 @@
-"""A report as text: cells for Markdown and the page, a CSV file, a JSON file for rliable."""
+"""A report as text: cells of tables, for Markdown and the page."""
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from smallwm_tf.experiment.numbers import counted, decimals
 from smallwm_tf.experiment.schedule import RealSteps
-from smallwm_tf.reporting.aggregates import METRICS, Estimate, normalised
+from smallwm_tf.reporting.aggregates import METRICS, Estimate
 from smallwm_tf.reporting.comparison import PUBLISHED, GameResult, PresetResult, games_of
 from smallwm_tf.reporting.contents import Contents
-from smallwm_tf.reporting.found_runs import Found, FoundRun
-from smallwm_tf.runs.scores import (
-    best_null_policy,
-    human_normalised_score,
-    standard_errors_above,
-)
+from smallwm_tf.reporting.found_runs import FoundRun
+from smallwm_tf.reporting.world_models import MEASURES, rows_of
 
 GAME_COLUMNS = (
     "game", "score", "human-normalised", "best null policy", "standard errors above it",
@@ -24,6 +17,7 @@ GAME_COLUMNS = (
 )  # fmt: skip
 AGGREGATE_COLUMNS = ("", "games", "runs", *METRICS)
 IMPROVEMENT_COLUMNS = ("of", "over", "games", "chance")
+WORLD_MODEL_COLUMNS = ("game", "preset", "runs", *MEASURES, "score")
 LEGEND = (
     "A score is the mean of the last evaluation, raw and undiscounted, ± its standard error: over "
     "seeds where a game has several, else over the episodes of its one run, marked (e).",
@@ -38,6 +32,13 @@ AGGREGATE_LEGEND = (
     "Human-normalised scores; a small optimality gap is good. In brackets 95 % intervals of a "
     "bootstrap over runs within games (rliable). Rows without brackets have one run per game, or "
     "are published means. With † some games have one run only: the interval is too narrow."
+)
+WORLD_MODEL_LEGEND = (
+    "Of the last iteration, on steps that nothing was trained on: the loss of the next 36 codes, "
+    "the share of drawn codes that are right after so many steps without looking, the skill of "
+    "predicted rewards. Speed is that of the machine that made the run, everything in the phase of "
+    "the policy included; a decision is one observation, where `evaluate` was called. Means ± "
+    "standard errors over runs."
 )
 IMPROVEMENT_LEGEND = (
     "That a run scores more than one of the other on the same game; ties count half, games equally."
@@ -176,6 +177,30 @@ def aggregate_rows(estimates: Iterable[Estimate]) -> list[list[Cell]]:
     ]
 
 
+def world_model_rows(contents: Contents) -> list[list[Cell]]:
+    """One row of ``WORLD_MODEL_COLUMNS`` per game and preset with a world model."""
+    return [
+        [
+            Cell(row.game, row.game),
+            Cell(row.preset, row.preset),
+            Cell(str(row.num_runs), row.num_runs),
+            *(_measure_cell(row.measures.get(name)) for name in MEASURES.values()),
+            Cell(with_error(row.score), row.score["mean"]),
+        ]
+        for row in rows_of(contents.presets)
+    ]
+
+
+def _measure_cell(summary: Mapping[str, Any] | None) -> Cell:
+    if summary is None:
+        return Cell("–", None)
+    mean = summary["mean"]
+    text = f"{mean:,.0f}" if abs(mean) >= 1000.0 else f"{mean:.3g}"
+    if decimals(summary["standard_error"]) is not None:
+        text = with_error(summary)
+    return Cell(text.replace("-", "−"), mean)
+
+
 def improvement_rows(improvements: Sequence[tuple[str, Estimate]]) -> list[list[Cell]]:
     """One row of ``IMPROVEMENT_COLUMNS`` per pair."""
     return [
@@ -208,53 +233,6 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> st
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def csv_text(found: Found) -> str:
-    """One row per run, numbers as they are."""
-    rows = [_csv_row(run) for run in found.runs]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _csv_row(run: FoundRun) -> dict[str, Any]:
-    last = run.entries[-1]
-    best = best_null_policy(run.nulls) if run.nulls else None
-    null = run.nulls.get(best, {"mean": None, "standard_error": None})
-    return {
-        "preset": run.preset,
-        "algorithm": run.algorithm,
-        "game": run.game,
-        "seed": run.seed,
-        "run": run.name,
-        "smallwm_tf": run.version,
-        "iteration": last["iteration"],
-        "num_iterations": run.num_iterations,
-        **run.real_steps()._asdict(),
-        **{key: value for key, value in last.items() if key != "iteration"},
-        "human_normalised": human_normalised_score(run.game, last["mean"]),
-        "best_null": best,
-        "best_null_mean": null["mean"],
-        "best_null_standard_error": null["standard_error"],
-        "standard_errors_above": standard_errors_above(last, null) if best else None,
-    }
-
-
-def rliable_json(presets: Sequence[PresetResult]) -> str:
-    """Scores of runs by preset, kind and game; games without a human score are in "raw" only."""
-    content = {
-        preset.preset: {
-            "raw": {game.game: game.scores for game in preset.games},
-            "human_normalised": {
-                game.game: normalised(game, game.scores) for game in preset.comparable_games
-            },
-        }
-        for preset in presets
-    }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
 def markdown(contents: Contents, figures: Mapping[str, str]) -> str:
     """The whole report; figures are file names by caption."""
     parts = ["# Report", _listed(LEGEND)]
@@ -263,6 +241,9 @@ def markdown(contents: Contents, figures: Mapping[str, str]) -> str:
         parts.append(_listed(notes(preset)))
     if names := contents.found.not_evaluated:
         parts.append(f"Runs without an evaluation so far: {', '.join(names)}.")
+    if rows := world_model_rows(contents):
+        parts += ["## World models", WORLD_MODEL_LEGEND]
+        parts.append(markdown_table(WORLD_MODEL_COLUMNS, rows))
     parts += ["## Aggregates", AGGREGATE_LEGEND]
     for title, rows in aggregate_tables(contents).items():
         parts += [f"### {title}", markdown_table(AGGREGATE_COLUMNS, aggregate_rows(rows))]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smallwm_tf.reporting import page, pictures, tables
+from smallwm_tf.reporting import data_files, page, pictures, tables
 from smallwm_tf.reporting.contents import Contents
 from smallwm_tf.runs.files import write_atomically
 
@@ -20,8 +20,8 @@ def write_report(contents: Contents, out: Path) -> list[Path]:
                for name in drawn if name.endswith(".png")}  # fmt: skip
     files = {
         "report.md": tables.markdown(contents, figures).encode(),
-        "report.csv": tables.csv_text(contents.found).encode(),
-        "scores_rliable.json": tables.rliable_json(contents.presets).encode(),
+        "report.csv": data_files.csv_text(contents.found).encode(),
+        "scores_rliable.json": data_files.rliable_json(contents.presets).encode(),
         **drawn,
         "report.html": page.render(contents, drawn).encode(),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from smallwm_tf.agents.networks import CodeNetworks, FrameNetworks
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work
 from smallwm_tf.learning.replay import Replay
@@ -36,12 +37,14 @@ class Algorithm(Protocol):
     Attributes:
       components: name to model, optimiser or ``tf.Variable``: all that a checkpoint must hold.
       phases: of an iteration, in the order in which they are performed.
+      networks: what learns.
       replay: of the real steps that are kept; None if they are not.
       num_measurements: how often ``seconds`` calls ``on_part``.
     """
 
     components: Mapping[str, Any]
     phases: Sequence[Phase]
+    networks: CodeNetworks | FrameNetworks
     replay: Replay | None
     num_measurements: int
 

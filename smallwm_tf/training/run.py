@@ -225,6 +225,7 @@ class Run:
         if restored is None:
             self._refuse_lost_checkpoints()
             self.metrics.rewind(0)
+            self.metrics.write("networks", 0, 0, **self.algorithm.networks.parameters)
             for game in self.games:
                 game.reset()
             return

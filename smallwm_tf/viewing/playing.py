@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.playing import play_steps
 from smallwm_tf.deployment.trained_agent import TrainedAgent
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.randomness import seed_pair
+from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.figures import videos
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.evaluation import evaluate
@@ -23,6 +27,7 @@ from smallwm_tf.judging.null_policies import (
 from smallwm_tf.runs import scores
 from smallwm_tf.runs.progress import Progress
 
+_TIMED_DECISIONS = 21
 _FRAMES_PER_SECOND = 15.0  # real time at four emulator frames per step
 
 
@@ -57,11 +62,23 @@ def score(
         "greedy": agent.temperature(temperature) == 0.0,
         "temperature": agent.temperature(temperature),
         "agent": entry | {"lengths": episodes.lengths},
+        "milliseconds_per_decision": milliseconds_per_decision(player, config),
         "null_policies": nulls,
         "best_null_policy": best,
         "standard_errors_above_it": above,
         "paper": None if paper is None else paper._asdict(),
     }
+
+
+def milliseconds_per_decision(agent: Agent, config: Config) -> float:
+    """Median time of one action on one observation, without the game."""
+    shape = [1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames]
+    frame, state, times = np.zeros(shape, np.uint8), agent.begin(1), []
+    for step in range(_TIMED_DECISIONS):
+        begun = time.perf_counter()
+        _, state = agent.act(frame, state, np.zeros(2, np.int32), step)
+        times.append(time.perf_counter() - begun)
+    return round(1000.0 * float(np.median(times)), 3)
 
 
 def play_episode(

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rliable", reason="the extra [report] is not installed")
 
-from smallwm_tf.reporting import tables  # noqa: E402
+from smallwm_tf.reporting import data_files, tables  # noqa: E402
 from smallwm_tf.reporting.contents import gather  # noqa: E402
 from tests.reporting.made_runs import make_run  # noqa: E402
 
@@ -102,7 +102,7 @@ def test_csv_and_json_hold_every_run(tmp_path):
     make_run(tmp_path / "0", nulls={"uniform": [1.0, 2.0], "holding": [3.0, 5.0]})
     make_run(tmp_path / "1", seed=1, game="Catch", returns=[[0.1, 0.2]])
     contents = gather([tmp_path])
-    alien, catch = csv.DictReader(io.StringIO(tables.csv_text(contents.found)))
+    alien, catch = csv.DictReader(io.StringIO(data_files.csv_text(contents.found)))
     assert (alien["game"], alien["mean"], alien["best_null"]) == ("Alien", "20.0", "holding")
     assert float(alien["human_normalised"]) == (20.0 - 227.8) / (7127.7 - 227.8)
     assert (alien["learned_from"], alien["chosen_by"], alien["only_judged"]) == (
@@ -112,6 +112,50 @@ def test_csv_and_json_hold_every_run(tmp_path):
     )
     assert (catch["iteration"], catch["num_iterations"]) == ("1", "3")
     assert catch["best_null"] == catch["human_normalised"] == catch["standard_errors_above"] == ""
-    content = json.loads(tables.rliable_json(contents.presets))["quick"]
+    content = json.loads(data_files.rliable_json(contents.presets))["quick"]
     assert content["raw"] == {"Alien": [20.0], "Catch": [pytest.approx(0.15)]}
     assert content["human_normalised"] == {"Alien": [float(alien["human_normalised"])]}
+
+
+def add_world_model(path, held_out, seconds, decision=None):
+    """Metrics of a run with a world model, and perhaps what ``evaluate`` filed."""
+    lines = [{"event": "networks", "iteration": 0, "step": 0, "training_total": 1000}]
+    for iteration, (values, taken) in enumerate(zip(held_out, seconds, strict=True), 1):
+        lines.append({"event": "held_out", "iteration": iteration, "step": 1, **values})
+        of_policy = {"phase": "learn_policy", "seconds": taken}
+        lines.append({"event": "phase", "iteration": iteration, "step": 2, **of_policy})
+        of_other = {"phase": "collect", "seconds": 1e6}
+        lines.append({"event": "phase", "iteration": iteration, "step": 0, **of_other})
+    with open(path / "metrics.jsonl", "a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    if decision:
+        content = json.dumps({"milliseconds_per_decision": decision})
+        (path / "evaluation.json").write_text(content)
+
+
+def test_world_models_stand_beside_each_other_game_by_game(tmp_path):
+    dream = {"dream": {"num_dreams": 8, "horizon": 50}}
+    for seed, nats in enumerate((20.0, 30.0)):
+        path = make_run(tmp_path / f"a{seed}", seed=seed, config=dream)
+        held_out = [{"latent_loss": 99.0}, {"latent_loss": nats, "reward_skill": -0.25}]
+        add_world_model(path, held_out, (10.0, 30.0))
+    path = make_run(tmp_path / "b", preset="quick+masked", config=dream)
+    add_world_model(path, [{"latent_loss": 15.5, "reward_skill": None}], (8.0,), decision=2.25)
+    make_run(tmp_path / "c", game="Pong", config=dream)  # without a judgement
+    make_run(tmp_path / "d", preset="ppo_quick", config={"algorithm": "ppo"})
+    rows = tables.world_model_rows(gather([tmp_path]))
+    texts = [[cell.text for cell in row] for row in rows]
+    assert len(tables.WORLD_MODEL_COLUMNS) == len(texts[0])
+    # 20 updates of 8 dreams of 50 steps in 40 seconds; 10 of them in 8.
+    assert texts == [
+        ["Alien", "quick", "2", "1,000", "25 ± 5", "–", "–", "−0.25", "200", "–", "20.0"],
+        ["Alien", "quick+masked", "1", "1,000", "15.5", "–", "–", "–", "500", "2.25", "20 ± 6"],
+    ]
+    assert [cell.value for cell in rows[0]][3:5] == [1000.0, 25.0]
+
+
+def test_without_world_models_there_is_no_such_table(tmp_path):
+    make_run(tmp_path / "a")
+    contents = gather([tmp_path])
+    assert not tables.world_model_rows(contents)
+    assert "World models" not in tables.markdown(contents, {})
