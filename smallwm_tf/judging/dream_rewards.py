@@ -34,11 +34,13 @@ class RewardsAlongDreams(NamedTuple):
 def rewards_along_dreams(
     dreamer: Dreamer, replay: Replay, horizon: int, seed: np.ndarray
 ) -> RewardsAlongDreams:
-    """Dreams from up to 800 steps all over the replay; codes are drawn from an int32 pair.
+    """Dreams from up to 800 steps of the replay; these, and codes, are drawn from an int32 pair.
 
     Steps behind the end of a start's episode do not count.
     """
-    starts = np.unique(np.linspace(0, replay.size - 1, _MOST_STARTS).astype(np.int32))
+    # At random: UpNDown pays at every second step, which starts at equal distances would not see.
+    random, count = np.random.default_rng(seed.view(np.uint32)), min(_MOST_STARTS, replay.size)
+    starts = np.sort(random.choice(replay.size, count, replace=False)).astype(np.int32)
     steps, valid = replay.window_steps(tf.constant(starts), horizon)
     state = start_at(dreamer, replay, starts)
     dreams = unroll(dreamer, state, tf.gather(replay.actions, steps), seed)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from smallwm_tf.judging.dream_rewards import rewards_along_dreams
@@ -75,3 +76,20 @@ def test_without_rewards_nothing_can_be_said():
     replay = replay_of(np.zeros(STEPS))
     found = rewards_along_dreams(CountingDreamer(), replay, HORIZON, np.array([0, 1], np.int32))
     assert np.isnan(found.skill).all() and np.isnan(found.auc).all() and found.real_rate == 0.0
+
+
+def test_a_game_that_pays_at_every_second_step_is_paid_for_at_every_step_of_dreams():
+    """UpNDown does; 800 starts at equal distances of 1,600 steps would all be of one kind."""
+    steps = 1600
+    replay = Replay(steps)
+    replay.append(
+        frames=np.zeros([steps, 96, 96], np.uint8),
+        actions=np.zeros(steps, np.int32),
+        rewards=(np.arange(steps) % 2 == 0).astype(np.float32),
+        terminated=np.zeros(steps, bool),
+        truncated=np.zeros(steps, bool),
+        lost_life=np.zeros(steps, bool),
+    )
+    found = rewards_along_dreams(CountingDreamer(), replay, 2, np.array([0, 1], np.int32))
+    assert found.real_rate == pytest.approx(0.5, abs=0.07)  # 800 draws
+    assert np.isfinite(found.auc[:, 1:]).all()  # both kinds at both steps
