@@ -79,7 +79,7 @@ class OurWorkloads:
         dream = DreamEnvironment(dreamer, replay, config)
         optimizer = built_adam(config, config.ppo.learning_rate, self.policy.trainable_variables)
         self.ppo = DreamPolicyLearner(dream, self.policy, optimizer, config)
-        self.agent = PolicyAgent(self.world_model.vqvae, self.policy)
+        self.agent = PolicyAgent(self.world_model, self.policy)
 
     def all(self) -> list[Work]:
         """Every piece of work, compiled at its first call."""
@@ -153,5 +153,5 @@ class OurWorkloads:
         """Encoder and policy as whoever has an export loads them."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "agent")
-            saved_code_policy(self.world_model.vqvae, self.policy, temperature=1.0).save(path)
+            saved_code_policy(self.world_model, self.policy, temperature=1.0).save(path)
             return tf.saved_model.load(str(path))

@@ -1,11 +1,11 @@
 """Who acts in the real game: one interface for policies, null policies and what is to come."""
 
-import abc
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
+from smallwm_tf.models.imagination import Past
 from smallwm_tf.models.policy import NO_ACTION
 
 
@@ -17,8 +17,12 @@ class Agent(Protocol):
     picked. Without a memory it is an empty tuple.
     """
 
-    def begin(self, num_games: int) -> Any:
-        """The state before the first step of as many episodes."""
+    def begin(self, num_games: int, past: Past | None = None) -> Any:
+        """The state before the first step of as many episodes.
+
+        A ``past`` of real steps has gone before where play begins in the middle of episodes; who
+        carries a recurrent state carries it through them, as dreams do.
+        """
         ...
 
     def act(
@@ -32,41 +36,21 @@ class Agent(Protocol):
         ...
 
 
-class AgentOnSight(abc.ABC):
-    """Acts on what it is shown, and remembers nothing but its last action, if it sees that."""
+class SeeingAgent:
+    """Acts on what it is shown and remembers nothing; by a function of observations, seed, step."""
 
-    def __init__(self, sees_last_action: bool):
-        self._sees_last_action = sees_last_action
+    def __init__(self, draw: Callable[..., np.ndarray]):
+        self._draw = draw
 
-    def begin(self, num_games: int) -> np.ndarray | tuple[()]:
+    def begin(self, num_games: int, past: Past | None = None) -> tuple[()]:
         """See ``Agent.begin``."""
-        return np.full([num_games], NO_ACTION, np.int32) if self._sees_last_action else ()
+        return ()
 
     def act(
-        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
-    ) -> tuple[np.ndarray, Any]:
+        self, observations: np.ndarray, state: tuple[()], seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, tuple[()]]:
         """See ``Agent.act``."""
-        if not self._sees_last_action:
-            return self._draw(observations, seed, step), state
-        actions = self._draw(observations, seed, step, state)
-        return actions, actions
-
-    @abc.abstractmethod
-    def _draw(
-        self, observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
-    ) -> np.ndarray:
-        """Actions int32 [B]; the last ones int32 [B], ``NO_ACTION`` where an episode begins."""
-
-
-class SeeingAgent(AgentOnSight):
-    """Acts by a function of the arguments of ``AgentOnSight._draw``."""
-
-    def __init__(self, draw: Callable[..., np.ndarray], sees_last_action: bool = False):
-        super().__init__(sees_last_action)
-        self._draw_by = draw
-
-    def _draw(self, *seen: Any) -> np.ndarray:
-        return self._draw_by(*seen)
+        return self._draw(observations, seed, step), state
 
 
 class HoldingAgent:
@@ -81,9 +65,9 @@ class HoldingAgent:
         self._agent = agent
         self._repeat_probability = repeat_probability
 
-    def begin(self, num_games: int) -> tuple[Any, np.ndarray]:
+    def begin(self, num_games: int, past: Past | None = None) -> tuple[Any, np.ndarray]:
         """The agent's state, and no last action yet, int32 [B]."""
-        return self._agent.begin(num_games), np.full([num_games], NO_ACTION, np.int32)
+        return self._agent.begin(num_games, past), np.full([num_games], NO_ACTION, np.int32)
 
     def act(
         self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
@@ -115,7 +99,7 @@ class RandomAgent:
         self._repeat_probability = repeat_probability
         self._probabilities = probabilities
 
-    def begin(self, num_games: int) -> np.ndarray:
+    def begin(self, num_games: int, past: Past | None = None) -> np.ndarray:
         """No last action yet, int32 [B]."""
         return np.full([num_games], NO_ACTION, np.int32)
 

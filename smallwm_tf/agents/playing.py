@@ -5,7 +5,7 @@ Shapes: F stacked frames, N games.
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,14 +15,13 @@ from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.games.frame_source import State
 from smallwm_tf.games.game_batch import GameBatch
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.policy import NO_ACTION
 
 
 class RealStep(NamedTuple):
     """One step of the real game: what was seen, what was done, what came of it."""
 
     observation: np.ndarray  # uint8 [96, 96, F]
-    last_action: int  # the one before; ``NO_ACTION`` at the beginning of an episode
+    memory: Any  # the agent's, before the step
     action: int
     reward: float  # raw
     terminated: bool  # the episode truly ended
@@ -55,20 +54,19 @@ def play_steps(
       state_interval: steps from one kept state of the game to the next; None keeps none.
     """
     time_step, memory, number = game.current_time_step(), agent.begin(1), 0
-    action = NO_ACTION
     while True:
         if time_step.is_last():
-            time_step, memory, action = game.reset(), agent.begin(1), NO_ACTION
+            time_step, memory = game.reset(), agent.begin(1)
         observation = time_step.observation
         is_kept = state_interval and number % state_interval == 0
         state = game.get_state() if is_kept else None
-        last_action = int(action)
+        remembered = memory
         (action,), memory = agent.act(observation[np.newaxis], memory, seed, number)
         time_step = game.step(action)
         is_last, was_cut = bool(time_step.is_last()), bool(time_step.discount)
         yield RealStep(
             observation=observation,
-            last_action=last_action,
+            memory=remembered,
             action=int(action),
             reward=float(time_step.reward),
             terminated=is_last and not was_cut,

@@ -1,37 +1,49 @@
-"""Encoder and policy in the real game, nothing else (Eq. 2).
+"""Encoder and policy in the real game (Eq. 2); what a policy remembers goes along.
 
 Shapes: B batch, F stacked frames, M actions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import AgentOnSight
+from smallwm_tf.agents.episode_memory import MemoryKeeper
 from smallwm_tf.experiment.settings import FRAME_SIZE
+from smallwm_tf.models.carried_state import StateCarrier
 from smallwm_tf.models.execution import DIRECT, FAST, Execution
-from smallwm_tf.models.policy import PolicyAndValue, draw_actions
+from smallwm_tf.models.imagination import Past
+from smallwm_tf.models.policy import PolicyAndValue, PolicyObservation, draw_actions
 from smallwm_tf.models.private_tensorflow import single_threaded_executor
+from smallwm_tf.models.recurrent_stack import Kernels, RecurrentStack
 from smallwm_tf.models.vector_quantizer import nearest
 from smallwm_tf.models.vqvae import VQVAE
+from smallwm_tf.models.world_model import WorldModel
 
 _MANY = 8  # observations from which on transformed kernels pay
 
 
 class PolicySnapshot:
-    """Encoder and policy with the weights of the moment; training further does not change them.
+    """Encoder and policy with the weights of the moment, as far as they are large.
 
     Batch norm is folded, kernels are transformed, and all of it becomes constants of whatever graph
-    calls the methods: oneDNN lays constants out once instead of at every call.
+    calls the methods: oneDNN lays constants out once instead of at every call. Small weights are
+    read when that runs: whoever goes on training hands in copies of policy and stack.
 
     Args:
       vqvae: gives the codes.
       policy: gives action logits and values.
+      stack: of the dynamics; carries the state of a policy that sees it.
       execution: form and precision of the kernels.
+
+    Attributes:
+      memory: of the policy.
     """
 
-    def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, execution: Execution):
+    def __init__(
+        self, vqvae: VQVAE, policy: PolicyAndValue, stack: RecurrentStack, execution: Execution
+    ):
         self._vqvae, self._policy = vqvae, policy
         self._folded, self._embeddings, self._kernels = tf.nest.map_structure(
             lambda tensor: tensor.numpy(),
@@ -41,6 +53,17 @@ class PolicySnapshot:
                 policy.prepare(execution),
             ),
         )
+        prepared: list[Kernels] = []
+
+        def stack_kernels() -> Kernels:
+            if not prepared:  # not before they are needed: they are the largest
+                with tf.init_scope():
+                    kernels = stack.prepare(execution.dreaming_form)
+                    prepared.append(tf.nest.map_structure(lambda kernel: kernel.numpy(), kernels))
+            return tf.nest.map_structure(tf.constant, prepared[0])
+
+        carrier = StateCarrier(stack, self._embeddings, stack_kernels)
+        self.memory = MemoryKeeper(policy.sees_last_action, carrier if policy.sees_state else None)
 
     def encode(self, observations: tf.Tensor) -> tf.Tensor:
         """uint8 [B, 96, 96, F] → codes int32 [B, 6, 6]."""
@@ -48,82 +71,93 @@ class PolicySnapshot:
         vectors = self._vqvae.encoder.infer(observations, folded)
         return nearest(vectors, tf.constant(self._embeddings))
 
-    def policy_of(
-        self, codes: tf.Tensor, last_actions: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Codes int32 [B, 6, 6] → action logits [B, M] and values [B]."""
+    def policy_of(self, observation: tf.Tensor | PolicyObservation) -> tuple[tf.Tensor, tf.Tensor]:
+        """Codes int32 [B, 6, 6], alone or with more → action logits [B, M] and values [B]."""
         embeddings, kernels = tf.nest.map_structure(tf.constant, (self._embeddings, self._kernels))
-        given = {"compiled": False, "last_actions": last_actions}
-        return self._policy(codes, embeddings, kernels, **given)
+        return self._policy(observation, embeddings, kernels, compiled=False)
 
 
-class PolicyAgent(AgentOnSight):
-    """Draws actions from the policy; a snapshot, see ``PolicySnapshot``. Computes in float32.
+class PolicyAgent:
+    """Draws actions from the policy as it is now; training further does not change the agent.
+
+    Computes in float32.
 
     Args:
-      vqvae: gives the codes.
+      world_model: gives the codes, and carries the state of a policy that sees it.
       policy: gives the action logits.
       temperature: divides the logits; 0 takes the most probable action.
     """
 
-    def __init__(self, vqvae: VQVAE, policy: PolicyAndValue, temperature: float = 1.0):
-        super().__init__(policy.sees_last_action)
+    def __init__(self, world_model: WorldModel, policy: PolicyAndValue, temperature: float = 1.0):
+        vqvae, stack = world_model.vqvae, world_model.dynamics.stack
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
         self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
+        policy = policy.copy()
+        if policy.sees_state:
+            stack = stack.copy(DIRECT)  # which form its kernels have is the snapshots' choice
         self._snapshots = {
-            execution: PolicySnapshot(vqvae, policy, execution) for execution in (DIRECT, FAST)
+            execution: PolicySnapshot(vqvae, policy, stack, execution)
+            for execution in (DIRECT, FAST)
         }
         self._graphs: dict[Execution, Callable] = {}
 
-    def _draw(
-        self, observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
-    ) -> np.ndarray:
-        graph = self._graph(DIRECT if len(observations) < _MANY else self._for_many)
+    def begin(self, num_games: int, past: Past | None = None) -> Any:
+        """See ``Agent.begin``; the state is an ``EpisodeMemory``."""
+        snapshot = self._snapshots[self._execution(num_games)]
+        if past is None:
+            memory = snapshot.memory.begin(num_games)
+        else:
+            memory = snapshot.memory.begin_after(past, snapshot.encode)
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), memory)
+
+    def act(
+        self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int
+    ) -> tuple[np.ndarray, Any]:
+        """See ``Agent.act``."""
+        graph = self._graph(self._execution(len(observations)))
         arguments = (tf.convert_to_tensor(observations), seed, tf.constant(step, tf.int32))
+        remembered = map(tf.convert_to_tensor, tf.nest.flatten(state))
         with single_threaded_executor():
-            return graph(*arguments, *map(tf.convert_to_tensor, last_actions)).numpy()
+            actions, *following = (tensor.numpy() for tensor in graph(*arguments, *remembered))
+        return actions, tf.nest.pack_sequence_as(state, following)
+
+    def _execution(self, num_games: int) -> Execution:
+        return DIRECT if num_games < _MANY else self._for_many
 
     def _graph(self, execution: Execution) -> Callable:
         """The graph for one form of the kernels; made at its first use."""
         if execution not in self._graphs:
-            snapshot = self._snapshots[execution]
-            function = drawing_graph(
-                lambda observations, *last: snapshot.policy_of(
-                    snapshot.encode(observations), *last
-                ),
-                self._num_stacked_frames,
-                self._temperature,
-                self._sees_last_action,
-            )
+            snapshot, temperature = self._snapshots[execution], self._temperature
+            memory = snapshot.memory.begin(1)
+
+            def act(observations, seed, step, *remembered):
+                before = tf.nest.pack_sequence_as(memory, remembered)
+                codes = snapshot.encode(observations)
+                logits, _ = snapshot.policy_of(snapshot.memory.observation(codes, before))
+                actions = draw_actions(logits, temperature, seed, step)
+                after = snapshot.memory.after(codes, actions, before)
+                return [actions, *tf.nest.flatten(after)]
+
+            specs = [
+                tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+                for part in tf.nest.flatten(memory)
+            ]
+            function = acting_graph(act, self._num_stacked_frames, specs)
             self._graphs[execution] = function.get_concrete_function()
         return self._graphs[execution]
 
 
-def drawing_graph(
-    policy_on: Callable,
-    num_stacked_frames: int,
-    temperature: float,
-    sees_last_action: bool = False,
+def acting_graph(
+    act: Callable, num_stacked_frames: int, memory: Sequence[tf.TensorSpec] = ()
 ) -> tf.types.experimental.GenericFunction:
-    """Observations uint8 [B, 96, 96, F], seed and step → actions, see ``draw_actions``.
-
-    Args:
-      policy_on: observations → action logits [B, M] and values [B].
-      num_stacked_frames: F.
-      temperature: divides the logits.
-      sees_last_action: the graph's last input are then last actions int32 [B], for ``policy_on``.
-    """
-
-    def act(observations, seed, step, *last_actions):
-        logits, _ = policy_on(observations, *last_actions)
-        return draw_actions(logits, temperature, seed, step)
-
+    """The graph of a function of observations uint8 [B, 96, 96, F], seed, step and what else it is
+    given, as in ``Agent.act``."""
     frames = [None, FRAME_SIZE, FRAME_SIZE, num_stacked_frames]
     signature = [
         tf.TensorSpec(frames, tf.uint8),
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([], tf.int32),
+        *memory,
     ]
-    signature += [tf.TensorSpec([None], tf.int32)] if sees_last_action else []
     return tf.function(act, input_signature=signature, autograph=False)

@@ -93,7 +93,7 @@ def write_export(
             if world_model is None:
                 saved = saved_frame_policy(policy, *how)
             else:
-                saved = saved_code_policy(world_model.vqvae, policy, *how)
+                saved = saved_code_policy(world_model, policy, *how)
             saved.save(temporary / AGENT)
             if with_world_model:
                 SavedWorldModel(world_model, half_precision).save(temporary / WORLD_MODEL)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from smallwm_tf.deployment.signatures import STATE_NAMES
+from smallwm_tf.deployment.signatures import STATE_NAMES, visible_part
 from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.event_heads import (
     NUM_REWARD_CLASSES,
@@ -61,6 +61,9 @@ class ExportedWorldModel:
         shape = [1, -1, 1] if state[0].shape.rank == 3 else [-1, 1, 1, 1]
         factor = tf.reshape(tf.cast(keep, tf.float32), shape)
         return tuple(factor * tensor for tensor in state)
+
+    def visible(self, state: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        return visible_part(state)
 
     def prepare(self) -> tuple[()]:
         """Nothing: kernels are part of the graph."""

@@ -8,8 +8,10 @@ from typing import Any
 import ml_collections
 import tensorflow as tf
 
+from smallwm_tf.agents.episode_memory import MemoryKeeper
 from smallwm_tf.agents.networks import build_networks
 from smallwm_tf.deployment import export_directory
+from smallwm_tf.deployment.exported_carrier import ExportedCarrier
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.looking import check_is_run, refuse_unfinished
 from smallwm_tf.deployment.program_check import check_program
@@ -122,7 +124,9 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
         raise RunError(f"{source}: {problem}; export again")
     config, num_actions = experiment.config, len(action_meanings)
     saved = _load(path / export_directory.AGENT, signatures_of_agent(config, num_actions))
-    world_model = None
+    world_model = carrier = None
+    if config.ppo.sees_recurrent_state:
+        carrier = ExportedCarrier(saved.advance, config.dynamics.channels)
     if is_plain_directory(dream):
         loaded = _load(dream, signatures_of_world_model(config))
         num_frames, num_embeddings = config.game.num_stacked_frames, config.vqvae.num_embeddings
@@ -135,7 +139,7 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
             saved,
             world_model,
             config.vqvae.num_embeddings,
-            sees_last_action=config.ppo.repeat_probability > 0.0,
+            MemoryKeeper(config.ppo.repeat_probability > 0.0, carrier),
         ),
         iteration=metadata["iteration"],
         num_interactions=metadata["num_interactions"],

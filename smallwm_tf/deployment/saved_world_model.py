@@ -44,7 +44,8 @@ class SavedWorldModel(tf.Module):
     def __init__(self, world_model: WorldModel, half_precision: bool = False):
         super().__init__(name="smallwm_tf_world_model")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
-        state = world_model.state_to_images(world_model.initial_state(1))
+        stack = world_model.dynamics.stack
+        state = stack.to_images(stack.initial_state(1))
         state_specs = [
             tf.TensorSpec([None, *tensor.shape[1:]], tf.float32, name)
             for name, tensor in zip(STATE_NAMES, state, strict=True)
@@ -55,10 +56,10 @@ class SavedWorldModel(tf.Module):
             return (tf.cast(tf.round(255.0 * world_model.decode(codes)), tf.uint8),)
 
         def predict(codes, action, *flat_state):
-            state = world_model.state_from_images(flat_state)
+            state = stack.from_images(flat_state)
             found = world_model.predict(codes, action, state, world_model.prepare())
             events = world_model.events(Transition(found.y, codes, action))
-            following = world_model.state_to_images(found.state)
+            following = stack.to_images(found.state)
             ends = [events.ends.logits] if events.ends else []
             return found.next_codes.logits, events.rewards.logits, *following, *ends
 

@@ -4,7 +4,7 @@
 Shapes: B batch (written -1), F stacked frames, M actions, K embeddings, C channels of the cells.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,10 +15,24 @@ from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES
 
 #: Signatures that smallwm_tf itself calls, the state before what takes it.
-_CALLED = ("serving_default", "encode", "act_on_codes", "decode", "initial_state", "predict")
+_CALLED = (
+    "serving_default",
+    "encode",
+    "act_on_codes",
+    "advance",
+    "decode",
+    "initial_state",
+    "predict",
+)
 STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
+_VISIBLE = "hidden_2"  # see ``RecurrentStack.visible``
 
 Shape = tuple[int, ...]
+
+
+def visible_part(state: Sequence[Any]) -> Any:
+    """What a policy may see of a state, whose parts are in the order of ``STATE_NAMES``."""
+    return state[STATE_NAMES.index(_VISIBLE)]
 
 
 class Tensor(NamedTuple):
@@ -47,19 +61,23 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
     frames = Tensor(tf.uint8, (-1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames))
     logits = Tensor(tf.float32, (-1, num_actions))
     acted = {"action": _ACTION, "greedy_action": _ACTION, "logits": logits, "value": _EACH}
-    memory: dict[str, Tensor] = {}  # of a policy that sees its last action
+    seen: dict[str, Tensor] = {}  # beside codes
     if config.algorithm == "ppo":
         shown, of_codes = acted, {}
     else:
         shown = {**acted, "codes": _CODES}
         if config.ppo.repeat_probability:
-            memory = {"last_action": _ACTION}
-        of_codes = {
-            "encode": Signature({"frames": frames}, {"codes": _CODES}),
-            "act_on_codes": Signature({"codes": _CODES, **memory}, acted),
-        }
+            seen["last_action"] = _ACTION
+        of_codes = {"encode": Signature({"frames": frames}, {"codes": _CODES})}
+        if config.ppo.sees_recurrent_state:
+            image = Tensor(tf.float32, (-1, GRID_SIZE, GRID_SIZE, config.dynamics.channels))
+            seen["hidden"] = image
+            state = dict.fromkeys(STATE_NAMES, image)
+            step = {"codes": _CODES, "action": _ACTION, **state}
+            of_codes["advance"] = Signature(step, state)
+        of_codes["act_on_codes"] = Signature({"codes": _CODES, **seen}, acted)
     return {
-        "serving_default": Signature({"frames": frames, **memory}, shown),
+        "serving_default": Signature({"frames": frames, **seen}, shown),
         "reset": Signature({"frame": _FRAME}, shown),
         "act": Signature({"frame": _FRAME}, shown),
         **of_codes,

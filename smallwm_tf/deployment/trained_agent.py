@@ -11,14 +11,15 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from smallwm_tf.agents.agent import Agent, SeeingAgent
-from smallwm_tf.agents.networks import Networks, PolicyOutput
+from smallwm_tf.agents.agent import Agent
+from smallwm_tf.agents.episode_memory import MemoryKeeper
+from smallwm_tf.agents.networks import Networks, NetworksAgent, PolicyOutput
 from smallwm_tf.experiment.config import Config, editable, validate
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.frame_stack import push_frame, start_stack
 from smallwm_tf.models.imagination import DreamableModel
 from smallwm_tf.models.input_checks import check_range, check_temperature
-from smallwm_tf.models.policy import NO_ACTION, draw_actions
+from smallwm_tf.models.policy import PolicyObservation
 from smallwm_tf.runs import RunError
 
 
@@ -29,7 +30,7 @@ class ExportedNetworks:
       saved: a loaded ``SavedPolicy``.
       world_model: around a loaded ``SavedWorldModel``, or None.
       num_embeddings: K; unchecked if not given.
-      sees_last_action: whether the policy does.
+      memory: of the policy; it sees codes alone if not given.
     """
 
     def __init__(
@@ -37,53 +38,40 @@ class ExportedNetworks:
         saved: Any,
         world_model: DreamableModel | None,
         num_embeddings: int | None = None,
-        sees_last_action: bool = False,
+        memory: MemoryKeeper | None = None,
     ):
         self._saved, self.world_model = saved, world_model
         self._num_embeddings = num_embeddings
-        self._sees_last_action = sees_last_action
+        self.memory = memory or MemoryKeeper()
 
     def encode(self, observations: np.ndarray) -> np.ndarray:
         return self._saved.encode(tf.constant(observations))["codes"].numpy()
 
-    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
+    def policy_of(self, observation: np.ndarray | PolicyObservation) -> PolicyOutput:
+        codes, *further = tf.nest.flatten(self.memory.completed(observation))
         check_range("codes", codes, self._num_embeddings)
-        seen = self._seen(np.asarray(codes, np.int32), last_actions)
-        outputs = self._saved.act_on_codes(*seen)
+        outputs = self._saved.act_on_codes(tf.cast(codes, tf.int32), *further)
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
 
     def policy_on(
-        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+        self, observations: np.ndarray, memory: Any = None
     ) -> tuple[PolicyOutput, np.ndarray | None]:
-        outputs = self._saved.serve(*self._seen(observations, last_actions))
+        memory = self.memory.begin(len(observations)) if memory is None else memory
+        seen = self.memory.observation(observations, memory)
+        outputs = self._saved.serve(*map(tf.convert_to_tensor, tf.nest.flatten(seen)))
         outputs = {name: output.numpy() for name, output in outputs.items()}
         return PolicyOutput(outputs["logits"], outputs["value"]), outputs.get("codes")
 
-    def agent(self, temperature: float) -> SeeingAgent:
+    def agent(self, temperature: float) -> NetworksAgent:
         """Draws what the agent of its run would draw."""
-
-        def draw(
-            observations: np.ndarray, seed: np.ndarray, step: int, *last_actions: np.ndarray
-        ) -> np.ndarray:
-            logits = self.policy_on(observations, *last_actions)[0].logits
-            return draw_actions(logits, temperature, seed, step).numpy()
-
-        return SeeingAgent(draw, self._sees_last_action)
-
-    def _seen(self, shown: np.ndarray, last_actions: np.ndarray | None) -> list[tf.Tensor]:
-        """What the policy's functions take before a seed."""
-        if not self._sees_last_action:
-            return [tf.constant(shown)]
-        if last_actions is None:
-            last_actions = np.full([len(shown)], NO_ACTION, np.int32)
-        return [tf.constant(shown), tf.constant(last_actions, tf.int32)]
+        return NetworksAgent(self, temperature)
 
 
 class Memory(NamedTuple):
     """What an agent keeps of its episodes from one call to the next."""
 
     stacks: np.ndarray  # uint8 [B, 96, 96, F]
-    last_actions: np.ndarray  # int32 [B]; a policy may see them
+    of_policy: Any  # see ``MemoryKeeper``
 
 
 @dataclass(frozen=True)
@@ -112,15 +100,15 @@ class TrainedAgent:
         """See ``Networks``."""
         return self.networks.encode(observations)
 
-    def policy_of(self, codes: np.ndarray, last_actions: np.ndarray | None = None) -> PolicyOutput:
+    def policy_of(self, observation: np.ndarray | PolicyObservation) -> PolicyOutput:
         """See ``Networks``."""
-        return self.networks.policy_of(codes, last_actions)
+        return self.networks.policy_of(observation)
 
     def policy_on(
-        self, observations: np.ndarray, last_actions: np.ndarray | None = None
+        self, observations: np.ndarray, memory: Any = None
     ) -> tuple[PolicyOutput, np.ndarray | None]:
         """See ``Networks``."""
-        return self.networks.policy_on(observations, last_actions)
+        return self.networks.policy_on(observations, memory)
 
     def act(
         self,
@@ -143,14 +131,13 @@ class TrainedAgent:
         """
         frames = np.asarray(frames)
         if memory is None:
-            stacks = start_stack(frames, self.config.game.num_stacked_frames)
-            last_actions = None
+            stacks, remembered = start_stack(frames, self.config.game.num_stacked_frames), None
         else:
-            stacks, last_actions = push_frame(memory.stacks, frames), memory.last_actions
-        divisor = self.temperature(temperature)
-        logits = self.policy_on(stacks, last_actions)[0].logits
-        actions = draw_actions(logits, divisor, np.asarray(seed, np.int32), step).numpy()
-        return actions, Memory(stacks, actions)
+            stacks, remembered = push_frame(memory.stacks, frames), memory.of_policy
+        player = NetworksAgent(self.networks, self.temperature(temperature))
+        seed = np.asarray(seed, np.int32)
+        actions, remembered = player.act(stacks, remembered, seed, step)
+        return actions, Memory(stacks, remembered)
 
     def agent(self, temperature: float | None = None) -> Agent:
         """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""

@@ -196,6 +196,9 @@ FIELDS = (
     Field("ppo.repeat_probability", 0.0, Interval(0, 1, open_high=True), "", "ours",
           "chance that an untrained policy repeats its last action, which it then sees; 0: it sees "
           "codes alone", fixed=True),
+    Field("ppo.sees_recurrent_state", False, None, "", "paper",
+          "whether the policy sees the world model's recurrent state beside the codes, p(a | z, h) "
+          "of Eq. 4, which the paper names and drops", fixed=True),
     Field("ppo.num_epochs", 4, Interval(1, 1000), "epochs", "authors",
           "passes over the dreams of one update"),
     Field("ppo.minibatch_size", 256, Interval(1, 10_000_000), "steps", "authors",

@@ -4,7 +4,7 @@ Dreams begin at moments of the real game, which the agent plays for that at the 
 clipped ones, drawn as the run's policy practised on them. All dreams end after `horizon` steps:
 terminated as in the paper, truncated if the run has `dream.bootstrap_at_horizon`.
 Gymnasium knows no discounts: the chances of ends, of runs with `dream.ends` = predicted, are those
-of `dream_environment` alone.
+of `dream_environment` alone, and so is what a policy sees beside codes.
 
 Shapes: N dreams, F stacked frames, K embeddings, M actions.
 """
@@ -38,7 +38,8 @@ def dream_environment(
     """N dreams of an agent's world model side by side, as a TF-Agents `TFEnvironment`.
 
     Observations are codes, int32 [N, 6, 6], actions int32 [N]; reset and step are graph
-    operations, and `seed(pair)` makes them repeat.
+    operations, and `seed(pair)` makes them repeat. Of runs whose policy sees more, observations are
+    a `PolicyObservation` (`codes`, `last_actions`, `hidden`).
 
     Args:
         agent: From `load_run`, or from `load_export` with a world model.
@@ -105,9 +106,10 @@ class _Dreams:
         return pictures_of(self._world_model, tf.constant(self._codes))
 
     def _observe(self, step: TimeStep) -> np.ndarray:
-        self._codes = step.observation.numpy()
+        codes = tf.nest.flatten(step.observation)[0]  # a policy may see more
+        self._codes = codes.numpy()
         if self._shows_frames:
-            pixels = self._decode(step.observation)
+            pixels = self._decode(codes)
             return tf.cast(tf.round(255.0 * pixels), tf.uint8).numpy()
         return self._codes.reshape(len(self._codes), -1).astype(np.int64)
 

@@ -18,6 +18,7 @@ from smallwm_tf.experiment.randomness import generator, seed_pair
 from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.evaluation import games_to_evaluate
+from smallwm_tf.models.imagination import Past
 from smallwm_tf.runs import scores
 
 UNIFORM, HOLDING, BEST_OF_NINE = "uniform", "holding", "best of nine"
@@ -38,9 +39,9 @@ class ActionCounter:
         self._agent = agent
         self._counts = np.zeros(num_actions, int)
 
-    def begin(self, num_games: int) -> Any:
+    def begin(self, num_games: int, past: Past | None = None) -> Any:
         """See ``Agent.begin``."""
-        return self._agent.begin(num_games)
+        return self._agent.begin(num_games, past)
 
     def act(
         self, observations: np.ndarray, state: Any, seed: np.ndarray, step: int

@@ -20,7 +20,12 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import class_rewards, reward_classes
 from smallwm_tf.models.imagination import Dreamer, Past
-from smallwm_tf.models.policy import NO_ACTION, PolicyAndValue, draw_actions
+from smallwm_tf.models.policy import (
+    NO_ACTION,
+    PolicyAndValue,
+    PolicyObservation,
+    draw_actions,
+)
 
 
 class Starts(NamedTuple):
@@ -92,14 +97,17 @@ def real_rewards(
     """Clipped rewards of the real game after each start, [S, H]; 0 behind the end of an episode.
 
     With ``lives_end`` the loss of a life is such an end. As many starts are played side by side as
-    there are games; memories begin anew at a start.
+    there are games. A memory begins anew at a start, but for a recurrent state, which has seen the
+    start's past, as in ``dreamed_rewards``.
     """
     rewards = np.zeros([len(starts.states), horizon], np.float32)
     for first in range(0, len(starts.states), len(games)):
         group = list(zip(games, starts.states[first : first + len(games)], strict=False))
         time_steps = [game.set_state(state) for game, state in group]
         running = np.arange(len(group))
-        memory = agent.begin(len(group))
+        own = slice(first, first + len(group))
+        past = tf.nest.map_structure(lambda part: part[own], starts.past)  # noqa: B023
+        memory = agent.begin(len(group), past)
         pair = tf.random.experimental.stateless_fold_in(seed, first).numpy()
         for step in range(horizon):
             if not len(running):
@@ -131,12 +139,15 @@ def dreamed_rewards(
     without one, as in ``real_rewards``. The temperature divides the policy's logits; the seed is an
     int32 pair.
     """
-    embeddings = dreamer.world_model.vqvae.quantizer.embeddings
+    world_model = dreamer.world_model
+    embeddings = world_model.vqvae.quantizer.embeddings
     fold_in = tf.random.experimental.stateless_fold_in
 
     @tf.function(autograph=False)
     def advance(state, last_actions, pair):
-        logits, _ = policy(state.codes, embeddings, last_actions=last_actions)
+        hidden = world_model.visible(state.recurrent)
+        seen = PolicyObservation(state.codes, last_actions, hidden)
+        logits, _ = policy(seen, embeddings)
         actions = draw_actions(logits, temperature, pair, 0)
         step, state = dreamer.step(state, actions, fold_in(pair, 1))
         return step.rewards, step.continues, state, actions

@@ -15,7 +15,8 @@ all dreams go on to the horizon, and ĉ is 1. With ``dream.ends`` = predicted, �
 no life was lost: what comes behind an end counts for less. The horizon counts as
 terminal, so the discount is 0 there; with ``bootstrap_at_horizon`` it counts as a truncation and
 the discount is ĉ. The action given to a step that follows LAST is ignored, as everywhere in
-TF-Agents. For a policy that sees its last action an observation holds that, too.
+TF-Agents. For a policy that sees more than codes an observation is a ``PolicyObservation``, with
+the last action, and with h_{t−1}, the recurrent state that goes into the dynamics with the codes.
 
 Shapes: N dreams.
 """
@@ -39,18 +40,20 @@ _START, _STEP = range(2)  # what a random number is for
 
 
 def observation_spec(
-    num_embeddings: int, num_actions: int, with_last_action: bool
+    config: Config, num_embeddings: int, num_actions: int
 ) -> tensor_spec.BoundedTensorSpec | PolicyObservation:
-    """Spec of what a policy observes: codes int32 [6, 6], and perhaps its last action."""
-    codes = tensor_spec.BoundedTensorSpec(
-        [GRID_SIZE, GRID_SIZE], tf.int32, 0, num_embeddings - 1, name="codes"
-    )
-    if not with_last_action:
-        return codes
-    action = tensor_spec.BoundedTensorSpec(
-        [], tf.int32, NO_ACTION, num_actions - 1, name="last_action"
-    )
-    return PolicyObservation(codes, action)
+    """Spec of what a policy observes: codes int32 [6, 6], alone or in a ``PolicyObservation``."""
+    grid = [GRID_SIZE, GRID_SIZE]
+    codes = tensor_spec.BoundedTensorSpec(grid, tf.int32, 0, num_embeddings - 1, name="codes")
+    further = {}
+    if config.ppo.repeat_probability:
+        further["last_actions"] = tensor_spec.BoundedTensorSpec(
+            [], tf.int32, NO_ACTION, num_actions - 1, name="last_action"
+        )
+    if config.ppo.sees_recurrent_state:
+        shape = [*grid, config.dynamics.channels]
+        further["hidden"] = tensor_spec.TensorSpec(shape, tf.float32, name="hidden")
+    return PolicyObservation(codes, **further) if further else codes
 
 
 class DreamEnvironment(tf_environment.TFEnvironment):
@@ -59,7 +62,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
     Args:
       dreamer: of a ``WorldModel``.
       replay: where the first observations are drawn from.
-      config: the run's; reads ``dream`` and ``ppo.repeat_probability``.
+      config: the run's; reads ``dream``, and what the policy sees.
     """
 
     def __init__(self, dreamer: Dreamer, replay: Replay, config: Config):
@@ -67,10 +70,8 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         action_spec = tensor_spec.BoundedTensorSpec(
             [], tf.int32, 0, world_model.num_actions - 1, name="action"
         )
-        self._shows_last_action = config.ppo.repeat_probability > 0.0
-        observed = observation_spec(
-            world_model.num_embeddings, world_model.num_actions, self._shows_last_action
-        )
+        counts = world_model.num_embeddings, world_model.num_actions
+        observed = observation_spec(config, *counts)
         super().__init__(ts.time_step_spec(observed), action_spec, batch_size=num_dreams)
         self.dreamer = dreamer
         self._replay = replay
@@ -198,15 +199,21 @@ class DreamEnvironment(tf_environment.TFEnvironment):
             is_last, ts.StepType.LAST, tf.where(taken > 0, ts.StepType.MID, ts.StepType.FIRST)
         )
         discount = tf.where(is_last, self._last_discount, 1.0)
-        observation: Any = tf.identity(self._dreams.codes)
-        if self._shows_last_action:
-            observation = PolicyObservation(observation, tf.identity(self._last_actions))
         return ts.TimeStep(
             step_type=tf.fill([self.batch_size], tf.cast(step_type, tf.int32)),
             reward=tf.identity(self._reward),
             discount=discount * self._continues,
-            observation=observation,
+            observation=self._observation(),
         )
+
+    def _observation(self) -> tf.Tensor | PolicyObservation:
+        spec, codes = self.observation_spec(), tf.identity(self._dreams.codes)
+        if not isinstance(spec, PolicyObservation):
+            return codes
+        last_actions = tf.identity(self._last_actions) if spec.last_actions else ()
+        visible = self.dreamer.world_model.visible
+        hidden = tf.identity(visible(self._dreams.recurrent)) if spec.hidden else ()
+        return PolicyObservation(codes, last_actions, hidden)
 
 
 def _assign(variables: Any, tensors: Any) -> None:

@@ -71,7 +71,7 @@ class SharedTrunk:
 class CodeTrunk(SharedTrunk):
     """The same for codes [..., 6, 6], whose embedding vectors come out of a codebook [K, D].
 
-    Observations are codes, or a ``PolicyObservation`` where the policy sees its last action.
+    Observations are codes, or a ``PolicyObservation`` where the policy sees more.
     """
 
     def __init__(self, model: PolicyAndValue, embeddings: tf.Variable):
@@ -92,10 +92,7 @@ class CodeTrunk(SharedTrunk):
         self, observations: tf.Tensor | PolicyObservation
     ) -> tuple[tf.Tensor, tf.Tensor]:
         embeddings = tf.convert_to_tensor(self._embeddings)
-        if not self.model.sees_last_action:
-            return self._evaluate(observations, embeddings, self._kernels)
-        codes, last_actions = observations
-        return self._evaluate(codes, embeddings, self._kernels, None, last_actions)
+        return self._evaluate(observations, embeddings, self._kernels)
 
 
 class ActorNetwork(network.Network):

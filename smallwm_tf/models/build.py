@@ -25,8 +25,8 @@ def build_models(
     """World model and policy with fresh weights.
 
     Args:
-      config: the run's configuration; reads ``game``, ``vqvae``, ``dynamics`` and
-        ``ppo.repeat_probability``.
+      config: the run's configuration; reads ``game``, ``vqvae``, ``dynamics``,
+        ``ppo.repeat_probability`` and ``ppo.sees_recurrent_state``.
       num_actions: M of the game.
       seed: of the run; each weight is drawn by its own name, whatever is built beside it.
     """
@@ -41,6 +41,7 @@ def build_models(
         embedding_dim=embedding_dim,
         execution=execution,
         repeat_probability=config.ppo.repeat_probability,
+        state_channels=config.dynamics.channels * config.ppo.sees_recurrent_state,
         name="policy",
     )
     recognition_head = None

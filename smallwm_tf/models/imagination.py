@@ -9,6 +9,7 @@
 Shapes: B dreams, T context steps, F stacked frames.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -48,6 +49,26 @@ class Past(NamedTuple):
     valid: tf.Tensor  # bool [B, T]
 
 
+def state_after(past: Past, encode: Callable, state: State, advance: Callable) -> State:
+    """The recurrent state after real steps.
+
+    Args:
+      past: the steps.
+      encode: uint8 [·, 96, 96, F] → codes [·, 6, 6].
+      state: before them.
+      advance: codes, actions and validity of a step, and a state → the next one.
+    """
+    num_steps = past.actions.shape[1]
+    if not num_steps:
+        return state
+    flat = tf.reshape(past.observations, [-1, *past.observations.shape[2:]])
+    codes = encode(flat)
+    codes = tf.reshape(codes, [-1, num_steps, *codes.shape[1:]])
+    for t in range(num_steps):
+        state = advance(codes[:, t], past.actions[:, t], past.valid[:, t], state)
+    return state
+
+
 class DreamState(NamedTuple):
     """Where dreams are."""
 
@@ -85,6 +106,8 @@ class DreamableModel(Protocol):
     def initial_state(self, batch_size: int | tf.Tensor) -> Any: ...
 
     def masked(self, state: Any, keep: tf.Tensor) -> Any: ...
+
+    def visible(self, state: Any) -> tf.Tensor: ...
 
     def prepare(self) -> Any: ...
 
@@ -153,14 +176,10 @@ class Dreamer:
 
     def _warm_state(self, past: Past, kernels: Kernels) -> State:
         """The recurrent state after the real codes and actions of ``past``, zeros before them."""
-        batch_size, num_steps = past.actions.shape
-        state = self.world_model.initial_state(batch_size or tf.shape(past.actions)[0])
-        if not num_steps:
-            return state
-        flat = tf.reshape(past.observations, [-1, *past.observations.shape[2:]])
-        codes = self.world_model.encode(flat)
-        codes = tf.reshape(codes, [-1, num_steps, *codes.shape[1:]])
-        for t in range(num_steps):
-            following = self._predict(codes[:, t], past.actions[:, t], state, kernels).state
-            state = self.world_model.masked(following, past.valid[:, t])
-        return state
+        model = self.world_model
+
+        def advance(codes: tf.Tensor, actions: tf.Tensor, valid: tf.Tensor, state: State) -> State:
+            return model.masked(self._predict(codes, actions, state, kernels).state, valid)
+
+        batch_size = past.actions.shape[0] or tf.shape(past.actions)[0]
+        return state_after(past, model.encode, model.initial_state(batch_size), advance)

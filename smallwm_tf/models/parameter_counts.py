@@ -13,11 +13,13 @@ def parameter_counts(world_model: WorldModel, policy: PolicyAndValue) -> dict[st
 
     Batch norm's moving statistics and the codebook's moving averages are not parameters. Encoder
     and decoder both need the codebook, so their counts add up to more than the VQ-VAE's.
+    A policy that sees the recurrent state needs what carries it wherever it acts.
     """
     vqvae = world_model.vqvae
     codebook = int(np.prod(vqvae.quantizer.embeddings.shape))
     encoder, decoder = (_count(part) + codebook for part in (vqvae.encoder, vqvae.decoder))
     dynamics, policy_count = _count(world_model.dynamics), _count(policy)
+    carried = _count(world_model.dynamics.stack) if policy.sees_state else 0
     vqvae_count = encoder + decoder - codebook
     return {
         "encoder": encoder,
@@ -27,7 +29,7 @@ def parameter_counts(world_model: WorldModel, policy: PolicyAndValue) -> dict[st
         "world_model": vqvae_count + dynamics,
         "policy": policy_count,
         "training_total": vqvae_count + dynamics + policy_count,
-        "inference_total": encoder + policy_count,
+        "inference_total": encoder + policy_count + carried,
     }
 
 

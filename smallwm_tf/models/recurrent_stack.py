@@ -1,10 +1,13 @@
 """The recurrent part of the dynamics: cells on top of each other (section 3.3, Fig. 3).
 
-Whoever uses a stack hands its state from step to step and never looks into it.
+Whoever uses a stack hands its state from step to step and never looks into it; what of it a policy
+may see is ``visible``.
 
 Shapes, grid-major inside: B batch, C channels, D embedding size, M actions.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +15,7 @@ import tf_keras
 
 from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvolutionRecorder
 from smallwm_tf.models.execution import Execution
-from smallwm_tf.models.grid_convolution import NUM_CELLS
+from smallwm_tf.models.grid_convolution import NUM_CELLS, to_grid_major, to_images
 
 CELLS = {"conv_lstm": ConvLSTMCell}
 _NUM_LAYERS = 2
@@ -34,6 +37,9 @@ class RecurrentStack(tf_keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._another = functools.partial(
+            RecurrentStack, cell, num_actions, embedding_dim, channels
+        )
         self.num_actions = num_actions
         self.execution = execution
         self.num_channels = channels + num_actions  #: of y
@@ -54,6 +60,25 @@ class RecurrentStack(tf_keras.layers.Layer):
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state before a first step."""
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
+
+    def copy(self, execution: Execution) -> "RecurrentStack":
+        """One with the weights of the moment, which this one's training does not change."""
+        copied = self._another(execution)
+        copied.set_weights(self.get_weights())
+        return copied
+
+    def visible(self, state: State) -> tf.Tensor:
+        """What a policy may see of a state: what the top cell gave, h_t, [36, B, C]."""
+        return state[-1].hidden
+
+    def to_images(self, state: State) -> tuple[tf.Tensor, ...]:
+        """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
+        return tuple(to_images(tensor) for tensor in tf.nest.flatten(state))
+
+    def from_images(self, images: Sequence[tf.Tensor]) -> State:
+        """The state that ``to_images`` took apart."""
+        cells = [to_grid_major(tensor) for tensor in images]
+        return tf.nest.pack_sequence_as(self.initial_state(1), cells)
 
     def prepare(self, form: str | None = None) -> Kernels:
         """Kernels for all steps between two gradient steps, see ``GridConvolution.prepare``."""

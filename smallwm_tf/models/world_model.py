@@ -11,7 +11,7 @@ from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import Events, RecognitionHead, Transition
-from smallwm_tf.models.grid_convolution import to_grid_major, to_images
+from smallwm_tf.models.grid_convolution import to_images
 from smallwm_tf.models.input_checks import check_range, check_step
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vector_quantizer import embed
@@ -74,14 +74,9 @@ class WorldModel(tf.Module):
         factor = tf.cast(keep, tf.float32)[tf.newaxis, :, tf.newaxis]
         return tf.nest.map_structure(lambda tensor: factor * tensor, state)
 
-    def state_to_images(self, state: State) -> list[tf.Tensor]:
-        """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
-        return [to_images(tensor) for tensor in tf.nest.flatten(state)]
-
-    def state_from_images(self, images: list[tf.Tensor]) -> State:
-        """The state that ``state_to_images`` took apart."""
-        cells = [to_grid_major(tensor) for tensor in images]
-        return tf.nest.pack_sequence_as(self.initial_state(1), cells)
+    def visible(self, state: State) -> tf.Tensor:
+        """What a policy may see of a state, [B, 6, 6, C]; see ``RecurrentStack.visible``."""
+        return to_images(self.dynamics.stack.visible(state))
 
     def prepare(self) -> Kernels:
         """Kernels for the many steps of a dream; they stay valid until a gradient step."""

@@ -32,7 +32,7 @@ from smallwm_tf.judging.open_loop import pictures_of
 from smallwm_tf.judging.promise import find_starts
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamStep
-from smallwm_tf.models.policy import NO_ACTION, draw_actions
+from smallwm_tf.models.policy import NO_ACTION, PolicyObservation, draw_actions
 from smallwm_tf.viewing.real_beside import RealBeside, difference_picture
 
 MODES = ("dream", "beside")
@@ -168,7 +168,9 @@ class DreamSession:
 
     def _policy(self) -> PolicyOutput:
         last_action = NO_ACTION if self._last_action is None else self._last_action
-        return self._agent.policy_of(self._codes, np.array([last_action], np.int32))
+        hidden = self._agent.world_model.visible(self._dream.recurrent)
+        seen = PolicyObservation(self._codes, np.array([last_action], np.int32), hidden)
+        return self._agent.policy_of(seen)
 
     def _entropies(self) -> list[list[float]] | None:
         if self._drawn is None:

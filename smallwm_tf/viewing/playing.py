@@ -92,8 +92,8 @@ def play_episode(
         game.reset()
         steps = play_steps(game, agent.agent(temperature), pair)
         for step in itertools.islice(steps, most_steps):
-            seen = step.observation[np.newaxis], np.array([step.last_action], np.int32)
-            (logits, values), codes = agent.policy_on(*seen)
+            seen = step.observation[np.newaxis]
+            (logits, values), codes = agent.policy_on(seen, step.memory)
             episode_return += step.reward
             yield videos.PlayedStep(
                 frame=step.frame,

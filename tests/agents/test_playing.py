@@ -9,7 +9,6 @@ import pytest
 from smallwm_tf.agents.playing import play_episodes, play_steps
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.real_game import RealGame
-from smallwm_tf.models.policy import NO_ACTION
 from tests.agents.scripted_agent import ScriptedAgent
 
 PAIR = np.array([1, 2], np.int32)
@@ -33,8 +32,7 @@ def test_episodes_follow_each_other_and_the_memory_begins_anew(game):
     numbers = [*range(12), *range(12), *range(6)]  # an episode of Catch has 12 steps
     assert [counts for _, counts, _, _ in agent.asked] == [[number] for number in numbers]
     assert [step.action for step in steps] == [number % 3 for number in numbers]
-    befores = [step.last_action for step in steps]
-    assert befores == [(number - 1) % 3 if number else NO_ACTION for number in numbers]
+    assert [step.memory["count"].tolist() for step in steps] == [[number] for number in numbers]
     assert [step for *_, step in agent.asked] == list(range(30))
     assert {pair for _, _, pair, _ in agent.asked} == {(1, 2)}
     assert [step.is_last for step in steps] == [number == 11 for number in numbers]

@@ -63,7 +63,7 @@ def act(agent, observations, step=0):
 @pytest.mark.parametrize("counts", [(1, 5, 7), (9, 12)])  # few and many take different ways
 def test_greedy_actions_have_the_largest_logits(convolution, counts):
     models = make_models(convolution)
-    agent = PolicyAgent(models[0].vqvae, models[1], temperature=0.0)
+    agent = PolicyAgent(models[0], models[1], temperature=0.0)
     expected = np.argmax(policy_logits(models, noise(12)), axis=-1)
     assert len(set(expected[:5])) > 1
     for count in counts:
@@ -86,7 +86,7 @@ def test_actions_are_drawn_as_often_as_the_policy_says(temperature):
 def test_the_random_stream(models):
     """Golden: whoever changes which numbers are drawn for which step must say so."""
     world_model, policy = models
-    agent = PolicyAgent(world_model.vqvae, policy, temperature=1e9)  # uniform
+    agent = PolicyAgent(world_model, policy, temperature=1e9)  # uniform
     drawn = [act(agent, noise(3), step).tolist() for step in range(4)]
     assert drawn == [[0, 0, 1], [2, 0, 3], [2, 3, 0], [0, 2, 0]]
     assert drawn == [act(agent, noise(3), step).tolist() for step in range(4)]
@@ -96,7 +96,7 @@ def test_the_random_stream(models):
 def test_a_snapshot_keeps_its_weights(count):
     models = make_models("fast")
     observations, (world_model, policy) = noise(count), models
-    agent = PolicyAgent(world_model.vqvae, policy, temperature=0.0)
+    agent = PolicyAgent(world_model, policy, temperature=0.0)
     old = np.argmax(policy_logits(models, observations), axis=-1)
     kernel, norm = policy.conv_5x5.kernel, world_model.vqvae.encoder.projection_norm
     for seed in range(100):  # weights under which the actions are others
@@ -106,13 +106,13 @@ def test_a_snapshot_keeps_its_weights(count):
         if not np.array_equal(new, old):
             break
     np.testing.assert_array_equal(act(agent, observations), old)  # the graph comes only now
-    later = PolicyAgent(world_model.vqvae, policy, temperature=0.0)
+    later = PolicyAgent(world_model, policy, temperature=0.0)
     np.testing.assert_array_equal(act(later, observations), new)
 
 
 def test_a_snapshot_gives_codes_logits_and_values_of_the_networks(models):
     world_model, policy = models
-    snapshot = PolicySnapshot(world_model.vqvae, policy, DIRECT)
+    snapshot = PolicySnapshot(world_model.vqvae, policy, world_model.dynamics.stack, DIRECT)
     codes = snapshot.encode(noise(5))
     np.testing.assert_array_equal(codes, world_model.vqvae.encode(noise(5)))
     expected = policy(codes, world_model.vqvae.quantizer.embeddings)
@@ -130,7 +130,7 @@ def test_an_agent_is_released_at_once(models):
     world_model, policy = models
     gc.disable()
     try:
-        agent = PolicyAgent(world_model.vqvae, policy)
+        agent = PolicyAgent(world_model, policy)
         act(agent, noise(1))
         alive = weakref.ref(agent)
         del agent
@@ -144,7 +144,7 @@ def test_snapshots_are_released(models):
     world_model, policy = models
     alive, sizes = [], []
     for _ in range(12):
-        agent = PolicyAgent(world_model.vqvae, policy)
+        agent = PolicyAgent(world_model, policy)
         act(agent, noise(1))
         alive.append(weakref.ref(agent._graphs[DIRECT].graph))
         del agent

@@ -233,7 +233,7 @@ def test_dream_steps_are_those_of_the_live_world_model(agent, frames, saved_worl
         )
         codes = outputs["codes"].numpy()
         state = {name: outputs[name] for name in state}
-    images = agent.world_model.state_to_images(live_state)
+    images = agent.world_model.dynamics.stack.to_images(live_state)
     for name, image in zip(("hidden_1", "cell_1", "hidden_2", "cell_2"), images, strict=True):
         np.testing.assert_allclose(state[name], image, atol=1e-4, err_msg=name)
 

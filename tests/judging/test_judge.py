@@ -48,7 +48,7 @@ def models(experiment):
 
 @pytest.fixture(scope="module")
 def agent(models):
-    return PolicyAgent(models[0].vqvae, models[1])
+    return PolicyAgent(models[0], models[1])
 
 
 def frames_of(experiment, agent, iteration):

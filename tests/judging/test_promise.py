@@ -111,7 +111,7 @@ def test_the_real_game_is_set_back_to_each_start_and_pays_until_the_episode_ends
 ):
     world_model, policy = models
     be_certain(policy, action)
-    agent = PolicyAgent(world_model.vqvae, policy)
+    agent = PolicyAgent(world_model, policy)
     starts = find_starts(open_catch(), agent, S, INTERVAL, PATH)
     rewards = real_rewards(open_games(num_games), agent, starts, H, PAIR)
 
@@ -131,7 +131,7 @@ def test_games_side_by_side_each_get_the_action_for_what_they_show(models, num_g
     """Episodes end one after the other in a group; the others go on as if they were alone."""
     world_model, policy = models
     follow_the_codes(policy, scale=1e4)
-    agent = PolicyAgent(world_model.vqvae, policy)
+    agent = PolicyAgent(world_model, policy)
     starts = find_starts(open_catch(), agent, S, INTERVAL, PATH)
     games = open_games(num_games)
     rewards = real_rewards(games, agent, starts, H, PAIR)
@@ -160,7 +160,7 @@ def test_real_rewards_follow_the_seed(models):
     world_model, policy = models
     be_certain(policy, 0)
     policy.logits.bias.assign(tf.zeros(M))
-    agent = PolicyAgent(world_model.vqvae, policy)
+    agent = PolicyAgent(world_model, policy)
     starts = find_starts(open_catch(), agent, 12, 12, PATH)  # all at the start of an episode
     games = open_games(3)
     first, again, other = (
@@ -173,7 +173,7 @@ def test_real_rewards_follow_the_seed(models):
 def test_starts_keep_the_steps_that_were_really_played_before_them(models):
     world_model, policy = models
     follow_the_codes(policy, scale=0.01)
-    agent = PolicyAgent(world_model.vqvae, policy)
+    agent = PolicyAgent(world_model, policy)
     starts = find_starts(open_catch(), agent, S, INTERVAL, PATH, CONTEXT)
     seen = play(
         open_catch(),
@@ -237,7 +237,7 @@ def test_dreams_equal_a_recomputation_step_by_step(models, has_context):
     """At a temperature near 0 what is drawn is what is most probable, of codes and of actions."""
     world_model, policy = models
     follow_the_codes(policy, scale=0.01)
-    agent = PolicyAgent(world_model.vqvae, policy)
+    agent = PolicyAgent(world_model, policy)
     context_steps, horizon, certain = CONTEXT if has_context else 0, 6, 1e-6
     starts = find_starts(open_catch(), agent, S, INTERVAL, PATH, context_steps)
     dreamer = Dreamer(world_model, DreamSettings(certain, context_steps, "expected"))

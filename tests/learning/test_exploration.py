@@ -197,7 +197,7 @@ def test_by_default_the_random_numbers_are_those_of_before(parts):
 class Counting:
     """Plays 0, 1, 2, …, the number of its own steps."""
 
-    def begin(self, num_games):
+    def begin(self, num_games, past=None):
         return np.zeros(num_games, np.int32)
 
     def act(self, observations, state, seed, step):

@@ -18,6 +18,7 @@ from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from smallwm_tf.models.policy import PolicyObservation
 
 STEPS, M, N, H, REPEATS = 60, 5, 6, 7, 0.6
 DIFFERENCES = {
@@ -64,7 +65,7 @@ def replay():
 def saved(models, tmp_path_factory):
     """The export, loaded with TensorFlow alone."""
     path = tmp_path_factory.mktemp("export") / "agent"
-    saved_code_policy(models[0].vqvae, models[1], temperature=1.0).save(path)
+    saved_code_policy(models[0], models[1], temperature=1.0).save(path)
     return tf.saved_model.load(str(path))
 
 
@@ -99,11 +100,11 @@ def test_an_untrained_policy_repeats_as_the_agent_that_holds_does():
     policy.logits.bias.assign(tf.zeros([M]))
     codes = tf.zeros([M, 6, 6], tf.int32)
     embeddings = world_model.vqvae.quantizer.embeddings
-    chances = tf.nn.softmax(policy(codes, embeddings, last_actions=tf.range(M))[0]).numpy()
+    chances = tf.nn.softmax(policy(PolicyObservation(codes, tf.range(M)), embeddings)[0]).numpy()
     holding, last, counts = RandomAgent(M, REPEATS), np.tile(np.arange(M), 4000), np.zeros([M, M])
     np.add.at(counts, (last, holding.act(None, last, PAIR, 0)[0]), 1)
     np.testing.assert_allclose(chances, counts / 4000, atol=0.03)
-    begun = tf.nn.softmax(policy(codes, embeddings, last_actions=tf.fill([M], -1))[0])
+    begun = tf.nn.softmax(policy(PolicyObservation(codes, tf.fill([M], -1)), embeddings)[0])
     np.testing.assert_allclose(begun, np.full([M, M], 1 / M), atol=1e-6)
 
 
@@ -139,7 +140,7 @@ def rollout(models, replay):
 
 
 def test_a_dream_shows_the_action_before_each_code(rollout, replay, models):
-    codes, last_actions = (part.numpy() for part in rollout.observation)
+    codes, last_actions = (part.numpy() for part in rollout.observation[:2])
     actions = rollout.action.numpy()
     np.testing.assert_array_equal(last_actions[:, 1:], actions[:, :-1])
     assert len(np.unique(last_actions[:, 0])) > 1
@@ -150,7 +151,7 @@ def test_a_dream_shows_the_action_before_each_code(rollout, replay, models):
 
 
 def test_ppo_sees_what_the_policy_saw(rollout, models):
-    codes, last_actions = (part.numpy() for part in rollout.observation)
+    codes, last_actions = (part.numpy() for part in rollout.observation[:2])
     told = rollout.policy_info["dist_params"]["logits"].numpy()
     for t in range(H):
         expected = on_codes(models, codes[:, t], last_actions[:, t])
@@ -170,15 +171,15 @@ def test_an_update_moves_what_the_last_action_adds(models, replay):
 
 
 def test_the_agent_remembers_its_last_action(models):
-    agent, observations = PolicyAgent(models[0].vqvae, models[1], 0.0), noise(40)
-    last = agent.begin(40)
-    np.testing.assert_array_equal(last, np.full(40, -1))
+    agent, observations = PolicyAgent(models[0], models[1], 0.0), noise(40)
+    memory = agent.begin(40)
+    np.testing.assert_array_equal(memory.last_actions, np.full(40, -1))
     found = []
     for step in range(3):
-        expected = logits_of(models, observations, last).argmax(axis=1)
-        actions, last = agent.act(observations, last, PAIR, step)
+        expected = logits_of(models, observations, memory.last_actions).argmax(axis=1)
+        actions, memory = agent.act(observations, memory, PAIR, step)
         np.testing.assert_array_equal(actions, expected)
-        np.testing.assert_array_equal(last, actions)
+        np.testing.assert_array_equal(memory.last_actions, actions)
         found.append(actions)
     assert not np.array_equal(found[0], found[1])
 
@@ -213,7 +214,7 @@ def test_an_export_takes_the_last_action_or_keeps_it(models, saved):
 def test_tf_agents_policy_keeps_it_as_its_state(models, tmp_path):
     config = build_config(DIFFERENCES)
     agent = SimpleNamespace(config=config, action_meanings=("A",) * M, iteration=1)
-    policy = saved_code_policy(models[0].vqvae, models[1], temperature=1e-4)
+    policy = saved_code_policy(models[0], models[1], temperature=1e-4)
     save_tf_agents_policy(policy, agent, tmp_path / "policy")
     loaded = tf.saved_model.load(str(tmp_path / "policy"))
     observations, state = tf.constant(noise(6, 2)), loaded.get_initial_state(6)

@@ -53,7 +53,7 @@ def valid_settings(draw):
     at_most("ppo.minibatch_size", drawn["dream.num_dreams"] * drawn["dream.horizon"])
     most = round(1.0 - drawn["dream.newest_share"], 9)
     drawn["dream.paid_share"] = draw(st.floats(0.0, most))
-    if drawn["ppo.repeat_probability"]:
+    if drawn["ppo.repeat_probability"] or drawn["ppo.sees_recurrent_state"]:
         drawn["collection.policy_repeat_probability"] = 0.0
     if drawn["algorithm"] == "ppo":
         num_games = drawn["ppo.num_actors"] = draw(st.integers(1, 10))

@@ -275,7 +275,7 @@ def test_an_exported_world_model_dreams_the_same(session, agent):
     session.set_mode("beside")
     views = play(session)
     world_model, policy = agent.world_model, agent.networks.policy
-    saved = saved_code_policy(world_model.vqvae, policy, 1.0, False)
+    saved = saved_code_policy(world_model, policy, 1.0, False)
     sizes = (2, world_model.num_embeddings, world_model.num_actions)
     exported = ExportedWorldModel(saved, SavedWorldModel(world_model), *sizes)
     other = dataclasses.replace(agent, networks=ExportedNetworks(saved, exported))
