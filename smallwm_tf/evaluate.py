@@ -42,8 +42,12 @@ def main() -> None:
 
         agent = open_agent(flags.run_dir, flags.export, flags.unfinished, flags.game)
         temperature = 0.0 if flags.greedy else flags.temperature
-        notes = differences(agent, flags.seed, flags.episodes, temperature)
-        agent = agent.with_settings(flags.seed, evaluation__num_episodes=flags.episodes)
+        notes = differences(agent, flags.seed, flags.episodes, temperature, flags.look_ahead)
+        agent = agent.with_settings(
+            flags.seed,
+            evaluation__num_episodes=flags.episodes,
+            evaluation__look_ahead_dreams=flags.look_ahead,
+        )
         result = score(agent, temperature=temperature, with_null_policies=not flags.nonulls)
         out = flags.out or (flags.run_dir and flags.run_dir / "evaluation.json")
         try:  # shown before they are filed, and filed where they cannot be shown
@@ -88,7 +92,11 @@ def evaluate(
 
 
 def differences(
-    agent: "TrainedAgent", seed: int | None, episodes: int | None, temperature: float | None
+    agent: "TrainedAgent",
+    seed: int | None,
+    episodes: int | None,
+    temperature: float | None,
+    look_ahead: int | None,
 ) -> list[str]:
     """A line for everything that is not done as in the agent's own run."""
     evaluation = agent.config.evaluation
@@ -96,6 +104,7 @@ def differences(
         "seed": (seed, agent.experiment.seed),
         "episodes": (episodes, evaluation.num_episodes),
         "temperature": (temperature, evaluation.temperature),
+        "look_ahead": (look_ahead, evaluation.look_ahead_dreams),
     }
     return [
         f"note: {name} {given:g}, where the run has {own:g}"
@@ -161,6 +170,12 @@ def _parse() -> argparse.Namespace:
     how.add_argument("--greedy", action="store_true", help="always the most probable action")
     how.add_argument("--temperature", type=number(float, Interval(0, 100, open_low=True)),
                      help="divides the logits (default: the run's)")  # fmt: skip
+    parser.add_number(
+        "--look_ahead",
+        int,
+        Interval(0, 1000),
+        "dreams for each action by which it decides (default: the run's, 0: none)",
+    )
     add("--nonulls", action="store_true", help="do not score null policies")
     add("--out", type=Path, help="JSON file (default: <run_dir>/evaluation.json)")
     add("--video", type=Path, help="film an episode into a .gif or .mp4 file")

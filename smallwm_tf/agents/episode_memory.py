@@ -75,11 +75,15 @@ class MemoryKeeper:
         return memory._replace(recurrent=state_after(past, encode, memory.recurrent, advance))
 
     def observation(self, codes: Any, memory: EpisodeMemory | tuple[()]) -> Any:
-        """What the policy sees at codes: a ``PolicyObservation``, or they alone."""
-        if not memory:
+        """What the policy sees at codes: a ``PolicyObservation``, or they alone.
+
+        A memory may hold more, as that of an agent that looks ahead does.
+        """
+        if not (self.sees_last_action or self.carrier):
             return codes
+        last_actions = memory.last_actions if self.sees_last_action else ()
         hidden = self.carrier.visible(memory.recurrent) if self.carrier else ()
-        return PolicyObservation(codes, memory.last_actions, hidden)
+        return PolicyObservation(codes, last_actions, hidden)
 
     def completed(self, observation: Any) -> Any:
         """What the policy sees of a ``PolicyObservation`` or of codes alone, and nothing else.

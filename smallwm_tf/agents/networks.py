@@ -44,6 +44,12 @@ class Networks(Protocol):
         """
         ...
 
+    def policy_in_graph(
+        self, observation: tf.Tensor | PolicyObservation
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same inside graphs, unchecked, of all that the policy sees."""
+        ...
+
     def policy_on(
         self, observations: np.ndarray, memory: Any = None
     ) -> tuple[PolicyOutput, np.ndarray | None]:
@@ -93,6 +99,11 @@ class CodeNetworks:
         observation = tf.nest.map_structure(tf.convert_to_tensor, observation)
         check_range("codes", tf.nest.flatten(observation)[0], self.world_model.num_embeddings)
         return PolicyOutput(*(output.numpy() for output in self._policy(observation)))
+
+    def policy_in_graph(
+        self, observation: tf.Tensor | PolicyObservation
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._policy(observation)
 
     def policy_on(
         self, observations: np.ndarray, memory: Any = None

@@ -65,6 +65,13 @@ class ExportedWorldModel:
     def visible(self, state: tuple[tf.Tensor, ...]) -> tf.Tensor:
         return visible_part(state)
 
+    def state_to_images(self, state: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """They are images, but for older exports."""
+        return state
+
+    def state_from_images(self, images: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        return tuple(images)
+
     def prepare(self) -> tuple[()]:
         """Nothing: kernels are part of the graph."""
         return ()

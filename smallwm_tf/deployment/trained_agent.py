@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from smallwm_tf.agents.agent import Agent
 from smallwm_tf.agents.episode_memory import MemoryKeeper
+from smallwm_tf.agents.look_ahead import scored_agent
 from smallwm_tf.agents.networks import Networks, NetworksAgent, PolicyOutput
 from smallwm_tf.experiment.config import Config, editable, validate
 from smallwm_tf.experiment.experiment import Experiment
@@ -52,6 +53,12 @@ class ExportedNetworks:
         check_range("codes", codes, self._num_embeddings)
         outputs = self._saved.act_on_codes(tf.cast(codes, tf.int32), *further)
         return PolicyOutput(outputs["logits"].numpy(), outputs["value"].numpy())
+
+    def policy_in_graph(
+        self, observation: tf.Tensor | PolicyObservation
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = self._saved.act_on_codes(*tf.nest.flatten(observation))
+        return outputs["logits"], outputs["value"]
 
     def policy_on(
         self, observations: np.ndarray, memory: Any = None
@@ -140,8 +147,16 @@ class TrainedAgent:
         return actions, Memory(stacks, remembered)
 
     def agent(self, temperature: float | None = None) -> Agent:
-        """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's."""
-        return self.networks.agent(self.temperature(temperature))
+        """What acts in the real game, at a ``temperature``; 0 is greedy, None is the run's.
+
+        With ``evaluation.look_ahead_dreams`` it looks ahead, which ``act`` never does.
+
+        Raises:
+          RunError: it is to look ahead and has no world model.
+        """
+        if self.config.evaluation.look_ahead_dreams:
+            require_world_model(self)
+        return scored_agent(self.networks, self.config, self.temperature(temperature))
 
     def temperature(self, given: float | None) -> float:
         """The given temperature of actions; the run's ``evaluation.temperature`` for None.

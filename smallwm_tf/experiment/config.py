@@ -187,12 +187,16 @@ def _check_together(config: Config, flat: Mapping[str, Any]) -> None:
         raise ConfigError("ppo.repeat_probability", config.ppo.repeat_probability, remedy)
     for key in ("ppo.repeat_probability", "ppo.sees_recurrent_state"):
         if flat[key] and collection.policy_repeat_probability:
-            remedy = f"must be 0 with {key}={flat[key]}: such a policy remembers what it chose itself"
+            remedy = f"must be 0 with {key}={flat[key]}: the policy remembers what it chose itself"
             held = collection.policy_repeat_probability
             raise ConfigError("collection.policy_repeat_probability", held, remedy)
     if config.ppo.sees_recurrent_state and config.algorithm != "world_model":
         remedy = f"must be false: algorithm={config.algorithm} has no world model, and so no state"
         raise ConfigError("ppo.sees_recurrent_state", True, remedy)
+    looks_ahead = config.evaluation.look_ahead_dreams
+    if looks_ahead and config.algorithm != "world_model":
+        remedy = f"must be 0: algorithm={config.algorithm} has no world model to look ahead in"
+        raise ConfigError("evaluation.look_ahead_dreams", looks_ahead, remedy)
     for key in ("collection.first_iteration_steps", "collection.steps_per_iteration"):
         if flat[key] % plan.num_games:
             remedy = f"must be a multiple of ppo.num_actors={plan.num_games}"

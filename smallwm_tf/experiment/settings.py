@@ -233,6 +233,13 @@ FIELDS = (
           "iterations from one evaluation to the next; the last one is always evaluated"),
     Field("evaluation.temperature", 1.0, Interval(0, 100, open_low=True), "", "authors",
           "divides the policy's logits while evaluating"),
+    Field("evaluation.look_ahead_dreams", 0, Interval(0, 1000), "dreams", "ours",
+          "dreams for each action by which the agent decides in the real game; 0: the policy "
+          "decides"),
+    Field("evaluation.look_ahead_depth", 5, Interval(1, 1000), "steps", "ours",
+          "steps of these dreams, behind which the value stands for the rest"),
+    Field("evaluation.look_ahead_temperature", 0.0, Interval(0, 100), "", "ours",
+          "divides what these dreams promise before an action is drawn; 0 takes the best"),
     Field("inspection.held_out_steps", 3200, Interval(10, 1_000_000), "steps", "ours",
           "real steps per iteration that only judge the world model; none is trained on"),
     Field("inspection.num_starts", 32, Interval(1, 10_000), "starts", "ours",

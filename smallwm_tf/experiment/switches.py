@@ -15,6 +15,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "collection.final_temperature_share": 0.5,
         "collection.policy_repeat_probability": 0.7,
     },
+    # How the agent decides when it is scored.
+    "look_ahead": {"evaluation.look_ahead_dreams": 8},
     # How long dreams are, and what ends them.
     "predicted_ends": {"dream.ends": "predicted"},
     "horizon_50": {"dream.horizon": 50},

@@ -3,6 +3,7 @@
 Shapes: B batch, F stacked frames, C channels of the cells, M actions.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -77,6 +78,14 @@ class WorldModel(tf.Module):
     def visible(self, state: State) -> tf.Tensor:
         """What a policy may see of a state, [B, 6, 6, C]; see ``RecurrentStack.visible``."""
         return to_images(self.dynamics.stack.visible(state))
+
+    def state_to_images(self, state: State) -> tuple[tf.Tensor, ...]:
+        """See ``RecurrentStack.to_images``."""
+        return self.dynamics.stack.to_images(state)
+
+    def state_from_images(self, images: Sequence[tf.Tensor]) -> State:
+        """See ``RecurrentStack.from_images``."""
+        return self.dynamics.stack.from_images(images)
 
     def prepare(self) -> Kernels:
         """Kernels for the many steps of a dream; they stay valid until a gradient step."""

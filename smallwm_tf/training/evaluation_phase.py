@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from smallwm_tf.agents.look_ahead import scored_agent
 from smallwm_tf.agents.networks import Networks
 from smallwm_tf.agents.playing import Episodes
 from smallwm_tf.experiment.numbers import counted, with_error
@@ -92,5 +93,5 @@ class EvaluationPhase:
                 if run.is_to_pause():
                     run.pause(EvaluationPlace(np.array(taken), played_with))
 
-            agent = self._networks.agent(config.evaluation.temperature)
+            agent = scored_agent(self._networks, config, config.evaluation.temperature)
             return evaluate(run.experiment, agent, iteration, update_and_pause, taken)

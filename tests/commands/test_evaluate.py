@@ -1,6 +1,7 @@
 """Scoring a finished run: by table, JSON and film."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -32,6 +33,31 @@ def test_an_export_scores_like_its_run(command, run_dir, export_dir, tmp_path):
     code, printed, _ = command(evaluate, f"--export={export_dir}", "--json", "--nonulls")
     assert code == 0
     assert json.loads(printed)["agent"]["returns"] == last["returns"]
+
+
+def test_an_agent_looks_ahead_out_of_a_run_and_out_of_an_export(
+    command, run_dir, export_dir, tmp_path
+):
+    words = ("--json", "--nonulls", "--episodes=6", "--greedy", f"--out={tmp_path / 'x.json'}")
+    found = {}
+    for place in (f"--run_dir={run_dir}", f"--export={export_dir}"):
+        for look_ahead in (0, 3):
+            given = (*words, f"--look_ahead={look_ahead}", f"--video={tmp_path / 'film.gif'}")
+            code, printed, err = command(evaluate, place, *given)
+            assert code == 0, err
+            result = json.loads(printed)
+            found[place.partition("=")[0], look_ahead] = result["agent"]
+            assert 0.0 < result["milliseconds_per_decision"] < 10_000.0
+    assert found["--run_dir", 0]["returns"] == found["--export", 0]["returns"]
+    assert found["--run_dir", 3]["returns"] == found["--export", 3]["returns"]
+    assert Image.open(tmp_path / "film.gif").n_frames > 5
+
+
+def test_without_a_world_model_nobody_looks_ahead(command, run_dir, export_dir, tmp_path):
+    shutil.copytree(export_dir, tmp_path / "export")
+    shutil.rmtree(tmp_path / "export" / "world_model")
+    code, _, err = command(evaluate, f"--export={tmp_path / 'export'}", "--look_ahead=1")
+    assert code == 2 and err.count("\n") == 1 and "holds no world model" in err
 
 
 def test_table_film_and_null_policies(command, run_dir, tmp_path):

@@ -195,5 +195,7 @@ def test_every_setting_is_read_by_a_run(run_dir, keys_read):
     elsewhere = {"ppo.num_actors", "ppo.steps_per_rollout"}  # test_model_free_agent.py
     elsewhere.add("vqvae.event_share")  # test_event_recognition.py
     elsewhere.add("dynamics.end_loss_weight")  # test_predicted_ends.py
+    of_dreams = ("look_ahead_depth", "look_ahead_temperature")  # test_look_ahead.py
+    elsewhere |= {f"evaluation.{name}" for name in of_dreams}
     elsewhere |= {"game.frame_skip", "game.noop_max"}  # of Atari games: test_game_batch.py
     assert keys - keys_read == elsewhere
