@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.exported_codes import ExportedCodes
 from smallwm_tf.deployment.signatures import STATE_NAMES, visible_part
-from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.event_heads import (
     NUM_REWARD_CLASSES,
     EndDistribution,
@@ -16,6 +16,7 @@ from smallwm_tf.models.event_heads import (
     RewardDistribution,
     Transition,
 )
+from smallwm_tf.models.independent_codes import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.input_checks import check_range, check_step
 from smallwm_tf.models.world_model import Prediction
 
@@ -43,6 +44,7 @@ class ExportedWorldModel:
         num_actions: int | None = None,
     ):
         self._agent, self._world_model = agent, world_model
+        self._joint_codes = ExportedCodes.drawn_by(world_model)
         self.num_stacked_frames = num_stacked_frames
         self.num_embeddings, self.num_actions = num_embeddings, num_actions
 
@@ -84,7 +86,11 @@ class ExportedWorldModel:
             check_step(codes, actions, self.num_embeddings, self.num_actions)
         outputs = self._world_model.predict(codes, actions, *state)
         logits = outputs["latent_logits"]
-        next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)
+        if "code_conditions" in outputs:
+            not_given = tf.zeros_like(actions, tf.float32)
+            next_codes = self._joint_codes(logits, outputs["code_conditions"], not_given)
+        else:
+            next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)
         ends = [outputs["end_logits"][:, tf.newaxis]] if "end_logits" in outputs else []
         y = tf.concat([outputs["reward_logits"], *ends], axis=1)
         return Prediction(y, next_codes, _state_of(outputs))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from smallwm_tf.deployment.exported_codes import functions_of
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
 from smallwm_tf.deployment.signatures import STATE_NAMES
@@ -14,6 +15,7 @@ from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
 from smallwm_tf.models.input_checks import check_range, check_step
+from smallwm_tf.models.joint_codes import JointCodeHead
 from smallwm_tf.models.world_model import WorldModel
 
 
@@ -27,12 +29,21 @@ class SavedWorldModel(tf.Module):
     ``predict``
         codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], with the code head
         "given_reward" [B, 3, 6, 6, K]; reward_logits [B, 3] (rewards −1, 0, 1); the next state;
-        end_logits [B], that a life is lost, of runs with ``dream.ends`` = predicted.
+        end_logits [B], that a life is lost, of runs with ``dream.ends`` = predicted. With the code
+        heads "autoregressive" and "masked" latent_logits are what y_t alone says, and there are
+        code_conditions, float32 [B, 6, 6, G].
     ``dream_step``
         the same inputs, temperature float32 [] and seed int32 [2] → drawn codes, drawn reward
         float32 [B], reward_probabilities [B, 3], continues [B] (the chance that no life is lost; 1
         where ends are not predicted), entropy [B, 6, 6] of the next code in nats, and the next
         state. Equal seeds draw equal numbers; temperature 0 takes the most probable codes.
+
+    ``draw_codes``
+        with these two heads: latent_logits, code_conditions, reward float32 [B], temperature and
+        seed → codes.
+    ``code_entropy``
+        with these two: latent_logits, code_conditions, reward, codes that were drawn, temperature →
+        entropy.
 
     Codes, actions and temperatures that there are not are an ``InvalidArgumentError``.
 
@@ -61,19 +72,24 @@ class SavedWorldModel(tf.Module):
             events = world_model.events(Transition(found.y, codes, action))
             following = stack.to_images(found.state)
             ends = [events.ends.logits] if events.ends else []
-            return found.next_codes.logits, events.rewards.logits, *following, *ends
+            logits, *conditions = found.next_codes
+            return logits, events.rewards.logits, *following, *ends, *conditions
 
         frozen_decode = freeze(decode, [codes_spec], half_precision)
         frozen_predict = freeze(predict, step_specs, half_precision)
 
         counts = world_model.num_embeddings, world_model.num_actions
+        head = world_model.dynamics.code_head
+        drawing = functions_of(head, half_precision) if isinstance(head, JointCodeHead) else {}
+        names = ["latent_logits", "reward_logits", *STATE_NAMES]
+        names += ["end_logits"] if world_model.dynamics.end_head else []
+        names += ["code_conditions"] if drawing else []
 
         def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
             with tf.control_dependencies(check_step(codes, action, *counts)):
                 codes, action = tf.identity(codes), tf.identity(action)
             found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
-            names = ("latent_logits", "reward_logits", *STATE_NAMES, "end_logits")
-            return dict(zip(names[: len(found)], found, strict=True))
+            return dict(zip(names, found, strict=True))
 
         def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
             model = ExportedWorldModel(None, self, world_model.num_stacked_frames, *counts)
@@ -85,7 +101,7 @@ class SavedWorldModel(tf.Module):
                 "reward": step.rewards,
                 "reward_probabilities": step.reward_distribution.probabilities(),
                 "continues": step.continues,
-                "entropy": step.code_distribution.entropy(temperature),
+                "entropy": step.code_distribution.entropy(step.codes, temperature),
                 **dict(zip(STATE_NAMES, after.recurrent, strict=True)),
             }
 
@@ -105,9 +121,12 @@ class SavedWorldModel(tf.Module):
         draw_specs += [tf.TensorSpec([2], tf.int32, "seed")]
         self.dream_step = graph(dream_step, step_specs + draw_specs)
         self.initial_state = graph(initial_state, [tf.TensorSpec([], tf.int32, "batch_size")])
+        for name, function in drawing.items():
+            setattr(self, name, function)
+        own = ("decode", "predict", "dream_step", "initial_state")
+        self._functions = (*own, *drawing)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel into a new directory."""
-        names = ("decode", "predict", "dream_step", "initial_state")
-        signatures = {name: getattr(self, name) for name in names}
+        signatures = {name: getattr(self, name) for name in self._functions}
         tf.saved_model.save(self, str(path), signatures=signatures)

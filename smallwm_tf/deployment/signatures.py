@@ -13,6 +13,7 @@ from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES
+from smallwm_tf.models.joint_codes import NUM_CONDITIONS
 
 #: Signatures that smallwm_tf itself calls, the state before what takes it.
 _CALLED = (
@@ -23,6 +24,8 @@ _CALLED = (
     "decode",
     "initial_state",
     "predict",
+    "draw_codes",
+    "code_entropy",
 )
 STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
 _VISIBLE = "hidden_2"  # see ``RecurrentStack.visible``
@@ -96,6 +99,17 @@ def signatures_of_world_model(config: Config) -> dict[str, Signature]:
     step = {"codes": _CODES, "action": _ACTION, **state}
     drawing = {"temperature": Tensor(tf.float32, ()), "seed": Tensor(tf.int32, (2,))}
     frames = (-1, FRAME_SIZE, FRAME_SIZE, config.game.num_stacked_frames)
+    entropy = Tensor(tf.float32, (-1, *grid))
+    conditions, of_joint_codes = {}, {}
+    if config.dynamics.code_head in ("autoregressive", "masked"):
+        conditions = {"code_conditions": Tensor(tf.float32, (-1, *grid, NUM_CONDITIONS))}
+        logits = Tensor(tf.float32, (-1, *grid, count))
+        distribution = {"latent_logits": logits, **conditions, "reward": _EACH}
+        drawn = {**distribution, "codes": _CODES, "temperature": drawing["temperature"]}
+        of_joint_codes = {
+            "draw_codes": Signature({**distribution, **drawing}, {"codes": _CODES}),
+            "code_entropy": Signature(drawn, {"entropy": entropy}),
+        }
     return {
         "decode": Signature({"codes": _CODES}, {"frames": Tensor(tf.uint8, frames)}),
         "initial_state": Signature({"batch_size": Tensor(tf.int32, ())}, state),
@@ -105,6 +119,7 @@ def signatures_of_world_model(config: Config) -> dict[str, Signature]:
                 "latent_logits": Tensor(tf.float32, (-1, *given, *grid, count)),
                 "reward_logits": rewards,
                 **ends,
+                **conditions,
                 **state,
             },
         ),
@@ -114,10 +129,11 @@ def signatures_of_world_model(config: Config) -> dict[str, Signature]:
                 "codes": _CODES,
                 "reward": _EACH,
                 "reward_probabilities": rewards,
-                "entropy": Tensor(tf.float32, (-1, *grid)),
+                "entropy": entropy,
                 **state,
             },
         ),
+        **of_joint_codes,
     }
 
 

@@ -133,9 +133,10 @@ FIELDS = (
           "dynamics updates per update of the VQ-VAE; 0: it rests while the dynamics learn"),
     Field("dynamics.cell", "conv_lstm", ("conv_lstm",), "", "paper",
           "cell of the recurrent stack", fixed=True),
-    Field("dynamics.code_head", "independent", ("independent", "given_reward"), "", "paper",
-          "distribution of the next 36 codes given the stack's output, and perhaps the reward",
-          fixed=True),
+    Field("dynamics.code_head", "independent",
+          ("independent", "given_reward", "autoregressive", "masked"), "", "paper",
+          "distribution of the next 36 codes given the stack's output, and perhaps the reward; "
+          "autoregressive and masked let them depend on each other", fixed=True),
     Field("dynamics.channels", 128, Interval(1, 4096), "channels", "tables",
           "channels of each ConvLSTM cell", fixed=True),
     Field("dynamics.convolution", "auto", ("auto", "direct", "fast"), "", "ours",

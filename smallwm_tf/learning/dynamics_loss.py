@@ -105,8 +105,9 @@ def dynamics_losses(
         codes=tf.concat(inputs[:-1], axis=0),
         actions=time_major(actions[:, :-1]),
     )
+    fold_in = tf.random.experimental.stateless_fold_in
     # Steps are folded in from 0 on.
-    drop_seed = tf.random.experimental.stateless_fold_in(seed, length) if training else None
+    drop_seed = fold_in(seed, length) if training else None
     events = world_model.events(transitions, drop_seed)
     guessed = reward_classes(events.rewards.mode())
     true_ends, end_log_prob = time_major(ends[:, :-1]), tf.zeros_like(is_valid)
@@ -117,7 +118,7 @@ def dynamics_losses(
     watching = dynamics.disagreement_heads
     of_heads = watching.losses(transitions.y, targets) if watching else tf.zeros_like(has_next)
     return DynamicsLosses(
-        latent=_masked_mean(-next_codes.log_prob(targets), has_next),
+        latent=_masked_mean(-next_codes.log_prob(targets, fold_in(seed, length + 1)), has_next),
         reward=_masked_mean(-events.rewards.log_prob(classes), is_valid),
         end=_masked_mean(-end_log_prob, is_valid),
         disagreement_heads=_masked_mean(of_heads, has_next),

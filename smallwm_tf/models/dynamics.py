@@ -44,7 +44,11 @@ class Dynamics(tf_keras.Model):
         )
         y_channels = self.stack.num_channels
         self.code_head = CODE_HEADS[settings.code_head](
-            codebook.num_embeddings, y_channels, settings.present_code_logit, name="code_head"
+            codebook.num_embeddings,
+            y_channels,
+            settings.present_code_logit,
+            execution,
+            name="code_head",
         )
         sizes = (y_channels, execution.compiled, settings.reward_head_dropout)
         self.event_head = RewardHead(*sizes, name="event_head")

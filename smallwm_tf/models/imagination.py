@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
-from smallwm_tf.models.code_heads import IndependentCodes
 from smallwm_tf.models.event_heads import Events, RewardDistribution, Transition
+from smallwm_tf.models.independent_codes import IndependentCodes
 from smallwm_tf.models.input_checks import check_step, check_temperature
+from smallwm_tf.models.joint_codes import JointCodes
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.world_model import Prediction
 
@@ -83,7 +84,7 @@ class DreamStep(NamedTuple):
     codes: tf.Tensor  # ẑ_{t+1}, int32 [B, 6, 6]
     rewards: tf.Tensor  # r̂_t, [B]
     continues: tf.Tensor  # ĉ_t, [B]: 1 where the world model predicts no ends
-    code_distribution: IndependentCodes
+    code_distribution: IndependentCodes | JointCodes
     reward_distribution: RewardDistribution
     disagreement: tf.Tensor | float = 0.0  # of heads about ẑ_{t+1}, nats [B]; 0 without them
 

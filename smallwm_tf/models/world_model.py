@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.code_heads import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.conv_lstm import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import Events, RecognitionHead, Transition
 from smallwm_tf.models.grid_convolution import to_images
+from smallwm_tf.models.independent_codes import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.input_checks import check_range, check_step
+from smallwm_tf.models.joint_codes import JointCodes
 from smallwm_tf.models.recurrent_stack import Kernels, State
 from smallwm_tf.models.vector_quantizer import embed
 from smallwm_tf.models.vqvae import VQVAE
@@ -23,7 +24,7 @@ class Prediction(NamedTuple):
     """One step ahead."""
 
     y: tf.Tensor  # y_t, for ``WorldModel.events``
-    next_codes: IndependentCodes | CodesGivenReward  # p(z_{t+1} | y_t, r_t)
+    next_codes: IndependentCodes | CodesGivenReward | JointCodes  # p(z_{t+1} | y_t, r_t)
     state: State  # h_t
 
 

@@ -175,7 +175,8 @@ class DreamSession:
     def _entropies(self) -> list[list[float]] | None:
         if self._drawn is None:
             return None
-        entropies = self._drawn.code_distribution.entropy(self._dreamer.settings.temperature)
+        drawn, temperature = self._drawn, self._dreamer.settings.temperature
+        entropies = drawn.code_distribution.entropy(drawn.codes, temperature)
         return entropies.numpy()[0].tolist()
 
     def _rewards(self) -> dict[str, Any]:
