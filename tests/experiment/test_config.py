@@ -229,6 +229,9 @@ def test_presets_differ_from_the_paper_as_documented():
     laptop = load_preset("laptop")[1].collection
     for key in ("num_iterations", "first_iteration_steps", "steps_per_iteration"):
         assert laptop[key] == default_config().collection[key]
+    for head in ("autoregressive", "masked"):
+        outlook = flatten(load_preset(f"outlook_{head}")[1])
+        assert outlook == {**flatten(load_preset("quick")[1]), "dynamics.code_head": head}
     assert load_preset("smoke")[1].collection.num_iterations == 2
     paper, fast = default_config(), load_preset("fast")[1]
     assert fast.collection == paper.collection and fast.dynamics.epochs == paper.dynamics.epochs

@@ -49,9 +49,9 @@ def test_what_two_cells_have_in_common_is_learned(head):
     assert nats[0] > 36 and np.mean(nats[-20:]) < 6.0
     assert float(found[-1][1]) == 0.5  # the most probable codes are all 1 or all 2
     prediction = world_model.predict(
-        tf.constant(codes[:, 0]), tf.zeros([8], tf.int32), world_model.initial_state(8)
+        tf.zeros([64, 6, 6], tf.int32), tf.zeros([64], tf.int32), world_model.initial_state(64)
     )
-    drawn = prediction.next_codes.given(tf.zeros([8])).sample(SEED).numpy().reshape(8, 36)
+    drawn = prediction.next_codes.given(tf.zeros([64])).sample(SEED).numpy().reshape(64, 36)
     same = np.mean(drawn == np.median(drawn, axis=1, keepdims=True))
     assert same > 0.9 and {1, 2} <= set(np.median(drawn, axis=1).astype(int))
 
