@@ -9,7 +9,7 @@
 Shapes: B games, C channels of the cells.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -27,6 +27,8 @@ class EpisodeMemory(NamedTuple):
 
 class Carrier(Protocol):
     """Carries a world model's recurrent state; see ``StateCarrier``."""
+
+    state_names: Sequence[str]  # of the parts, see ``StackKind``
 
     def begin(self, num_games: int | tf.Tensor) -> tuple[tf.Tensor, ...]: ...
 

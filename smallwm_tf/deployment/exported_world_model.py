@@ -3,12 +3,12 @@
 Shapes: B batch, F stacked frames.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from smallwm_tf.deployment.exported_codes import ExportedCodes
-from smallwm_tf.deployment.signatures import STATE_NAMES, visible_part
 from smallwm_tf.models.event_heads import (
     NUM_REWARD_CLASSES,
     EndDistribution,
@@ -18,7 +18,10 @@ from smallwm_tf.models.event_heads import (
 )
 from smallwm_tf.models.independent_codes import CodesGivenReward, IndependentCodes
 from smallwm_tf.models.input_checks import check_range, check_step
+from smallwm_tf.models.recurrent_stack import CELLS, VISIBLE_PART
 from smallwm_tf.models.world_model import Prediction
+
+State = dict[str, tf.Tensor]  # by the names that the export gives to its parts
 
 
 class ExportedWorldModel:
@@ -31,6 +34,7 @@ class ExportedWorldModel:
       num_stacked_frames: F.
       num_embeddings: K; unchecked if not given.
       num_actions: M; unchecked if not given.
+      state_names: of the parts of a state, see ``StackKind``.
     """
 
     compiled = False
@@ -42,8 +46,10 @@ class ExportedWorldModel:
         num_stacked_frames: int,
         num_embeddings: int | None = None,
         num_actions: int | None = None,
+        state_names: Sequence[str] = CELLS["conv_lstm"].state_names,
     ):
         self._agent, self._world_model = agent, world_model
+        self._state_names = state_names
         self._joint_codes = ExportedCodes.drawn_by(world_model)
         self.num_stacked_frames = num_stacked_frames
         self.num_embeddings, self.num_actions = num_embeddings, num_actions
@@ -56,35 +62,36 @@ class ExportedWorldModel:
             check_range("codes", codes, self.num_embeddings)
         return tf.cast(self._world_model.decode(codes)["frames"], tf.float32) / 255.0
 
-    def initial_state(self, batch_size: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return _state_of(self._world_model.initial_state(tf.constant(batch_size)))
+    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+        return self._world_model.initial_state(tf.constant(batch_size))
 
-    def masked(self, state: tuple[tf.Tensor, ...], keep: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        shape = [1, -1, 1] if state[0].shape.rank == 3 else [-1, 1, 1, 1]
+    def masked(self, state: State, keep: tf.Tensor) -> State:
+        grid_major = next(iter(state.values())).shape.rank == 3
+        shape = [1, -1, 1] if grid_major else [-1, 1, 1, 1]
         factor = tf.reshape(tf.cast(keep, tf.float32), shape)
-        return tuple(factor * tensor for tensor in state)
+        return {name: factor * tensor for name, tensor in state.items()}
 
-    def visible(self, state: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        return visible_part(state)
+    def visible(self, state: State) -> tf.Tensor:
+        return state[VISIBLE_PART]
 
-    def state_to_images(self, state: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    def state_to_images(self, state: State) -> tuple[tf.Tensor, ...]:
         """They are images, but for older exports."""
-        return state
+        return tuple(state[name] for name in self._state_names)
 
-    def state_from_images(self, images: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        return tuple(images)
+    def state_from_images(self, images: Sequence[tf.Tensor]) -> State:
+        return dict(zip(self._state_names, images, strict=True))
 
     def prepare(self) -> tuple[()]:
         """Nothing: kernels are part of the graph."""
         return ()
 
     def predict(
-        self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...], kernels: tuple[()]
+        self, codes: tf.Tensor, actions: tf.Tensor, state: State, kernels: tuple[()]
     ) -> Prediction:
         """See ``WorldModel.predict``; ``y`` holds the logits of the reward, then that of an end."""
         if tf.executing_eagerly():
             check_step(codes, actions, self.num_embeddings, self.num_actions)
-        outputs = self._world_model.predict(codes, actions, *state)
+        outputs = self._world_model.predict(codes, actions, **state)
         logits = outputs["latent_logits"]
         if "code_conditions" in outputs:
             not_given = tf.zeros_like(actions, tf.float32)
@@ -93,7 +100,7 @@ class ExportedWorldModel:
             next_codes = (IndependentCodes if logits.shape.rank == 4 else CodesGivenReward)(logits)
         ends = [outputs["end_logits"][:, tf.newaxis]] if "end_logits" in outputs else []
         y = tf.concat([outputs["reward_logits"], *ends], axis=1)
-        return Prediction(y, next_codes, _state_of(outputs))
+        return Prediction(y, next_codes, {name: outputs[name] for name in state})
 
     def events(self, transition: Transition) -> Events:
         rewards, ends = tf.split(transition.y, [NUM_REWARD_CLASSES, -1], axis=1)
@@ -101,7 +108,3 @@ class ExportedWorldModel:
         return Events(
             RewardDistribution(rewards), EndDistribution(ends[:, 0]) if predicts_ends else None
         )
-
-
-def _state_of(outputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-    return tuple(outputs[name] for name in STATE_NAMES)

@@ -14,7 +14,6 @@ from smallwm_tf.agents.policy_agent import PolicySnapshot
 from smallwm_tf.deployment.exported_carrier import ExportedCarrier
 from smallwm_tf.deployment.frozen_functions import freeze
 from smallwm_tf.deployment.saved_memory import remembered_specs, seen_specs, signature_of
-from smallwm_tf.deployment.signatures import STATE_NAMES
 from smallwm_tf.deployment.single_caller import SingleCaller
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
@@ -103,7 +102,7 @@ class SavedPolicy(tf.Module):
             outputs, after = play(stack, before, seed)
             outputs["stack"] = stack
             if memory.carrier:
-                outputs |= zip(STATE_NAMES, after.recurrent, strict=True)
+                outputs |= zip(memory.carrier.state_names, after.recurrent, strict=True)
             return outputs
 
         def begin(frame, seed):
@@ -192,7 +191,8 @@ def saved_code_policy(
         state_specs = remembered_specs(MemoryKeeper(carrier=memory.carrier))
         specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
         further["advance"] = _advance(memory.carrier, world_model, specs, half_precision)
-        carrier = ExportedCarrier(further["advance"], state_specs[0].shape[-1])
+        given = (state_specs[0].shape[-1], memory.carrier.state_names)
+        carrier = ExportedCarrier(further["advance"], *given)
         memory = MemoryKeeper(memory.sees_last_action, carrier)
     encode = freeze(lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision)
     seen_spec = [codes_spec, *seen_specs(memory)]
@@ -260,7 +260,7 @@ def _advance(
     def advance(codes, action, *state):
         with tf.control_dependencies(check_step(codes, action, *counts)):
             codes, action = tf.identity(codes), tf.identity(action)
-        return dict(zip(STATE_NAMES, frozen(codes, action, *state), strict=True))
+        return dict(zip(carrier.state_names, frozen(codes, action, *state), strict=True))
 
     advance.__signature__ = signature_of(specs, is_seeded=False)
     return tf.function(advance, input_signature=specs, autograph=False)

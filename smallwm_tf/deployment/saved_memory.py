@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from smallwm_tf.agents.episode_memory import MemoryKeeper
-from smallwm_tf.deployment.signatures import STATE_NAMES
 
 
 def remembered_specs(memory: MemoryKeeper) -> list[tf.TensorSpec]:
     """Of the parts of a memory, by their names."""
-    names = [*(["last_action"] * memory.sees_last_action), *(STATE_NAMES if memory.carrier else ())]
+    names = ["last_action"] * memory.sees_last_action
+    names += memory.carrier.state_names if memory.carrier else ()
     return _specs(names, tf.nest.flatten(memory.begin(1)))
 
 

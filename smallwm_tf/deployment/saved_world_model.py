@@ -3,6 +3,8 @@
 Shapes: B batch, C channels of the cells, F stacked frames, K embeddings.
 """
 
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,7 +12,6 @@ import tensorflow as tf
 from smallwm_tf.deployment.exported_codes import functions_of
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
-from smallwm_tf.deployment.signatures import STATE_NAMES
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
@@ -25,7 +26,8 @@ class SavedWorldModel(tf.Module):
     ``decode``
         codes int32 [B, 6, 6] → frames uint8 [B, 96, 96, F], the means of p(x|z).
     ``initial_state``
-        batch_size int32 [] → hidden_1, cell_1, hidden_2, cell_2: zeros, float32 [B, 6, 6, C].
+        batch_size int32 [] → the state, zeros, float32 [B, 6, 6, C] each: hidden_1, cell_1,
+        hidden_2, cell_2, or what ``StackKind.state_names`` has for other cells.
     ``predict``
         codes, action int32 [B] and the state → latent_logits [B, 6, 6, K], with the code head
         "given_reward" [B, 3, 6, 6, K]; reward_logits [B, 3] (rewards −1, 0, 1); the next state;
@@ -56,10 +58,10 @@ class SavedWorldModel(tf.Module):
         super().__init__(name="smallwm_tf_world_model")
         codes_spec = tf.TensorSpec([None, GRID_SIZE, GRID_SIZE], tf.int32, "codes")
         stack = world_model.dynamics.stack
-        state = stack.to_images(stack.initial_state(1))
+        state, state_names = stack.to_images(stack.initial_state(1)), stack.state_names
         state_specs = [
             tf.TensorSpec([None, *tensor.shape[1:]], tf.float32, name)
-            for name, tensor in zip(STATE_NAMES, state, strict=True)
+            for name, tensor in zip(state_names, state, strict=True)
         ]
         step_specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
 
@@ -81,28 +83,31 @@ class SavedWorldModel(tf.Module):
         counts = world_model.num_embeddings, world_model.num_actions
         head = world_model.dynamics.code_head
         drawing = functions_of(head, half_precision) if isinstance(head, JointCodeHead) else {}
-        names = ["latent_logits", "reward_logits", *STATE_NAMES]
+        names = ["latent_logits", "reward_logits", *state_names]
         names += ["end_logits"] if world_model.dynamics.end_head else []
         names += ["code_conditions"] if drawing else []
 
-        def named_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2):
+        def named_predict(codes, action, *flat_state):
             with tf.control_dependencies(check_step(codes, action, *counts)):
                 codes, action = tf.identity(codes), tf.identity(action)
-            found = frozen_predict(codes, action, hidden_1, cell_1, hidden_2, cell_2)
+            found = frozen_predict(codes, action, *flat_state)
             return dict(zip(names, found, strict=True))
 
-        def dream_step(codes, action, hidden_1, cell_1, hidden_2, cell_2, temperature, seed):
-            model = ExportedWorldModel(None, self, world_model.num_stacked_frames, *counts)
+        def dream_step(*inputs):
+            codes, action, *flat_state, temperature, seed = inputs
+            model = ExportedWorldModel(
+                None, self, world_model.num_stacked_frames, *counts, state_names=state_names
+            )
             dreamer = Dreamer(model, DreamSettings(temperature))
-            before = DreamState(codes, (hidden_1, cell_1, hidden_2, cell_2), ())
-            step, after = dreamer.step(before, action, seed)
+            state = dict(zip(state_names, flat_state, strict=True))
+            step, after = dreamer.step(DreamState(codes, state, ()), action, seed)
             return {
                 "codes": step.codes,
                 "reward": step.rewards,
                 "reward_probabilities": step.reward_distribution.probabilities(),
                 "continues": step.continues,
                 "entropy": step.code_distribution.entropy(step.codes, temperature),
-                **dict(zip(STATE_NAMES, after.recurrent, strict=True)),
+                **after.recurrent,
             }
 
         def initial_state(batch_size):
@@ -112,15 +117,12 @@ class SavedWorldModel(tf.Module):
             with tf.control_dependencies(check_range("codes", codes, counts[0])):
                 return {"frames": frozen_decode(tf.identity(codes))[0]}
 
-        def graph(function, specs):
-            return tf.function(function, input_signature=specs, autograph=False)
-
-        self.decode = graph(checked_decode, [codes_spec])
-        self.predict = graph(named_predict, step_specs)
+        self.decode = _graph(checked_decode, [codes_spec])
+        self.predict = _graph(named_predict, step_specs)
         draw_specs = [tf.TensorSpec([], tf.float32, "temperature")]
         draw_specs += [tf.TensorSpec([2], tf.int32, "seed")]
-        self.dream_step = graph(dream_step, step_specs + draw_specs)
-        self.initial_state = graph(initial_state, [tf.TensorSpec([], tf.int32, "batch_size")])
+        self.dream_step = _graph(dream_step, step_specs + draw_specs)
+        self.initial_state = _graph(initial_state, [tf.TensorSpec([], tf.int32, "batch_size")])
         for name, function in drawing.items():
             setattr(self, name, function)
         own = ("decode", "predict", "dream_step", "initial_state")
@@ -130,3 +132,12 @@ class SavedWorldModel(tf.Module):
         """Writes the SavedModel into a new directory."""
         signatures = {name: getattr(self, name) for name in self._functions}
         tf.saved_model.save(self, str(path), signatures=signatures)
+
+
+def _graph(
+    function: Callable, specs: Sequence[tf.TensorSpec]
+) -> tf.types.experimental.GenericFunction:
+    """A graph whose arguments are called as the specs are, whatever the function calls them."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature([inspect.Parameter(s.name, kind) for s in specs])
+    return tf.function(function, input_signature=specs, autograph=False)

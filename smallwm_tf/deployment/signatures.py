@@ -4,7 +4,7 @@
 Shapes: B batch (written -1), F stacked frames, M actions, K embeddings, C channels of the cells.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -14,6 +14,7 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES
 from smallwm_tf.models.joint_codes import NUM_CONDITIONS
+from smallwm_tf.models.recurrent_stack import CELLS
 
 #: Signatures that smallwm_tf itself calls, the state before what takes it.
 _CALLED = (
@@ -27,15 +28,8 @@ _CALLED = (
     "draw_codes",
     "code_entropy",
 )
-STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
-_VISIBLE = "hidden_2"  # see ``RecurrentStack.visible``
 
 Shape = tuple[int, ...]
-
-
-def visible_part(state: Sequence[Any]) -> Any:
-    """What a policy may see of a state, whose parts are in the order of ``STATE_NAMES``."""
-    return state[STATE_NAMES.index(_VISIBLE)]
 
 
 class Tensor(NamedTuple):
@@ -75,7 +69,7 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
         if config.ppo.sees_recurrent_state:
             image = Tensor(tf.float32, (-1, GRID_SIZE, GRID_SIZE, config.dynamics.channels))
             seen["hidden"] = image
-            state = dict.fromkeys(STATE_NAMES, image)
+            state = dict.fromkeys(CELLS[config.dynamics.cell].state_names, image)
             step = {"codes": _CODES, "action": _ACTION, **state}
             of_codes["advance"] = Signature(step, state)
         of_codes["act_on_codes"] = Signature({"codes": _CODES, **seen}, acted)
@@ -90,8 +84,9 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
 def signatures_of_world_model(config: Config) -> dict[str, Signature]:
     """Those that every world model has, by name."""
     channels, count = config.dynamics.channels, config.vqvae.num_embeddings
+    names = CELLS[config.dynamics.cell].state_names
     images, grid_major = (-1, GRID_SIZE, GRID_SIZE, channels), (NUM_CELLS, -1, channels)
-    state = dict.fromkeys(STATE_NAMES, Tensor(tf.float32, images, grid_major))
+    state = dict.fromkeys(names, Tensor(tf.float32, images, grid_major))
     grid = (GRID_SIZE, GRID_SIZE)
     given = (NUM_REWARD_CLASSES,) if config.dynamics.code_head == "given_reward" else ()
     rewards = Tensor(tf.float32, (-1, NUM_REWARD_CLASSES))
@@ -161,7 +156,7 @@ def check_outputs(loaded: Any, wanted: Mapping[str, Signature]) -> None:
                     f"{tensor.dtype.name} {list(_of_one(tensor)[0])}"
                 )
         if name == "initial_state":
-            state = {key: outputs[key] for key in STATE_NAMES}
+            state = {key: outputs[key] for key in wanted[name].outputs}
 
 
 def _of_one(tensor: Tensor) -> list[Shape]:

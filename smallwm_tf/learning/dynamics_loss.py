@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.event_heads import Transition, reward_classes
 from smallwm_tf.models.recurrent_stack import Kernels
 from smallwm_tf.models.world_model import WorldModel

@@ -15,7 +15,7 @@ from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
 from smallwm_tf.learning.event_recognition import EventRecognition
 from smallwm_tf.learning.replay import Replay
-from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels

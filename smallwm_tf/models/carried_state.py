@@ -29,6 +29,7 @@ class StateCarrier:
         kernels: Callable[[], Kernels | None] = lambda: None,
     ):
         self._stack, self._embeddings, self._kernels = stack, embeddings, kernels
+        self.state_names = stack.state_names
 
     def begin(self, num_games: int | tf.Tensor) -> Parts:
         """The state where as many episodes begin."""

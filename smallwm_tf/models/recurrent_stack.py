@@ -8,24 +8,50 @@ Shapes, grid-major inside: B batch, C channels, D embedding size, M actions.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
 
-from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvolutionRecorder
+from smallwm_tf.models.causal_lstm import CausalLSTMCell
+from smallwm_tf.models.conv_lstm import ConvLSTMCell
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.execution import Execution
+from smallwm_tf.models.gradient_highway import GradientHighway
 from smallwm_tf.models.grid_convolution import NUM_CELLS, to_grid_major, to_images
+from smallwm_tf.models.memory_cell import MemoryCell
+from smallwm_tf.models.st_lstm import STLSTMCell
 
-CELLS = {"conv_lstm": ConvLSTMCell}
-_NUM_LAYERS = 2
+
+class StackKind(NamedTuple):
+    """What a stack is made of."""
+
+    cells: tuple[type[tf_keras.layers.Layer], ...]  # from the bottom up
+    state_names: tuple[str, ...]  # of the tensors of its state, flattened, in exports
+
+
+_STATE_NAMES = ("hidden_1", "cell_1", "hidden_2", "cell_2")
+VISIBLE_PART = "hidden_2"  #: by this name; see ``RecurrentStack.visible``
+CELLS = {
+    "conv_lstm": StackKind((ConvLSTMCell, ConvLSTMCell), _STATE_NAMES),
+    "st_lstm": StackKind((STLSTMCell, STLSTMCell), (*_STATE_NAMES, "memory")),
+    "causal_lstm": StackKind(
+        (CausalLSTMCell, GradientHighway, CausalLSTMCell),
+        ("hidden_1", "cell_1", "highway", "hidden_2", "cell_2", "memory"),
+    ),
+}
 
 State = Any  # a nest of tensors
 Kernels = Any
 
 
 class RecurrentStack(tf_keras.layers.Layer):
-    """p(h_t | z_t, a_t, h_{t−1}): two cells from ``CELLS``, each of which also sees the action."""
+    """p(h_t | z_t, a_t, h_{t−1}): the cells of a ``StackKind``, each of which also sees the action.
+
+    Cells of the kind ``MemoryCell`` share a memory, which zigzags (Wang et al., 2017): it goes up
+    from cell to cell within a step, and from the top one to the bottom one of the next step. It
+    comes last in the state, behind the states of the cells.
+    """
 
     def __init__(
         self,
@@ -43,9 +69,10 @@ class RecurrentStack(tf_keras.layers.Layer):
         self.num_actions = num_actions
         self.execution = execution
         self.num_channels = channels + num_actions  #: of y
+        self.state_names = CELLS[cell].state_names
         self.cells = [
-            CELLS[cell](channels, execution, name=f"cell_{number}")
-            for number in range(1, _NUM_LAYERS + 1)
+            kind(channels, execution, name=f"cell_{number}")
+            for number, kind in enumerate(CELLS[cell].cells, 1)
         ]
         for number, layer in enumerate(self.cells):
             below = channels if number else embedding_dim
@@ -59,7 +86,10 @@ class RecurrentStack(tf_keras.layers.Layer):
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state before a first step."""
-        return tuple(cell.initial_state(batch_size) for cell in self.cells)
+        states = tuple(cell.initial_state(batch_size) for cell in self.cells)
+        if not any(isinstance(cell, MemoryCell) for cell in self.cells):
+            return states
+        return *states, tf.zeros_like(states[0].hidden)
 
     def copy(self, execution: Execution) -> "RecurrentStack":
         """One with the weights of the moment, which this one's training does not change."""
@@ -69,7 +99,7 @@ class RecurrentStack(tf_keras.layers.Layer):
 
     def visible(self, state: State) -> tf.Tensor:
         """What a policy may see of a state: what the top cell gave, h_t, [36, B, C]."""
-        return state[-1].hidden
+        return state[len(self.cells) - 1].hidden
 
     def to_images(self, state: State) -> tuple[tf.Tensor, ...]:
         """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
@@ -105,7 +135,12 @@ class RecurrentStack(tf_keras.layers.Layer):
         one_hot = tf.one_hot(actions, self.num_actions)
         planes = tf.repeat(one_hot[tf.newaxis], NUM_CELLS, axis=0)  # [36, B, M]
         features, states = tf.concat([embedded, planes], axis=-1), []
-        for cell, cell_state, prepared in zip(self.cells, state, kernels, strict=True):
-            states.append(cell(features, cell_state, prepared, recorder))
-            features = tf.concat([states[-1].hidden, planes], axis=-1)
-        return features, tuple(states)
+        before, memory = state[: len(self.cells)], state[len(self.cells) :]  # none or one
+        for cell, cell_state, prepared in zip(self.cells, before, kernels, strict=True):
+            if isinstance(cell, MemoryCell):
+                after, *memory = cell(features, cell_state, *memory, prepared, recorder)
+            else:
+                after = cell(features, cell_state, prepared, recorder)
+            states.append(after)
+            features = tf.concat([after.hidden, planes], axis=-1)
+        return features, (*states, *memory)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import Events, RecognitionHead, Transition
 from smallwm_tf.models.grid_convolution import to_images

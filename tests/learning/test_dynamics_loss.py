@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
-from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.dynamics import Dynamics
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.execution import DIRECT

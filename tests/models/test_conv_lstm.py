@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvLSTMState, ConvolutionRecorder
+from smallwm_tf.models.conv_lstm import ConvLSTMCell, ConvLSTMState
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.execution import DIRECT, FAST
 
 B, C_IN, C = 3, 6, 4

@@ -9,7 +9,7 @@ from smallwm_tf.games.real_game import RealGame
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.continuous_bernoulli import sum_log_prob
-from smallwm_tf.models.conv_lstm import ConvolutionRecorder
+from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
 from smallwm_tf.models.execution import execution_of, resolve_precision
 from smallwm_tf.models.vqvae import scale_pixels
 
