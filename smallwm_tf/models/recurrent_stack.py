@@ -135,7 +135,7 @@ class RecurrentStack(tf_keras.layers.Layer):
         one_hot = tf.one_hot(actions, self.num_actions)
         planes = tf.repeat(one_hot[tf.newaxis], NUM_CELLS, axis=0)  # [36, B, M]
         features, states = tf.concat([embedded, planes], axis=-1), []
-        before, memory = state[: len(self.cells)], state[len(self.cells) :]  # none or one
+        before, memory = state[: len(self.cells)], state[len(self.cells) :]  # (M,) or nothing
         for cell, cell_state, prepared in zip(self.cells, before, kernels, strict=True):
             if isinstance(cell, MemoryCell):
                 after, *memory = cell(features, cell_state, *memory, prepared, recorder)
