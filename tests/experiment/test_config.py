@@ -237,6 +237,9 @@ def test_presets_differ_from_the_paper_as_documented():
     assert fast.collection == paper.collection and fast.dynamics.epochs == paper.dynamics.epochs
     dreamed = [config.dream.num_dreams * sum(config.ppo.num_updates) for config in (paper, fast)]
     assert dreamed[0] == dreamed[1]
+    quick = flatten(load_preset("quick")[1])
+    for cell in ("st_lstm", "causal_lstm"):
+        assert flatten(load_preset(f"outlook_{cell}")[1]) == {**quick, "dynamics.cell": cell}
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

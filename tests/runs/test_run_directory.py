@@ -89,7 +89,7 @@ FIXED = {
     "vqvae.event_loss_weight": 300.0,
     "dream.ends": "predicted",
     "dream.disagreement_weight": 0.1,
-    "dynamics.cell": "another",
+    "dynamics.cell": "st_lstm",
     "dynamics.code_head": "another",
     "dynamics.channels": 64,
     "dynamics.present_code_logit": 7.0,

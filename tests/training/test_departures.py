@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.runs import scores
+from smallwm_tf.runs.stop_request import Stopped
 from smallwm_tf.train import train
 from tests.tiny_runs import (
+    StopAfter,
     experiment_for,
     logged,
     look_over_the_shoulder,
@@ -163,3 +165,33 @@ def test_codes_that_keep_what_pays_are_learned_the_same_in_pieces(tmp_path):
     assert lines == logged(pieces.run_dir)
     assert all("event_loss" in line for line in lines if line["event"] == "vqvae")
     assert all("recognition_skill" in line for line in lines if line["event"] == "held_out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["st_lstm", "causal_lstm"])
+def test_a_stop_while_other_cells_learn_changes_nothing(cell, tmp_path):
+    differences = {
+        "dynamics.cell": cell,
+        "dynamics.convolution": "direct",
+        "dynamics.epochs": "(2,)",
+        "collection.num_iterations": 1,
+        "vqvae.update_interval": 0,
+        "precision": "float32",
+    }
+    whole, pieces = (experiment_for(tmp_path / name, differences) for name in ("whole", "pieces"))
+    with pytest.raises(Stopped):
+        train(pieces, StopAfter(87))
+    events = [line["event"] for line in logged(pieces.run_dir)]
+    assert "dynamics" in events and "held_out" not in events  # in the middle of it
+    learned = []
+    for experiment in (whole, pieces):
+        with open_run(experiment) as directory:
+            run = start_run(experiment, directory)
+            perform(run, "collect", "learn_world_model")
+            learned.append(
+                [v.numpy() for v in run.algorithm.world_model_learner.dynamics_variables]
+            )
+            run.close()
+    for ours, theirs in zip(*learned, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert logged(whole.run_dir) == logged(pieces.run_dir)

@@ -1,0 +1,11 @@
+"""`quick` with the cells of PredRNN, which share a memory: the paper's outlook, measured."""
+
+import ml_collections
+
+from smallwm_tf.experiment.presets import load_preset
+
+
+def get_config() -> ml_collections.ConfigDict:
+    _, config = load_preset("quick")
+    config.dynamics.cell = "st_lstm"
+    return config
