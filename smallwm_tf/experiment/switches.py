@@ -6,6 +6,13 @@ Section 5 of the paper names most of it; docs/outlook.md has what each is worth.
 from typing import Any
 
 SWITCHES: dict[str, dict[str, Any]] = {
+    # How the world model predicts.
+    "autoregressive": {"dynamics.code_head": "autoregressive"},
+    "masked": {"dynamics.code_head": "masked"},
+    "st_lstm": {"dynamics.cell": "st_lstm"},
+    "causal_lstm": {"dynamics.cell": "causal_lstm"},
+    # What the policy sees.
+    "policy_state": {"ppo.sees_recurrent_state": True},
     # Where dreams begin, and what they pay besides rewards.
     "disagreement": {"dream.disagreement_weight": 0.1},
     "newest_starts": {"dream.newest_share": 0.5},
