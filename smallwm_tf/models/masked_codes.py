@@ -36,7 +36,10 @@ _HOW_MANY, _WHICH = range(2)
 
 
 class MaskedCodeHead(JointCodeHead):
-    """Draws are not exactly those of ``log_prob``: cells of one round are drawn side by side."""
+    """Draws are not those of ``log_prob``: sharper, since the likelier ones are kept.
+
+    Cells of one round are drawn side by side, too.
+    """
 
     neighbourhoods = NEIGHBOURHOODS
     num_further_embeddings = 1  # K stands for an unknown code

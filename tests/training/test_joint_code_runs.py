@@ -52,8 +52,10 @@ def test_what_two_cells_have_in_common_is_learned(head):
         tf.zeros([64, 6, 6], tf.int32), tf.zeros([64], tf.int32), world_model.initial_state(64)
     )
     drawn = prediction.next_codes.given(tf.zeros([64])).sample(SEED).numpy().reshape(64, 36)
-    same = np.mean(drawn == np.median(drawn, axis=1, keepdims=True))
-    assert same > 0.9 and {1, 2} <= set(np.median(drawn, axis=1).astype(int))
+    kinds = np.median(drawn, axis=1).astype(int)
+    assert np.mean(drawn == kinds[:, np.newaxis]) > 0.9
+    if head == "autoregressive":  # rounds favour the likelier kind, see ``MaskedCodeHead``
+        assert 0.2 < np.mean(kinds == 1) < 0.8 and set(kinds) == {1, 2}
 
 
 @pytest.mark.slow
