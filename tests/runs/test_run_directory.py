@@ -86,6 +86,7 @@ FIXED = {
     "algorithm": "ppo",
     "ppo.num_actors": 4,
     "ppo.repeat_probability": 0.7,
+    "ppo.sees_recurrent_state": True,
     "vqvae.event_loss_weight": 300.0,
     "dream.ends": "predicted",
     "dream.disagreement_weight": 0.1,
