@@ -119,9 +119,8 @@ def _fill(
         certainty = tf.gather(tf.nn.log_softmax(found), drawn, batch_dims=2)
         fading = _CHOICE_TEMPERATURE * (1.0 - (number + 1) / NUM_ROUNDS)
         certainty += fading * choice[number]
-        is_open = tf.equal(known, unknown)
-        place = _rank(tf.where(is_open, -certainty, math.inf))
-        known = tf.where(is_open & (place < num_unknown - num_left), drawn, known)
+        place = _rank(tf.where(tf.equal(known, unknown), -certainty, math.inf))
+        known = tf.where(place < num_unknown - num_left, drawn, known)
         num_unknown = num_left
     return tf.reshape(known, [-1, GRID_SIZE, GRID_SIZE])
 
