@@ -27,7 +27,7 @@ def actions_of(agent, num_steps=4000, num_games=1):
 class Looking:
     """Takes the action that it sees."""
 
-    def begin(self, num_games):
+    def begin(self, num_games, past=None):
         return ()
 
     def act(self, observations, state, seed, step):
