@@ -144,6 +144,7 @@ def test_a_policy_that_earned_less_in_the_end_is_not_the_one_kept(departures):
 
 @pytest.mark.slow
 def test_codes_that_keep_what_pays_are_learned_the_same_in_pieces(tmp_path):
+    """With a policy that sees the recurrent state."""
     differences = {
         "vqvae.event_loss_weight": 300.0,
         "vqvae.batch_size": 8,
@@ -153,6 +154,8 @@ def test_codes_that_keep_what_pays_are_learned_the_same_in_pieces(tmp_path):
         "dream.disagreement_weight": 0.5,
         "collection.policy_repeat_probability": 0.5,
         "ppo.num_updates": "(1,0)",
+        "ppo.sees_recurrent_state": True,
+        "dream.context_steps": 2,
         "ppo.check_interval": 0,
         "evaluation.interval": 2,
         "precision": "float32",
