@@ -91,7 +91,7 @@ class ExportedWorldModel:
         """See ``WorldModel.predict``; ``y`` holds the logits of the reward, then that of an end."""
         if tf.executing_eagerly():
             check_step(codes, actions, self.num_embeddings, self.num_actions)
-        outputs = self._world_model.predict(codes, actions, **state)
+        outputs = self._world_model.predict(codes, actions, *self.state_to_images(state))
         logits = outputs["latent_logits"]
         if "code_conditions" in outputs:
             not_given = tf.zeros_like(actions, tf.float32)

@@ -52,7 +52,7 @@ def test_a_run_killed_and_stopped_in_every_phase_equals_an_undisturbed_one(refer
         assert f"{number.name}: stopped; the same command goes on" in log
 
     kill(0, "collect")
-    stop(1, signal.SIGTERM, lambda: metrics.exists() and '"vqvae"' in metrics.read_text())
+    stop(1, signal.SIGTERM, lambda: metrics.exists() and '"event": "vqvae"' in metrics.read_text())
     kill(1, kill_run.SAVE)
     kill(2, "learn_policy")
     stop(3, signal.SIGINT, null_policies.exists)  # the first thing that an evaluation does

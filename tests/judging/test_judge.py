@@ -164,7 +164,7 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(
         for value, name in ((-1, "negative"), (0, "zero"), (1, "positive")):
             is_there = 0 < np.sum(np.array(ahead_of) == value) < len(ahead_of)
             expected[f"dream_reward_auc_{name}_{n}"] = 0.5 if is_there else None
-    for h in (1, 5, 10, 25):
+    for h in (1, 5, 10, 15, 25):
         for name in ("code_accuracy", "sampled_accuracy", "copy_accuracy"):
             expected[f"open_loop_{name}_{h}"] = ahead(h, stay)
         for name in ("pixel_error", "copy_pixel_error"):

@@ -66,6 +66,7 @@ def valid_settings(draw):
         at_most("dynamics.windows_per_batch", 1)
         at_most("ppo.minibatch_size", num_games * drawn["ppo.steps_per_rollout"])
         drawn["ppo.repeat_probability"] = 0.0
+        drawn["evaluation.look_ahead_dreams"] = 0
         drawn["ppo.sees_recurrent_state"] = False
         drawn["precision"] = draw(st.sampled_from(["auto", "float32"]))
     return drawn
