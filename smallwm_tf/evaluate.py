@@ -135,7 +135,8 @@ def table(result: dict[str, Any]) -> list[str]:
         ]
     if result["null_policies"]:
         lines.append(_verdict(result))
-    lines.append(f"a decision takes {result['milliseconds_per_decision']:.2g} milliseconds")
+    taken = result["milliseconds_per_decision"]
+    lines.append(f"a decision takes {taken:.{0 if taken >= 10.0 else 1}f} milliseconds")
     return lines
 
 

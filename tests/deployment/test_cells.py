@@ -43,10 +43,12 @@ def test_dream_steps_of_an_export_equal_those_of_the_run(world_models):
     draw = np.random.default_rng(3)
     codes = tf.constant(draw.integers(K, size=[N, 6, 6]), tf.int32)
     dreamer = Dreamer(live, DreamSettings(temperature=0.7))
-    exported = Dreamer(ExportedWorldModel(None, loaded, 1, K, M), DreamSettings(temperature=0.7))
+    names = live.dynamics.stack.state_names
+    model = ExportedWorldModel(None, loaded, 1, K, M, names)
+    exported = Dreamer(model, DreamSettings(temperature=0.7))
     state = DreamState(codes, live.initial_state(N), live.prepare())
     of_export = DreamState(codes, exported.world_model.initial_state(N), ())
-    by_name, names = loaded.initial_state(tf.constant(N)), live.dynamics.stack.state_names
+    by_name = loaded.initial_state(tf.constant(N))
     for number in range(3):
         seed, actions = tf.constant([5, number]), tf.constant(draw.integers(M, size=N), tf.int32)
         found = loaded.dream_step(
