@@ -125,6 +125,7 @@ class LookAheadAgent:
           seed: int32 pair.
         """
         model, per_game = self._world_model, self._num_actions * self._num_dreams
+        fold_in = tf.random.experimental.stateless_fold_in
         parts = tuple(tf.repeat(part, per_game, axis=0) for part in parts)
         dream = DreamState(
             tf.repeat(codes, per_game, axis=0), model.state_from_images(parts), kernels
@@ -133,8 +134,8 @@ class LookAheadAgent:
         actions = tf.tile(each_action, [tf.shape(codes)[0]])
         worth, weight, values = 0.0, 1.0, 0.0
         for step in range(self._depth):
-            pair = tf.random.experimental.stateless_fold_in(seed, _DREAM + step)
-            found, dream = self._dreamer.step(dream, actions, pair)
+            pair = fold_in(seed, _DREAM + step)
+            found, dream = self._dreamer.step(dream, actions, fold_in(pair, _DREAM))
             worth += weight * found.rewards
             weight *= self._discount * found.continues
             logits, values = self._networks.policy_in_graph(self._seen(dream, actions))

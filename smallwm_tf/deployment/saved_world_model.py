@@ -3,7 +3,6 @@
 Shapes: B batch, C channels of the cells, F stacked frames, K embeddings.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from smallwm_tf.deployment.exported_codes import functions_of
 from smallwm_tf.deployment.exported_world_model import ExportedWorldModel
 from smallwm_tf.deployment.frozen_functions import freeze
+from smallwm_tf.deployment.saved_memory import signature_of
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState
@@ -138,6 +138,5 @@ def _graph(
     function: Callable, specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.GenericFunction:
     """A graph whose arguments are called as the specs are, whatever the function calls them."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = inspect.Signature([inspect.Parameter(s.name, kind) for s in specs])
+    function.__signature__ = signature_of(specs, is_seeded=False)
     return tf.function(function, input_signature=specs, autograph=False)
