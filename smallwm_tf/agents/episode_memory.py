@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from smallwm_tf.models.imagination import Past, state_after
 from smallwm_tf.models.policy import NO_ACTION, PolicyObservation
+from smallwm_tf.models.recurrent_stack import VISIBLE_PART
 
 
 class EpisodeMemory(NamedTuple):
@@ -31,8 +32,6 @@ class Carrier(Protocol):
     state_names: Sequence[str]  # of the parts, see ``StackKind``
 
     def begin(self, num_games: int | tf.Tensor) -> tuple[tf.Tensor, ...]: ...
-
-    def visible(self, state: tuple[tf.Tensor, ...]) -> tf.Tensor: ...
 
     def advance(
         self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...]
@@ -84,7 +83,9 @@ class MemoryKeeper:
         if not (self.sees_last_action or self.carrier):
             return codes
         last_actions = memory.last_actions if self.sees_last_action else ()
-        hidden = self.carrier.visible(memory.recurrent) if self.carrier else ()
+        hidden = ()
+        if self.carrier:
+            hidden = memory.recurrent[self.carrier.state_names.index(VISIBLE_PART)]
         return PolicyObservation(codes, last_actions, hidden)
 
     def completed(self, observation: Any) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
-from smallwm_tf.models.recurrent_stack import VISIBLE_PART
 
 
 class ExportedCarrier:
@@ -33,10 +32,6 @@ class ExportedCarrier:
         """Zeros, [B, 6, 6, C] each."""
         zeros = tf.zeros([num_games, GRID_SIZE, GRID_SIZE, self._num_channels])
         return (zeros,) * len(self.state_names)
-
-    def visible(self, state: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """What a policy may see of it, [B, 6, 6, C]."""
-        return state[self.state_names.index(VISIBLE_PART)]
 
     def advance(
         self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...]

@@ -35,10 +35,6 @@ class StateCarrier:
         """The state where as many episodes begin."""
         return self._stack.to_images(self._stack.initial_state(num_games))
 
-    def visible(self, state: Parts) -> tf.Tensor:
-        """What a policy may see of it, [B, 6, 6, C]."""
-        return self._stack.to_images(self._stack.visible(self._stack.from_images(state)))[0]
-
     def advance(self, codes: tf.Tensor, actions: tf.Tensor, state: Parts) -> Parts:
         """The state after a step with codes int32 [B, 6, 6] and actions int32 [B]."""
         embedded = embed(codes, tf.convert_to_tensor(self._embeddings))
