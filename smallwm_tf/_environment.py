@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import warnings
 
 _KERAS_HOME = pathlib.Path(__file__).resolve().parent / "data" / "keras"
 
@@ -51,6 +52,9 @@ def pin(for_command: bool = False) -> None:
             _replaced[name] = f"{name}={former} is not used: {reason}"
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if for_command and any(action == "error" for action, *_ in warnings.filters):
+        warnings.simplefilter("default")
+        _replaced["warnings"] = "warnings stay warnings, no errors: TensorFlow Probability warns"
     with contextlib.suppress(ImportError):
         from gym_notices import notices
 

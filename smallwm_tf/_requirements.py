@@ -83,7 +83,12 @@ def check() -> None:
 
 
 def problem_of_system() -> str:
-    """Why this operating system will not do, and what does; empty if it does."""
+    """Why this system, or how Python was started, will not do, and what does; empty if it does."""
+    if sys.flags.optimize > 1:
+        return (
+            "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), and TensorFlow Probability "
+            "cannot be loaded without them. Mend it with: unset PYTHONOPTIMIZE, or no -OO"
+        )
     if is_importable("fcntl"):
         return ""
     return (

@@ -56,6 +56,7 @@ HOSTILE = {
     "MPLBACKEND": "a notebook's own",
     "MATPLOTLIBRC": "nowhere",
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+    "PYTHONWARNINGS": "error",
 }
 
 
@@ -110,6 +111,14 @@ def test_matplotlib_that_cannot_be_loaded_is_one_line(tmp_path):
     assert run.returncode == 2 and run.stderr.count("\n") == 1
     assert "Matplotlib cannot be loaded" in run.stderr and "matplotlibrc" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
+
+
+@pytest.mark.parametrize("module", ["smallwm_tf.train", "smallwm_tf.doctor"])
+def test_python_without_docstrings_is_refused_in_one_line(module):
+    run = _python("-OO", "-m", module, "--game=Catch")
+    lines = run.stdout + run.stderr
+    assert run.returncode != 0 and lines.count("\n") <= 3
+    assert "PYTHONOPTIMIZE=2" in lines and "Traceback" not in lines
 
 
 def test_keras_that_was_loaded_with_other_types_is_refused():
