@@ -17,6 +17,7 @@ SETTINGS = {
     "vqvae.warmup_epochs": 1,
     "vqvae.batch_size": 5,
     "dynamics.channels": 8,
+    "dynamics.convolution": "direct",  # less to compile
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
     "dynamics.epochs": "(1, 0)",
@@ -89,8 +90,7 @@ def export_dir(run_dir, tmp_path_factory):
     from smallwm_tf.deployment.opening import load_run
 
     path = tmp_path_factory.mktemp("export") / "Catch"
-    agent = load_run(run_dir, convolution="direct")
-    write_export(agent, path, with_world_model=True, with_tf_agents_policy=True)
+    write_export(load_run(run_dir), path, with_world_model=True, with_tf_agents_policy=True)
     return path
 
 

@@ -50,7 +50,7 @@ def test_python(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "Catch-catch-seed5").symlink_to(run_dir)
-    tiny = {key: eval(value) if isinstance(value, str) else value
+    tiny = {key: eval(value) if str(value).startswith("(") else value
             for key, value in SETTINGS.items()}  # fmt: skip
     preset = (ROOT / "configs" / "catch.py").read_text("utf-8")
     (tmp_path / "catch.py").write_text(
