@@ -20,11 +20,11 @@ SETTINGS = {
     "dynamics.convolution": "direct",  # less to compile
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
-    "dynamics.epochs": "(1, 0)",
+    "dynamics.epochs": (1, 0),
     "dream.num_dreams": 4,
     "dream.horizon": 3,
     "dream.context_steps": 2,
-    "ppo.num_updates": "(1, 0)",
+    "ppo.num_updates": (1, 0),
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 24,  # some are won, some lost
     "evaluation.interval": 2,

@@ -102,9 +102,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(arguments, error, text, tm
 
 def test_training_returns_the_run_directory(run_dir, capsys):
     """The run is finished already; `run_dir` itself was trained by this function."""
-    settings = {key: eval(value) if isinstance(value, str) else value
-                for key, value in SETTINGS.items()}  # fmt: skip
-    experiment = smallwm_tf.Experiment("Catch", "catch", 5, run_dir, settings=settings)
+    experiment = smallwm_tf.Experiment("Catch", "catch", 5, run_dir, settings=SETTINGS)
     assert smallwm_tf.train(experiment) == run_dir
     assert "finished" in "".join(capsys.readouterr())
 
