@@ -1,5 +1,6 @@
 """The policy as it acts, recomputed from the networks' parts."""
 
+import functools
 import gc
 import weakref
 
@@ -19,7 +20,12 @@ PAIR = np.array([3, 4], np.int32)
 @pytest.fixture(scope="module")
 def models():
     """Networks whose codes and actions differ from one noise to the next."""
-    return make_models("direct")
+    return shared_models("direct")
+
+
+@functools.cache
+def shared_models(convolution):
+    return make_models(convolution)
 
 
 def make_models(convolution):
@@ -62,7 +68,7 @@ def act(agent, observations, step=0):
 @pytest.mark.parametrize("convolution", ["direct", "fast"])
 @pytest.mark.parametrize("counts", [(1, 5, 7), (9, 12)])  # few and many take different ways
 def test_greedy_actions_have_the_largest_logits(convolution, counts):
-    models = make_models(convolution)
+    models = shared_models(convolution)
     agent = PolicyAgent(models[0], models[1], temperature=0.0)
     expected = np.argmax(policy_logits(models, noise(12)), axis=-1)
     assert len(set(expected[:5])) > 1
@@ -143,12 +149,12 @@ def test_snapshots_are_released(models):
     """A run makes thousands, each with some 25 MB of weights in its graph."""
     world_model, policy = models
     alive, sizes = [], []
-    for _ in range(12):
+    for _ in range(8):
         agent = PolicyAgent(world_model, policy)
         act(agent, noise(1))
         alive.append(weakref.ref(agent._graphs[DIRECT].graph))
         del agent
         gc.collect()
         sizes.append(resident_bytes())
-    assert [graph() for graph in alive] == [None] * 12
+    assert [graph() for graph in alive] == [None] * 8
     assert sizes[-1] - sizes[3] < 60e6

@@ -17,13 +17,14 @@ SETTINGS = {
     "vqvae.warmup_epochs": 1,
     "vqvae.batch_size": 5,
     "dynamics.channels": 8,
+    "dynamics.convolution": "direct",  # less to compile
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
-    "dynamics.epochs": "(1, 0)",
+    "dynamics.epochs": (1, 0),
     "dream.num_dreams": 4,
     "dream.horizon": 3,
     "dream.context_steps": 2,
-    "ppo.num_updates": "(1, 0)",
+    "ppo.num_updates": (1, 0),
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 24,  # some are won, some lost
     "evaluation.interval": 2,
@@ -89,8 +90,7 @@ def export_dir(run_dir, tmp_path_factory):
     from smallwm_tf.deployment.opening import load_run
 
     path = tmp_path_factory.mktemp("export") / "Catch"
-    agent = load_run(run_dir, convolution="direct")
-    write_export(agent, path, with_world_model=True, with_tf_agents_policy=True)
+    write_export(load_run(run_dir), path, with_world_model=True, with_tf_agents_policy=True)
     return path
 
 

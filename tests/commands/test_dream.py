@@ -1,6 +1,7 @@
 """Dreams beside reality, as the command draws and measures them."""
 
 import json
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -29,31 +30,25 @@ def test_pictures_films_and_figures(command, run_dir):
     assert all(0.0 <= share <= 1.0 for share in figures["code_accuracy"])
 
 
-def test_temperature_0_feeds_back_the_most_probable_codes(command, run_dir, tmp_path):
+def test_temperature_0_feeds_back_the_most_probable_codes_and_an_export_dreams_the_same(
+    command, run_dir, export_dir, tmp_path
+):
     """Then what is drawn is what is most probable; at 1 it is not, with so young a model."""
     figures = {}
-    for temperature in ("0", "1"):
-        out = tmp_path / temperature
-        code, _, err = command(
-            dream, f"--run_dir={run_dir}", *FLAGS, f"--temperature={temperature}", f"--out={out}"
-        )
-        assert code == 0, err
-        figures[temperature] = json.loads((out / "horizon.json").read_text())
-    assert figures["0"]["sampled_accuracy"] == figures["0"]["code_accuracy"]
-    assert figures["1"]["sampled_accuracy"] != figures["1"]["code_accuracy"]
-    assert figures["0"]["code_accuracy"] == figures["1"]["code_accuracy"]
-
-
-def test_an_export_dreams_the_same(command, run_dir, export_dir, tmp_path):
-    results = []
-    for source in (f"--run_dir={run_dir}", f"--export={export_dir}"):
-        out = tmp_path / source[2:5]
-        code, _, err = command(dream, source, *FLAGS, f"--out={out}")
-        assert code == 0, err
-        results.append(json.loads((out / "horizon.json").read_text()))
+    for source, place in (("run_dir", run_dir), ("export", export_dir)):
+        for temperature in ("0", "1") if source == "run_dir" else ("1",):
+            out = tmp_path / source / temperature
+            words = (f"--{source}={place}", *FLAGS[:-1], f"--temperature={temperature}")
+            code, _, err = command(dream, *words, f"--out={out}")
+            assert code == 0, err
+            figures[source, temperature] = json.loads((out / "horizon.json").read_text())
+    certain, drawn, exported = figures.values()
+    assert certain["sampled_accuracy"] == certain["code_accuracy"]
+    assert drawn["sampled_accuracy"] != drawn["code_accuracy"]
+    assert certain["code_accuracy"] == drawn["code_accuracy"]
     for key in ("code_accuracy", "sampled_accuracy", "copy_accuracy", "reward_confusion"):
         np.testing.assert_allclose(
-            np.array(results[0][key], float), np.array(results[1][key], float), err_msg=key
+            np.array(drawn[key], float), np.array(exported[key], float), err_msg=key
         )
 
 
@@ -70,11 +65,9 @@ def test_a_dream_stays_within_its_episode_and_starts_real(run_dir):
     np.testing.assert_array_equal(loop.dreamed_codes, again.dreamed_codes)
 
 
-def test_it_refuses_with_one_line(command, run_dir, unfinished_run_dir, tmp_path):
-    from smallwm_tf.deployment.export_directory import write_export
-
+def test_it_refuses_with_one_line(command, run_dir, export_dir, unfinished_run_dir, tmp_path):
     bare = tmp_path / "bare"
-    write_export(load_run(run_dir, convolution="direct"), bare)
+    shutil.copytree(export_dir, bare, ignore=shutil.ignore_patterns("world_model"))
     assert load_export(bare).world_model is None
     run = f"--run_dir={run_dir}"
     cases = {

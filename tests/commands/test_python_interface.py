@@ -102,9 +102,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(arguments, error, text, tm
 
 def test_training_returns_the_run_directory(run_dir, capsys):
     """The run is finished already; `run_dir` itself was trained by this function."""
-    settings = {key: eval(value) if isinstance(value, str) else value
-                for key, value in SETTINGS.items()}  # fmt: skip
-    experiment = smallwm_tf.Experiment("Catch", "catch", 5, run_dir, settings=settings)
+    experiment = smallwm_tf.Experiment("Catch", "catch", 5, run_dir, settings=SETTINGS)
     assert smallwm_tf.train(experiment) == run_dir
     assert "finished" in "".join(capsys.readouterr())
 
@@ -118,12 +116,12 @@ def test_evaluating_does_not_change_the_agent(agent, run_dir):
 
 
 def test_what_is_loaded_says_what_the_run_was_made_with(run_dir):
-    """Also where it is computed otherwise, as exporting does."""
+    """Also where it is computed otherwise, as exporting may do."""
     from smallwm_tf.deployment.opening import load_run
 
-    assert smallwm_tf.load_run(run_dir).config.dynamics.convolution == "auto"
-    config = load_run(run_dir, convolution="direct").config
-    assert config.as_configdict().dynamics.convolution == "auto"
+    assert smallwm_tf.load_run(run_dir).config.dynamics.convolution == "direct"
+    config = load_run(run_dir, convolution="fast").config
+    assert config.as_configdict().dynamics.convolution == "direct"
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path, run_dir):

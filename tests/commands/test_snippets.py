@@ -50,12 +50,10 @@ def test_python(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "Catch-catch-seed5").symlink_to(run_dir)
-    tiny = {key: eval(value) if isinstance(value, str) else value
-            for key, value in SETTINGS.items()}  # fmt: skip
     preset = (ROOT / "configs" / "catch.py").read_text("utf-8")
     (tmp_path / "catch.py").write_text(
         f"{preset}\n_catch = get_config\n\n\ndef get_config():\n"
-        f"    differences = dict(_catch())\n    return differences | {tiny!r}\n"
+        f"    differences = dict(_catch())\n    return differences | {SETTINGS!r}\n"
     )
     names = {}
     for code in blocks("python.md"):

@@ -16,7 +16,7 @@ PPO_DIFFERENCES = {
     "game.num_stacked_frames": 1,
     "vqvae.num_embeddings": 16,
     "dynamics.channels": 4,
-    "dynamics.convolution": "fast",
+    "dynamics.convolution": "direct",
     "dream.num_dreams": 2,
     "dream.horizon": 3,
     "ppo.minibatch_size": 4,

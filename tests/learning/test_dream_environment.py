@@ -19,14 +19,13 @@ CERTAIN = 1e-6  # at this temperature a drawn code is the most probable one
 PAIR = np.array([11, -5], np.int32)
 
 
-@pytest.fixture(scope="module")
-def world_model():
+def make_world_model(convolution):
     tf.keras.utils.set_random_seed(2)
     config = build_config(
         {
             "game.num_stacked_frames": F,
             "dynamics.channels": 8,
-            "dynamics.convolution": "fast",
+            "dynamics.convolution": convolution,
             "vqvae.num_embeddings": 16,
         }
     )
@@ -39,6 +38,11 @@ def world_model():
     flat = tf.reshape(vectors, [-1, vectors.shape[-1]])
     model.vqvae.quantizer.embeddings.assign(tf.gather(flat, tf.range(0, 144, 9)))
     return model
+
+
+@pytest.fixture(scope="module")
+def world_model():
+    return make_world_model("fast")
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +69,13 @@ def environments(world_model, replay):
         "certain": (certain, False),
         "warm": (certain._replace(context_steps=CONTEXT), False),
     }
+    direct = make_world_model("direct")
+    for variable, other in zip(direct.variables, world_model.variables, strict=True):
+        variable.assign(other)
     sizes = {"dream.num_dreams": N, "dream.horizon": H}
     return {
         name: DreamEnvironment(
-            Dreamer(world_model, settings),
+            Dreamer(world_model if name == "paper" else direct, settings),
             replay,
             build_config(sizes | {"dream.bootstrap_at_horizon": bootstrap}),
         )

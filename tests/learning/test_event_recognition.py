@@ -22,6 +22,7 @@ SETTINGS = {
     "vqvae.batch_size": 16,
     "vqvae.update_interval": 0,
     "dynamics.channels": 4,
+    "dynamics.convolution": "direct",
 }
 
 
@@ -106,7 +107,7 @@ def test_the_loss_is_the_corrected_cross_entropy_of_transitions_inside_episodes(
 def learned():
     """A world model whose codes learned with the event loss, before and after."""
     replay = replay_of()
-    config = build_config(SETTINGS)
+    config = build_config(SETTINGS | {"vqvae.batch_size": 4})
     world_model, _ = build_models(config, num_actions=3)
     learner = WorldModelLearner(world_model, replay, config, seed=1)
     learner.look_through_replay()
@@ -114,7 +115,7 @@ def learned():
     measures = HeldOutMeasures(world_model, replay, 2)
     skills, losses = [measures.recognition().skill], []
     for _ in range(12):
-        rows = np.stack([order.permutation(STEPS)[:16] for _ in range(5)]).astype(np.int32)
+        rows = np.stack([order.permutation(STEPS)[:4] for _ in range(5)]).astype(np.int32)
         values = learner.warmup_steps(tf.constant(rows)).numpy()
         losses.append(dict(zip(learner.vqvae_metrics, values, strict=True))["event_loss"])
     return SimpleNamespace(learner=learner, skills=[*skills, measures.recognition()], losses=losses)
@@ -130,7 +131,7 @@ def test_codes_learn_to_tell_what_paid(learned):
 def test_the_encoder_feels_the_event_loss(learned):
     learner = learned.learner
     vqvae = learner.world_model.vqvae
-    transitions = learner.recognition.draw(tf.range(16), learner.vqvae_updates)
+    transitions = learner.recognition.draw(tf.range(4), learner.vqvae_updates)
     observations = learner._replay.observations(transitions.steps, 1)
     with tf.GradientTape() as tape:
         scaled = tf.cast(observations, tf.float32) / 255.0

@@ -26,6 +26,7 @@ DIFFERENCES = {
     "vqvae.num_embeddings": 16,
     "vqvae.update_interval": 0,
     "dynamics.channels": 4,
+    "dynamics.convolution": "direct",
     "dynamics.window_length": 4,
     "dynamics.context_steps": 3,
     "dream.num_dreams": N,
@@ -212,7 +213,7 @@ def test_a_promise_counts_rewards_by_the_chance_that_no_end_came_before(models, 
 
 
 def test_a_saved_world_model_tells_the_chance_of_an_end(tmp_path):
-    config = build_config(DIFFERENCES | {"dynamics.convolution": "direct"})
+    config = build_config(DIFFERENCES)
     world_model = build_models(config, M)[0]
     SavedWorldModel(world_model).save(tmp_path / "saved")
     saved = tf.saved_model.load(str(tmp_path / "saved"))

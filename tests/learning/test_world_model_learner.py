@@ -30,6 +30,7 @@ DIFFERENCES = {
     "dynamics.context_steps": 2,
     "dynamics.convolution": "direct",
 }
+RESTING = {"vqvae.update_interval": 0}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,11 @@ def largest_change(variable, before: np.ndarray) -> float:
     return float(np.abs(variable.numpy() - before).max())
 
 
-def test_the_reward_head_learns_in_spite_of_its_tiny_weight(learner, config):
+def test_the_reward_head_learns_in_spite_of_its_tiny_weight():
+    config = build_config(DIFFERENCES | RESTING)
     assert config.dynamics.reward_loss_weight == 1e-6
+    learner = learner_of(config)
+    learner.encode_replay()
     step = tf.function(learner.dynamics_step)
     losses = [float(step(WINDOWS, SEED).reward) for _ in range(40)]
     assert losses[0] > 0.8  # about ln 3, nothing is known yet
@@ -157,13 +161,13 @@ def test_the_warm_up_is_faster_and_compiled_steps_train_the_vqvae(learner, confi
     assert config.vqvae.warmup_learning_rate == 10 * config.vqvae.learning_rate
     learner.use_learning_rates(warmup=True)
     np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-3)
-    rows = tf.constant([[0, 1, 2, 3]] * 6)
+    rows = tf.constant([[0, 1, 2, 3]] * 3)
     first = learner.warmup_steps(rows).numpy()
     later = learner.warmup_steps(rows).numpy()
-    assert int(learner.vqvae_optimizer.iterations) == 12
+    assert int(learner.vqvae_optimizer.iterations) == 6
     assert later[0] < first[0]  # mean reconstruction loss
     assert learner.warmup_steps.experimental_get_tracing_count() == 1
-    assert int(learner.vqvae_updates) == 12
+    assert int(learner.vqvae_updates) == 6
     learner.use_learning_rates()
     np.testing.assert_allclose(learner.vqvae_optimizer.learning_rate, 1e-4)
 
@@ -177,7 +181,9 @@ def test_configured_rates_replace_those_of_a_checkpoint(learner, config):
     np.testing.assert_allclose(found, [1e-4, 5e-4, 1e-3])
 
 
-def test_joint_steps_train_the_vqvae_on_its_interval(learner, config):
+def test_joint_steps_train_the_vqvae_on_its_interval():
+    config = build_config(DIFFERENCES | {"vqvae.batch_size": 4})
+    learner = learner_of(config)
     assert config.vqvae.update_interval == 2
     windows = tf.tile(WINDOWS[tf.newaxis], [3, 1])
 
@@ -204,16 +210,18 @@ def test_joint_steps_train_the_vqvae_on_its_interval(learner, config):
 def test_joint_steps_in_one_group_or_in_two_see_the_same_observations(monkeypatch):
     """Those of an update depend on its number alone, so a continued phase draws none again."""
     windows, seen = tf.tile(WINDOWS[tf.newaxis], [4, 1]), []
+    learner = learner_of(build_config(DIFFERENCES | {"vqvae.update_interval": 1}))
+    drawn = tf.Variable(tf.zeros([4, 40], tf.int32))
+
+    def noting(steps):
+        drawn.scatter_nd_update([[learner.vqvae_updates]], [steps])
+        learner.vqvae_updates.assign_add(1)
+        return [tf.constant(1.0)] * 5
+
+    monkeypatch.setattr(learner, "vqvae_step", noting)
     for groups in ((0, 4), (0, 3, 4)):
-        learner = learner_of(build_config(DIFFERENCES | {"vqvae.update_interval": 1}))
-        drawn = tf.Variable(tf.zeros([4, 40], tf.int32))
-
-        def noting(steps, drawn=drawn, learner=learner):
-            drawn.scatter_nd_update([[learner.vqvae_updates]], [steps])
-            learner.vqvae_updates.assign_add(1)
-            return [tf.constant(1.0)] * 5
-
-        monkeypatch.setattr(learner, "vqvae_step", noting)
+        learner.vqvae_updates.assign(0)
+        drawn.assign(tf.zeros_like(drawn))
         for first, end in itertools.pairwise(groups):
             learner.joint_steps(windows[first:end], tf.constant(first), SEED)
         seen.append(drawn.numpy())
@@ -221,9 +229,6 @@ def test_joint_steps_in_one_group_or_in_two_see_the_same_observations(monkeypatc
     np.testing.assert_array_equal(whole, parts)
     assert len(np.unique(whole, axis=0)) == 4
     assert whole.min() == 0 and whole.max() == STEPS - 1  # 160 draws of 40
-
-
-RESTING = {"vqvae.update_interval": 0}
 
 
 def tell_frames_apart(learner) -> None:

@@ -107,7 +107,7 @@ def test_a_click_on_a_seed_opens_its_dream_strip_and_film(page):
     sizes = [page.execute_script("return arguments[0].naturalWidth", image) for image in images]
     assert sizes == [300, 300, 300]
     ActionChains(page).send_keys(Keys.ESCAPE).perform()
-    assert not page.find_elements(By.CSS_SELECTOR, "dialog[open]")
+    assert not dialog.is_displayed()
 
 
 def test_nothing_is_wider_than_the_window_and_nothing_comes_from_elsewhere(page):
