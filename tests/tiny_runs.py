@@ -24,6 +24,7 @@ SETTINGS = {
     "vqvae.later_epochs": 1,
     "vqvae.update_interval": 8,
     "dynamics.channels": 8,
+    "dynamics.convolution": "direct",  # less to trace
     "dynamics.window_length": 4,
     "dynamics.context_steps": 2,
     "dynamics.epochs": "(2,1)",
@@ -31,6 +32,7 @@ SETTINGS = {
     "dream.horizon": 3,
     "ppo.num_updates": "(3,1)",
     "ppo.check_interval": 2,
+    "ppo.num_epochs": 1,  # less to trace
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 2,
     "inspection.held_out_steps": 30,

@@ -9,11 +9,14 @@ from smallwm_tf.cli.train_flags import read_train_flags
 from tests import tiny_runs
 from tests.faults.kill_run import TINY
 
+#: Less to trace, and nothing that the whole process would have to obey.
+_QUICK = {"dynamics.convolution": "direct", "ppo.num_epochs": 1, "deterministic": "false"}
+
 
 def tiny_experiment(path, **differences):
     """Arguments of a tiny run; "__" in a name stands for the dot of a setting."""
     changed = {key.replace("__", "."): value for key, value in differences.items()}
-    settings = TINY | {"dynamics.convolution": "direct", "deterministic": "false"} | changed
+    settings = TINY | _QUICK | changed
     game = settings.pop("game", "Catch")
     words = [f"--config.{key}={value}" for key, value in settings.items()]
     return read_train_flags(

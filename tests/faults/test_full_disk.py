@@ -16,10 +16,16 @@ from smallwm_tf import train
 from smallwm_tf.runs.metrics import read_metrics
 from smallwm_tf.runs.scores import read_scores
 from smallwm_tf.training.run import Run
+from tests import tiny_runs
 from tests.faults.kill_run import PHASES
-from tests.tiny_runs import SETTINGS
 
 _SIZE = 400 * 2**20
+SETTINGS = tiny_runs.SETTINGS | {
+    "collection.num_iterations": 1,
+    "dynamics.epochs": "(1,)",
+    "ppo.num_updates": "(2,)",
+    "ppo.check_interval": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +100,9 @@ def test_room_ends_in_a_phase(disk, command, capsys, monkeypatch, name):
 
 def test_with_room_the_same_command_comes_to_the_end(disk, command, capsys):
     assert command(capsys) is None
-    assert [entry["iteration"] for entry in read_scores(disk / "a run" / "scores.json")] == [1, 2]
+    assert [entry["iteration"] for entry in read_scores(disk / "a run" / "scores.json")] == [1]
     lines = list(read_metrics(disk / "a run" / "metrics.jsonl"))
-    assert [line["step"] for line in lines if line["event"] == "phase"] == list(range(8))
+    assert [line["step"] for line in lines if line["event"] == "phase"] == list(range(4))
 
 
 def test_a_read_only_disk(disk, command, capsys):

@@ -8,6 +8,7 @@ import pytest
 from smallwm_tf.runs.checkpoints import CheckpointError
 from smallwm_tf.runs.files import sha256_of
 from smallwm_tf.runs.replay_files import ChunkError, write_chunk
+from smallwm_tf.training.run import Run
 from tests.faults.conftest import tiny_experiment
 from tests.tiny_runs import open_run, start_run
 
@@ -34,7 +35,7 @@ def run(tmp_path_factory):
         run.phases_done = 1
         run.save()
         run.close()
-        yield experiment, directory
+        yield experiment, directory, run.algorithm
 
 
 def steps(frames=(_STEPS, 96, 96), **others):
@@ -50,7 +51,10 @@ def steps(frames=(_STEPS, 96, 96), **others):
 
 
 def reopen(run):
-    again = start_run(*run)
+    """With the networks of before, whose making takes longer than all the rest."""
+    experiment, directory, algorithm = run
+    algorithm.replay.clear()
+    again = Run(experiment, directory, lambda *_: algorithm)
     again.close()
     return again
 

@@ -9,15 +9,26 @@ import pytest
 
 from tests.faults import kill_run
 
-SETTINGS = kill_run.TINY | {
+SETTINGS = kill_run.TINY | {  # every phase has updates or steps enough to be killed in between
     "collection.num_iterations": 1,
+    "collection.first_iteration_steps": 80,
+    "vqvae.batch_size": 10,
+    "vqvae.update_interval": 8,
     "dynamics.epochs": "(2,)",
-    "ppo.num_updates": "(30,)",
-    "collection.first_iteration_steps": 400,
-    "inspection.held_out_steps": 100,
+    "dynamics.window_length": 2,
+    "dynamics.context_steps": 1,
     "dynamics.convolution": "direct",  # less to compile
+    "dream.context_steps": 1,
+    "dream.horizon": 2,
+    "ppo.num_updates": "(20,)",
+    "ppo.check_interval": 20,
     "ppo.num_epochs": 1,  # less to trace
+    "evaluation.num_episodes": 48,
+    "inspection.held_out_steps": 20,
+    "inspection.num_starts": 2,
+    "inspection.horizon": 2,
     "precision": "auto",  # bfloat16 where the processor has it
+    "checkpoints.interval": 0.05,  # minutes
 }
 
 

@@ -40,7 +40,10 @@ SHORT = {
     "vqvae__batch_size": 5,
     "dynamics__epochs": "(1,1)",
     "inspection__held_out_steps": 30,
+    "inspection__num_starts": 2,
+    "inspection__horizon": 2,
 }
+NO_VQVAE = {"vqvae__warmup_epochs": 0, "vqvae__update_interval": 0}  # it does not learn
 
 
 def newest(run):
@@ -58,6 +61,8 @@ def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
         game__num_stacked_frames=num_frames,
         evaluation__num_episodes=3,
         inspection__held_out_steps=12,
+        inspection__num_starts=2,
+        inspection__horizon=2,
     )
     perform(run)
     (entry,) = json.loads(run.directory.scores.read_text())
@@ -75,7 +80,7 @@ def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
 
 def test_a_nan_in_a_gradient_stops_the_run_before_a_checkpoint(opened, monkeypatch):
     one_group = {"logging__interval": 1000}
-    run = opened(**SHORT, **one_group, checkpoints__interval=1000)
+    run = opened(**SHORT, **one_group, checkpoints__interval=1000, **NO_VQVAE)
     perform(run, "collect")
     before = newest(run)
     learner = run.algorithm.world_model_learner
@@ -116,7 +121,7 @@ def test_a_nan_loss_is_named_with_its_part(opened, monkeypatch):
 
 def test_a_nan_policy_loss_stops_before_it_is_played(opened, monkeypatch):
     run = opened(**SHORT, ppo__num_updates="(9,1)")
-    perform(run, "collect", "learn_world_model")
+    perform(run, "collect")  # dreams of an untrained world model do
     run.algorithm.policy.value.bias.assign([np.nan])
     with pytest.raises(FloatingPointError, match=r"ppo: .*value.* is not finite"):
         perform(run, "learn_policy")
@@ -125,23 +130,20 @@ def test_a_nan_policy_loss_stops_before_it_is_played(opened, monkeypatch):
 
 
 def test_a_collapsed_codebook_is_told(opened, capsys):
-    run = opened(**SHORT)
+    run = opened(**SHORT | {"dynamics__epochs": "(0,0)"})
     perform(run, "collect")
     embeddings = run.algorithm.world_model.vqvae.quantizer.embeddings
     far = np.full(embeddings.shape, 1e3, np.float32)
     far[0] = 0.0  # the only one that anything is near to
     learner = run.algorithm.world_model_learner
-    warmup, joint = learner.warmup_steps, learner.joint_steps
+    warmup = learner.warmup_steps
 
-    def collapsed(function):
-        def call(*arguments):
-            results = function(*arguments)
-            embeddings.assign(far)
-            return results
+    def collapsed(*arguments):
+        results = warmup(*arguments)
+        embeddings.assign(far)
+        return results
 
-        return call
-
-    learner.warmup_steps, learner.joint_steps = collapsed(warmup), collapsed(joint)
+    learner.warmup_steps = collapsed
     perform(run, "learn_world_model")
     assert "warning: the codebook has collapsed, its perplexity is 1.00 of 128" in (
         capsys.readouterr().out

@@ -1,5 +1,7 @@
 """A dynamics training that ends behind copying goes back to its best epoch."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -13,42 +15,71 @@ SETTINGS = {
     "dynamics.epoch_fallback": "true",
     "vqvae.update_interval": 0,
 }
+FEWER = {"vqvae.warmup_epochs": 0}
 
 
-def train(path, monkeypatch, accuracies, settings=SETTINGS, stop_in_epoch=None):
-    """Trains a world model whose epochs are said to be so accurate.
+@contextlib.contextmanager
+def collected(path, differences=None):
+    """A run behind its first collection, if it is not further."""
+    experiment = experiment_for(path, SETTINGS | FEWER | (differences or {}))
+    with open_run(experiment) as directory:
+        run = start_run(experiment, directory)
+        perform(run, "collect")
+        yield run
+        run.close()
+
+
+def variables_of(run):
+    parts = run.algorithm.components.values()
+    return [variable for part in parts for variable in getattr(part, "variables", [part])]
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A run that has collected; its variables and its number of lines of metrics then."""
+    with collected(tmp_path_factory.mktemp("fallback") / "run") as run:
+        yield run, [variable.numpy() for variable in variables_of(run)], run.metrics.num_lines
+
+
+@pytest.fixture
+def run(untrained):
+    """The same run as if it were new: what one test has traced serves the next."""
+    run, begun, num_lines = untrained
+    for variable, value in zip(variables_of(run), begun, strict=True):
+        variable.assign(value)
+    run.metrics.rewind(num_lines)
+    return run
+
+
+def train(run, monkeypatch, accuracies, stop_in_epoch=None):
+    """Trains the world model of a run whose epochs are said to be so accurate.
 
     Returns variables, moments included, after each epoch that was measured here, those in the end,
     and the lines.
     """
-    experiment = experiment_for(path, settings)
+    learner = run.algorithm.world_model_learner
     epochs = []
-    with open_run(experiment) as directory:
-        run = start_run(experiment, directory)
-        learner = run.algorithm.world_model_learner
 
-        def variables():
-            parts = (learner.world_model, learner.dynamics_optimizer, learner.reward_optimizer)
-            return [variable.numpy() for part in parts for variable in part.variables]
+    def variables():
+        parts = (learner.world_model, learner.dynamics_optimizer, learner.reward_optimizer)
+        return [variable.numpy() for part in parts for variable in part.variables]
 
-        def measure():
-            epochs.append(variables())
-            number = sum(line["event"] == "epoch" for line in run.metrics.read())
-            if number + 2 == stop_in_epoch:
-                run.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
-            unknown = np.zeros(3)
-            return OneStep(
-                *(1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), unknown, 0.0, unknown),
-                *(0.0, 0.0, 0.5),  # of ends
-            )
+    def measure():
+        epochs.append(variables())
+        number = sum(line["event"] == "epoch" for line in run.metrics.read())
+        if number + 2 == stop_in_epoch:
+            run.stop.signal_name = "SIGTERM"  # noticed in the next group of updates
+        unknown = np.zeros(3)
+        return OneStep(
+            *(1.0, accuracies[number], COPYING, 1.0, np.zeros([3, 3]), unknown, 0.0, unknown),
+            *(0.0, 0.0, 0.5),  # of ends
+        )
 
-        monkeypatch.setattr(HeldOutMeasures, "one_step", lambda _: measure())
-        perform(run, "collect")
-        run.algorithm.phases[1].learn(run, 1)  # the phase without its judging, which takes longer
-        final, lines = variables(), run.metrics.read()
-        updates = [line["step"] for line in lines if line["event"] == "dynamics"]
-        assert int(learner.dynamics_updates) == updates[-1]  # counted on, whatever was kept
-        run.close()
+    monkeypatch.setattr(HeldOutMeasures, "one_step", lambda _: measure())
+    run.algorithm.phases[1].learn(run, 1)  # the phase without its judging, which takes longer
+    final, lines = variables(), run.metrics.read()
+    updates = [line["step"] for line in lines if line["event"] == "dynamics"]
+    assert int(learner.dynamics_updates) == updates[-1]  # counted on, whatever was kept
     return epochs, final, lines
 
 
@@ -70,27 +101,29 @@ def number_of_equal(final, epochs):
         ((0.3, 0.4, 0.45), 3),  # all behind: the last is the best
     ],
 )
-def test_which_epoch_is_kept(tmp_path, monkeypatch, capsys, accuracies, kept):
-    epochs, final, lines = train(tmp_path / "run", monkeypatch, accuracies)
+def test_which_epoch_is_kept(run, monkeypatch, capsys, accuracies, kept):
+    epochs, final, lines = train(run, monkeypatch, accuracies)
     assert number_of_equal(final, epochs) == [kept]
     logged = [line["code_accuracy"] for line in lines if line["event"] == "epoch"]
     assert logged == list(accuracies)
     assert ("back to the best epoch" in capsys.readouterr().out) == (accuracies[-1] <= COPYING)
 
 
-def test_a_run_stopped_in_between_keeps_the_same_epoch(tmp_path, monkeypatch):
+def test_a_run_stopped_in_between_keeps_the_same_epoch(run, tmp_path, monkeypatch):
     accuracies = (0.6, 0.7, 0.4)
-    _, expected, _ = train(tmp_path / "whole", monkeypatch, accuracies)
-    with pytest.raises(Stopped):
-        train(tmp_path / "stopped", monkeypatch, accuracies, stop_in_epoch=3)
-    _, final, lines = train(tmp_path / "stopped", monkeypatch, accuracies)
+    _, expected, _ = train(run, monkeypatch, accuracies)
+    with pytest.raises(Stopped), collected(tmp_path / "stopped") as stopped:
+        train(stopped, monkeypatch, accuracies, stop_in_epoch=3)
+    with collected(tmp_path / "stopped") as again:
+        _, final, lines = train(again, monkeypatch, accuracies)
     assert number_of_equal(final, [expected]) == [1]
     assert sum(line["event"] == "epoch" for line in lines) == 3
 
 
 def test_without_it_the_last_epoch_stays_and_nothing_is_measured(tmp_path, monkeypatch):
-    settings = SETTINGS | {"dynamics.epoch_fallback": "false"}
-    epochs, _, lines = train(tmp_path / "run", monkeypatch, (), settings)
+    differences = {"dynamics.epoch_fallback": "false", "dynamics.epochs": "(1,1)"}
+    with collected(tmp_path / "run", differences) as run:
+        epochs, _, lines = train(run, monkeypatch, ())
     assert epochs == [] and not any(line["event"] == "epoch" for line in lines)
 
 
