@@ -76,7 +76,7 @@ def assert_equal(one: list[np.ndarray], other: list[np.ndarray]) -> None:
 def story(tmp_path_factory):
     """What happened while one run was opened three times."""
     path = tmp_path_factory.mktemp("session") / "run"
-    experiment = experiment_for(path)
+    experiment = experiment_for(path, {"dynamics.convolution": "auto", "ppo.num_epochs": 2})
 
     with open_run(experiment) as directory, pytest.MonkeyPatch.context() as monkeypatch:
         run = start_run(experiment, directory)
