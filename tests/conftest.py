@@ -15,7 +15,7 @@ import smallwm_tf  # noqa: F401
 
 
 def pytest_collection_modifyitems():
-    """Before the first test: no graph optimiser.
+    """Before the first test: no graph optimiser, and no garbage sought in what is imported.
 
     Tests run many graphs a few times each; optimising them takes longer than it saves. Commands
     that are started as processes of their own run as a user's do.
@@ -23,6 +23,8 @@ def pytest_collection_modifyitems():
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -77,6 +78,7 @@ def load_tensorflow() -> None:
 
     GPUs are not taken whole: their memory grows as it is needed, so that others find room.
     """
+    is_first = "tensorflow" not in sys.modules
     limit_threads()
     if problem := load_matplotlib():
         refuse(problem, "smallwm_tf")
@@ -85,3 +87,8 @@ def load_tensorflow() -> None:
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+    if is_first:
+        # What the libraries have made stays. Looking through it again and again while functions
+        # are traced takes a tenth of a short run.
+        gc.collect()
+        gc.freeze()
