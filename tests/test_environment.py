@@ -67,13 +67,15 @@ def test_the_users_environment_does_not_reach_in(tmp_path, keras_json):
     (tmp_path / "keras" / "keras.json").write_text(keras_json)
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     script = """if True:
-        import os, sys
+        import gc, os, sys
         sys.path.insert(0, sys.argv[1])
         import smallwm_tf
         from smallwm_tf import _environment
         from smallwm_tf.cli.tensorflow_start import load_tensorflow
         _environment.pin(for_command=True)
         load_tensorflow()
+        assert "tf_agents" in sys.modules and gc.isenabled()  # and its garbage was not sought
+        assert gc.get_freeze_count() > len(gc.get_objects())
         import tensorflow as tf
         from google.protobuf.internal import api_implementation
         import numpy as np

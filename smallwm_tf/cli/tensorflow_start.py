@@ -78,17 +78,31 @@ def load_tensorflow() -> None:
 
     GPUs are not taken whole: their memory grows as it is needed, so that others find room.
     """
-    is_first = "tensorflow" not in sys.modules
     limit_threads()
     if problem := load_matplotlib():
         refuse(problem, "smallwm_tf")
-    with without_start_up_notices():
+    with without_start_up_notices(), _kept_for_good():
         import tensorflow as tf
+        import tf_agents.environments  # noqa: F401  Keras and TensorFlow Probability come with it
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-    if is_first:
-        # What the libraries have made stays. Looking through it again and again while functions
-        # are traced takes a tenth of a short run.
+
+
+@contextlib.contextmanager
+def _kept_for_good() -> Iterator[None]:
+    """What the block imports is no garbage: nobody looks for any in it, then or later.
+
+    Looking through the libraries again and again takes a sixteenth of their imports and, while
+    functions are traced, a tenth of a short run.
+    """
+    if "tensorflow" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
         gc.collect()
         gc.freeze()
+    finally:
+        gc.enable()
