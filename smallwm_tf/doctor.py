@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,17 @@ class Finding(NamedTuple):
     topic: str
     text: str
     remedy: str = ""  # a command or what to do
+
+    def lines(self) -> list[str]:
+        """For a terminal of 80 columns; what may be searched for or copied stays in one line."""
+        head = f"{self.state:<6} {self.topic:<10} "
+        room = " " * len(head)
+        lines = [head + self.text]
+        if self.state == OK:
+            lines = textwrap.wrap(
+                *lines, 80, subsequent_indent=room, break_long_words=False, break_on_hyphens=False
+            )
+        return [*lines, f"{room}-> {self.remedy}"] if self.remedy else lines
 
 
 def examine(game: str, folder: Path) -> Iterator[Finding]:
@@ -239,9 +251,7 @@ def main() -> None:
             for finding in examine(flags.game, flags.run_dir):
                 findings.append(finding)
                 if not flags.json:
-                    put(f"{finding.state:<6} {finding.topic:<10} {finding.text}")
-                    if finding.remedy:
-                        put(f"{'':<6} {'':<10} -> {finding.remedy}")
+                    put(*finding.lines())
             wrong = sum(finding.state == WRONG for finding in findings)
             if flags.json:
                 put(json.dumps([finding._asdict() for finding in findings]))

@@ -201,6 +201,18 @@ def test_what_the_environment_has_is_told(monkeypatch, tmp_path):
     ]
 
 
+def test_long_lists_fit_a_terminal():
+    """What is wrong or noted stays in one line, to be searched for."""
+    names = [f"package-{number} 1.{number}.0" for number in range(20)]
+    text = ", ".join(names)
+    lines = doctor.Finding(doctor.OK, "packages", text).lines()
+    assert lines[0].startswith("ok     packages   package-0 1.0.0, ")
+    assert max(map(len, lines)) <= 80 and len(lines) > 2
+    assert " ".join(line[18:] for line in lines) == text
+    wrong = doctor.Finding(doctor.WRONG, "packages", text, "mend it").lines()
+    assert wrong == [f"wrong  packages   {text}", f"{'':18}-> mend it"]
+
+
 def test_a_check_that_fails_does_not_hide_the_others(tmp_path, monkeypatch):
     def broken():
         raise RuntimeError("libcuda.so is\nbroken")
