@@ -20,7 +20,7 @@ from smallwm_tf.agents.networks import Networks
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.imagination import Dreamer, DreamSettings, DreamState, Past, state_after
-from smallwm_tf.models.policy import NO_ACTION, PolicyObservation, draw_actions
+from smallwm_tf.models.policy import NO_ACTION, draw_actions
 
 _CHOICE, _DREAM = range(2)  # what a random number is for
 
@@ -138,19 +138,10 @@ class LookAheadAgent:
             found, dream = self._dreamer.step(dream, actions, fold_in(pair, _DREAM))
             worth += weight * found.rewards
             weight *= self._discount * found.continues
-            logits, values = self._networks.policy_in_graph(self._seen(dream, actions))
+            memory = EpisodeMemory(actions, model.state_to_images(dream.recurrent))
+            seen = self._networks.memory.observation(dream.codes, memory)
+            logits, values = self._networks.policy_in_graph(seen)
             actions = draw_actions(logits, self._temperature, pair, _CHOICE)
         worth += weight * values
         shape = [-1, self._num_actions, self._num_dreams]
         return tf.reduce_mean(tf.reshape(worth, shape), axis=2)
-
-    def _seen(self, dream: DreamState, last_actions: tf.Tensor) -> tf.Tensor | PolicyObservation:
-        """What the policy sees of a dream."""
-        keeper = self._networks.memory
-        if not (keeper.sees_last_action or keeper.carrier):
-            return dream.codes
-        return PolicyObservation(
-            dream.codes,
-            last_actions if keeper.sees_last_action else (),
-            self._world_model.visible(dream.recurrent) if keeper.carrier else (),
-        )
