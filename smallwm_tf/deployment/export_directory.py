@@ -152,7 +152,7 @@ def _describe(agent: TrainedAgent, path: Path, half_precision: bool) -> dict[str
             "pooled_frames": "maximum of the last two emulator frames" if is_pooled else None,
             "num_stacked_frames": config.game.num_stacked_frames,
             "stack": "oldest first; an episode begins with its first frame repeated",
-            "sticky_actions": 0.0,
+            "sticky_actions": config.game.sticky_action_probability,
         },
         "temperature": config.evaluation.temperature,
         "weights": "float16" if half_precision else "float32",

@@ -76,6 +76,9 @@ FIELDS = (
           "emulator frames per action", fixed=True),
     Field("game.noop_max", 30, Interval(0, 1000), "emulator frames", "authors",
           "most no-op actions at the start of an episode"),
+    Field("game.sticky_action_probability", 0.0, Interval(0, 1, open_high=True), "", "ours",
+          "chance that an emulator frame repeats the action of the frame before; 0.25 in later "
+          "work of the field", fixed=True),
     Field("game.max_episode_steps", 27000, Interval(1, 10_000_000), "steps", "ours",
           "time limit of an episode; 27,000 steps are 108,000 emulator frames"),
     Field("collection.num_iterations", 15, Interval(1, 10_000), "iterations", "paper",

@@ -46,6 +46,7 @@ _PLAIN: dict[str, tuple | None] = {
 # And what ale-py's own ids set besides, which are names of the plain game here.
 _ALES = {"repeat_action_probability": (0.0, 0.25), "frameskip": None}
 _FLAGS = {  # what sets it instead
+    "repeat_action_probability": " with --config.game.sticky_action_probability",
     "frameskip": " with --config.game.frame_skip",
     "max_num_frames_per_episode": " with --config.game.max_episode_steps",
     "max_episode_steps": " with --config.game.max_episode_steps",

@@ -23,6 +23,7 @@ from smallwm_tf.games.random_state import random_state_from_array, random_state_
 
 State = dict[str, np.ndarray]
 DEFAULT_SETTINGS = default_config().game
+_ACTS_UNTIL_TAKEN = 1000  # by when a sticky emulator has taken an action
 _RESET = ("observation", "info")
 _STEP = ("observation", "reward", "terminated", "truncated", "info")
 
@@ -42,15 +43,15 @@ class AtariSource:
 
     `gymnasium.wrappers.AtariPreprocessing` over the bare emulator: the action is repeated for
     `frame_skip` frames, the last two are max-pooled and resized to 96 x 96 grey; an episode
-    starts with 1 to `noop_max` idle frames; no sticky actions, no end at a lost life, raw
-    rewards. The frame returned with a true end is the wrapper's last pooled frame.
+    starts with 1 to `noop_max` idle frames; sticky actions only if asked for, no end at a lost
+    life, raw rewards. The frame returned with a true end is the wrapper's last pooled frame.
     """
 
     def __init__(self, game: Game, seed: int, settings: Config):
         emulator = _make(
             game,
             frameskip=1,
-            repeat_action_probability=0.0,
+            repeat_action_probability=settings.sticky_action_probability,
             full_action_space=False,
             obs_type="grayscale",  # unused by the wrapper, and cheaper to render than RGB
             max_num_frames_per_episode=None,  # RealGame counts agent steps
@@ -64,6 +65,8 @@ class AtariSource:
             grayscale_obs=True,
             terminal_on_life_loss=False,
         )
+        self._is_sticky = settings.sticky_action_probability > 0.0
+        self._last_action = 0  # an index
         self._first_seed: int | None = seed  # later episodes continue the random numbers
         self.action_meanings = tuple(self._emulator.get_action_meanings())
 
@@ -75,6 +78,7 @@ class AtariSource:
 
     def step(self, action: int) -> Step:
         """Plays `frame_skip` emulator frames."""
+        self._last_action = action
         lives = self._emulator.ale.lives()
         frame, reward, terminated, truncated, _ = self._wrapper.step(action)
         lost_life = self._emulator.ale.lives() < lives
@@ -83,11 +87,12 @@ class AtariSource:
     def get_state(self) -> State:
         """The emulator and its random numbers, the pooling buffers, NumPy's generator."""
         emulator_state = self._emulator.clone_state(include_rng=True).serialize()
-        return {
+        state = {
             "emulator": np.frombuffer(emulator_state, np.uint8).copy(),
             "pooling_buffers": np.stack(self._wrapper.obs_buffer),
             "random_state": random_state_to_array(self._emulator.np_random),
         }
+        return state | ({"last_action": np.int64(self._last_action)} if self._is_sticky else {})
 
     def set_state(self, state: State) -> None:
         """Restores what `get_state` returned."""
@@ -101,6 +106,8 @@ class AtariSource:
             raise ValueError("saved game state: 'emulator' must be a vector of uint8")
         generator = random_state_from_array(state["random_state"])
         self.reset()  # gives the emulator a running episode to restore into
+        if self._is_sticky:
+            self._hold(int(state["last_action"]))
         reference = self._emulator.clone_state(include_rng=True).serialize()
         if not 0 < serialised.size <= 4 * len(reference):
             raise ValueError(f"saved game state: 'emulator' has {serialised.size} bytes")
@@ -112,6 +119,15 @@ class AtariSource:
             np.copyto(buffer, saved)
         self._emulator.np_random = generator
         self._first_seed = None
+
+    def _hold(self, action: int) -> None:
+        """Makes an action the one that may be repeated, which the emulator's state leaves out."""
+        last = len(self.action_meanings) - 1
+        if not 0 <= action <= last:
+            raise ValueError(f"saved game state: 'last_action' must be 0 to {last}")
+        for _ in range(_ACTS_UNTIL_TAKEN):
+            self._emulator.step(action)
+        self._last_action = action
 
     def close(self) -> None:
         """Nothing to free: the emulator goes with the object."""

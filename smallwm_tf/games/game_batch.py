@@ -143,7 +143,7 @@ class _AtariGames:
                 rom,
                 num_games,
                 max_num_frames_per_episode=_NO_FRAME_LIMIT,  # GameBatch counts agent steps
-                repeat_action_probability=0.0,
+                repeat_action_probability=settings.sticky_action_probability,
                 full_action_space=False,
                 img_height=FRAME_SIZE,
                 img_width=FRAME_SIZE,

@@ -55,6 +55,31 @@ def test_equals_the_real_game(name, num_stacked_frames, frame_skip, num_steps, e
     assert num_ends == (3 if ends_expected else 0)
 
 
+def pushed(game_kind, sticky, seed):
+    """A frame of Breakout after eight steps to the right."""
+    differences = {"game.sticky_action_probability": sticky, "game.noop_max": 0}
+    settings, right = build_config(differences).game, 2
+    if game_kind is GameBatch:
+        game, action = GameBatch("Breakout", 1, 1, seed, settings), [right]
+    else:
+        game, action = RealGame("Breakout", 1, seed, settings), right
+    assert game.action_meanings[right] == "RIGHT"
+    game.reset()
+    shown = [game.step(action) for _ in range(8)][-1]
+    return np.squeeze(shown.observations if game_kind is GameBatch else shown.observation)
+
+
+@pytest.mark.parametrize("game_kind", [RealGame, GameBatch])
+def test_actions_stick(game_kind):
+    """Always that of the frame before, which is none at a start: the paddle stays where it is."""
+    moved, stuck = pushed(game_kind, 0.0, seed=1), pushed(game_kind, 0.999999, seed=1)
+    assert np.array_equal(moved, pushed(game_kind, 0.0, seed=2))
+    still = RealGame("Breakout", 1, 1, build_config({"game.noop_max": 0}).game)
+    still.reset()
+    expected = [still.step(0).observation[..., 0] for _ in range(8)][-1]
+    assert np.array_equal(stuck, expected) and not np.array_equal(moved, expected)
+
+
 class FixedDraw:
     """Stands in for NumPy's generator: draws one number."""
 

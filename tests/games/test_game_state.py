@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.faults import GameFaultError
 from smallwm_tf.games.real_game import RealGame
 
@@ -50,6 +51,25 @@ def test_saved_state_replays_across_episodes(name, num_steps):
         for number in range(start, num_steps):
             assert_same_time_step(restored.step(actions[number]), history[number + 1])
             assert restored.lost_life == lost[number]
+
+
+def test_sticky_actions_go_on_with_the_last_one():
+    """Which the emulator's own state leaves out: the next frame may repeat it."""
+    settings = build_config({"game.sticky_action_probability": 0.6, "game.noop_max": 0}).game
+    game, other = (RealGame("Breakout", 1, seed, settings) for seed in (3, 4))
+    game.reset()
+    actions = random_actions(game, 120)
+    for number in range(0, len(actions), 6):
+        state = game.get_state()
+        other.set_state(state)
+        for action in actions[number : number + 6]:
+            assert_same_time_step(other.step(action), game.step(action))
+        for key, value in other.get_state().items():
+            np.testing.assert_array_equal(value, game.get_state()[key], err_msg=key)
+    with pytest.raises(ValueError, match="'last_action' must be 0 to 3"):
+        other.set_state(state | {"source/last_action": np.int64(4)})
+    with pytest.raises(ValueError, match="'source/last_action' is missing"):
+        other.set_state({key: state[key] for key in state if "last" not in key})
 
 
 def test_the_emulators_random_state_is_saved(pong_state):

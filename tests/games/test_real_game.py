@@ -33,13 +33,14 @@ def test_is_a_valid_tf_agents_environment(name, num_stacked_frames):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_actions", "num_steps"),
-    [("Breakout", 4, 500), ("MsPacman", 9, 600), ("Pong", 6, 100)],
+    ("name", "num_actions", "num_steps", "sticky"),
+    [("Breakout", 4, 500, 0.0), ("MsPacman", 9, 600, 0.25), ("Pong", 6, 100, 0.0)],
 )
-def test_equals_gymnasiums_atari_preprocessing(name, num_actions, num_steps):
-    game = RealGame(name, 4, seed=7)
+def test_equals_gymnasiums_atari_preprocessing(name, num_actions, num_steps, sticky):
+    settings = build_config({"game.sticky_action_probability": sticky}).game
+    game = RealGame(name, 4, 7, settings)
     assert game.num_actions == num_actions
-    emulator = gymnasium.make(f"ALE/{name}-v5", frameskip=1, repeat_action_probability=0.0)
+    emulator = gymnasium.make(f"ALE/{name}-v5", frameskip=1, repeat_action_probability=sticky)
     oracle = gymnasium.wrappers.AtariPreprocessing(
         emulator,
         frame_skip=4,

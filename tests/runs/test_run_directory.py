@@ -77,6 +77,7 @@ def test_harmless_changes_are_accepted_and_recorded(path):
 FIXED = {
     "game.num_stacked_frames": 1,
     "game.frame_skip": 2,
+    "game.sticky_action_probability": 0.25,
     "collection.first_iteration_steps": 6400,
     "collection.steps_per_iteration": 100,
     "vqvae.num_embeddings": 64,
