@@ -23,7 +23,6 @@ from smallwm_tf.games.random_state import random_state_from_array, random_state_
 
 State = dict[str, np.ndarray]
 DEFAULT_SETTINGS = default_config().game
-_ACTS_UNTIL_TAKEN = 1000  # by when a sticky emulator has taken an action
 _RESET = ("observation", "info")
 _STEP = ("observation", "reward", "terminated", "truncated", "info")
 
@@ -51,22 +50,23 @@ class AtariSource:
         emulator = _make(
             game,
             frameskip=1,
-            repeat_action_probability=settings.sticky_action_probability,
+            repeat_action_probability=0.0,  # the emulator's state leaves out the action that sticks
             full_action_space=False,
             obs_type="grayscale",  # unused by the wrapper, and cheaper to render than RGB
             max_num_frames_per_episode=None,  # RealGame counts agent steps
         )
-        self._emulator = emulator.unwrapped
+        played = self._emulator = emulator.unwrapped
+        self._sticky: gymnasium.wrappers.StickyAction | None = None
+        if probability := settings.sticky_action_probability:
+            played = self._sticky = gymnasium.wrappers.StickyAction(played, probability)
         self._wrapper = gymnasium.wrappers.AtariPreprocessing(
-            self._emulator,
+            played,
             noop_max=settings.noop_max,
             frame_skip=settings.frame_skip,
             screen_size=FRAME_SIZE,
             grayscale_obs=True,
             terminal_on_life_loss=False,
         )
-        self._is_sticky = settings.sticky_action_probability > 0.0
-        self._last_action = 0  # an index
         self._first_seed: int | None = seed  # later episodes continue the random numbers
         self.action_meanings = tuple(self._emulator.get_action_meanings())
 
@@ -74,11 +74,12 @@ class AtariSource:
         """Starts an episode after a random number of idle frames."""
         frame, _ = self._wrapper.reset(seed=self._first_seed)
         self._first_seed = None
+        if self._sticky:
+            self._sticky.last_action = 0  # as the emulator's own stickiness begins, idle
         return frame
 
     def step(self, action: int) -> Step:
         """Plays `frame_skip` emulator frames."""
-        self._last_action = action
         lives = self._emulator.ale.lives()
         frame, reward, terminated, truncated, _ = self._wrapper.step(action)
         lost_life = self._emulator.ale.lives() < lives
@@ -92,7 +93,7 @@ class AtariSource:
             "pooling_buffers": np.stack(self._wrapper.obs_buffer),
             "random_state": random_state_to_array(self._emulator.np_random),
         }
-        return state | ({"last_action": np.int64(self._last_action)} if self._is_sticky else {})
+        return state | ({"last_action": np.int64(self._sticky.last_action)} if self._sticky else {})
 
     def set_state(self, state: State) -> None:
         """Restores what `get_state` returned."""
@@ -105,9 +106,11 @@ class AtariSource:
         if serialised.ndim != 1 or serialised.dtype != np.uint8:
             raise ValueError("saved game state: 'emulator' must be a vector of uint8")
         generator = random_state_from_array(state["random_state"])
+        last_action = int(state["last_action"]) if self._sticky else 0
+        last = len(self.action_meanings) - 1
+        if not 0 <= last_action <= last:
+            raise ValueError(f"saved game state: 'last_action' must be 0 to {last}")
         self.reset()  # gives the emulator a running episode to restore into
-        if self._is_sticky:
-            self._hold(int(state["last_action"]))
         reference = self._emulator.clone_state(include_rng=True).serialize()
         if not 0 < serialised.size <= 4 * len(reference):
             raise ValueError(f"saved game state: 'emulator' has {serialised.size} bytes")
@@ -118,16 +121,9 @@ class AtariSource:
         for buffer, saved in zip(buffers, pooling_buffers, strict=True):
             np.copyto(buffer, saved)
         self._emulator.np_random = generator
+        if self._sticky:
+            self._sticky.last_action = last_action
         self._first_seed = None
-
-    def _hold(self, action: int) -> None:
-        """Makes an action the one that may be repeated, which the emulator's state leaves out."""
-        last = len(self.action_meanings) - 1
-        if not 0 <= action <= last:
-            raise ValueError(f"saved game state: 'last_action' must be 0 to {last}")
-        for _ in range(_ACTS_UNTIL_TAKEN):
-            self._emulator.step(action)
-        self._last_action = action
 
     def close(self) -> None:
         """Nothing to free: the emulator goes with the object."""

@@ -197,6 +197,6 @@ def test_every_setting_is_read_by_a_run(run_dir, keys_read):
     elsewhere.add("dynamics.end_loss_weight")  # test_predicted_ends.py
     of_dreams = ("look_ahead_depth", "look_ahead_temperature")  # test_look_ahead.py
     elsewhere |= {f"evaluation.{name}" for name in of_dreams}
-    elsewhere |= {f"game.{name}" for name in ("frame_skip", "noop_max")}  # of Atari games:
-    elsewhere.add("game.sticky_action_probability")  # test_game_batch.py, test_game_state.py
+    of_atari = ("frame_skip", "noop_max", "sticky_action_probability")  # test_game_batch.py
+    elsewhere |= {f"game.{name}" for name in of_atari}
     assert keys - keys_read == elsewhere

@@ -40,9 +40,9 @@ def test_equals_gymnasiums_atari_preprocessing(name, num_actions, num_steps, sti
     settings = build_config({"game.sticky_action_probability": sticky}).game
     game = RealGame(name, 4, 7, settings)
     assert game.num_actions == num_actions
-    emulator = gymnasium.make(f"ALE/{name}-v5", frameskip=1, repeat_action_probability=sticky)
+    emulator = gymnasium.make(f"ALE/{name}-v5", frameskip=1, repeat_action_probability=0.0)
     oracle = gymnasium.wrappers.AtariPreprocessing(
-        emulator,
+        gymnasium.wrappers.StickyAction(emulator.unwrapped, sticky) if sticky else emulator,
         frame_skip=4,
         screen_size=96,
         grayscale_obs=True,
