@@ -69,6 +69,6 @@ def say_outcome(run_dir: Path) -> None:
         text += with_error(nulls[best]["mean"], nulls[best].get("standard_error"))
     say(text)
     say(f"figures: {run_dir / 'figures'}; checkpoints: {run_dir / 'checkpoints'}")
-    place = shlex.quote(str(run_dir))
+    place, export = (shlex.quote(str(path)) for path in (run_dir, Path("exports", run_dir.name)))
     say(f"next: python -m smallwm_tf.evaluate --run_dir={place} --video=episode.gif")
-    say(f"      python -m smallwm_tf.export --run_dir={place} --out=exports/{run_dir.name}")
+    say(f"      python -m smallwm_tf.export --run_dir={place} --out={export}")

@@ -1,6 +1,7 @@
 """A first look at what a command is to open: mistakes are told before TensorFlow is loaded."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from smallwm_tf.runs import RunError
@@ -50,7 +51,8 @@ def check_is_run(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
     if (path / METADATA).exists() and not (path / CONFIG).exists():
-        raise RunError(f"run_dir={path}: holds an export, no run; write --export={path}")
+        flag = f"--export={quote(str(path))}"
+        raise RunError(f"run_dir={path}: holds an export, no run; write {flag}")
     if not (record := read_config(path)):
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
     refuse_links(path)
@@ -66,7 +68,8 @@ def check_is_export(path: Path) -> None:
     if not path.is_dir():
         raise RunError(f"export={path}: no such directory; write one with smallwm_tf.export")
     if (path / CONFIG).exists() and not (path / METADATA).exists():
-        raise RunError(f"export={path}: holds a run, no export; write --run_dir={path}")
+        flag = f"--run_dir={quote(str(path))}"
+        raise RunError(f"export={path}: holds a run, no export; write {flag}")
     if not (path / METADATA).is_file():
         raise RunError(f"export={path}: holds no export ({METADATA} is missing)")
     refuse_links(path)

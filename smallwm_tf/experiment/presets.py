@@ -4,6 +4,7 @@ No TensorFlow is imported and nothing is written, not even byte code.
 """
 
 import difflib
+import shlex
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ def _find(name_or_path: str) -> Path:
     hint = f"did you mean {near[0]}? " if near else ""
     mine = f"configs/{name_or_path}.py"
     if not is_path and len(mine) < 200 and "\0" not in mine and Path(mine).is_file():
-        hint = f"your own is --config={mine}; "
+        hint = f"your own is --config={shlex.quote(mine)}; "
     raise ConfigError("config", name_or_path, f"no such file; {hint}presets: {', '.join(names)}")
 
 

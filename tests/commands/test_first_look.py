@@ -1,5 +1,7 @@
 """Mistakes in paths are told at once, before TensorFlow is loaded."""
 
+import shlex
+
 import pytest
 
 from smallwm_tf import dream, evaluate, export, play, report, train
@@ -41,11 +43,13 @@ def test_a_wrong_export_is_told_at_once(command, module, tmp_path, run_dir):
     cases = {
         tmp_path / "none": "no such directory; write one with smallwm_tf.export",
         tmp_path: "holds no export (metadata.json is missing)",
-        run_dir: f"holds a run, no export; write --run_dir={run_dir}",
+        run_dir: "holds a run, no export; write --run_dir=",
     }
     for place, expected in cases.items():
         code, _, err = command(module, f"--export={place}", *out)
         assert code == 2 and expected in err and err.count("\n") == 1
+    written = err.partition("write ")[2]  # a name with a space: a shell has to keep it whole
+    assert shlex.split(written) == [f"--run_dir={run_dir}"]
 
 
 def test_a_place_that_is_taken_is_told_at_once(command, run_dir, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,11 @@ def test_a_finished_run_keeps_what_it_was_made_with(command, run_dir, monkeypatc
     shown = float(lines[1].removeprefix("score: ").split()[0].strip(","))
     assert abs(shown - last["mean"]) < last["standard_error"] / 10
     assert "best null policy" in lines[1] and "standard error" in lines[1]
+    words_of = [shlex.split(line.removeprefix("next:"))[3:] for line in lines[3:5]]  # as a shell
+    assert words_of == [
+        [f"--run_dir={run_dir}", "--video=episode.gif"],
+        [f"--run_dir={run_dir}", "--out=exports/a run"],
+    ]
     notes = [line.split("it has: ")[1] for line in lines if line.startswith("note: not used")]
     assert sorted(notes) == [
         "evaluation.temperature: 1.0 -> 3.0",

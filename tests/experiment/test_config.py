@@ -268,7 +268,7 @@ def test_the_working_directory_does_not_shadow_presets(monkeypatch, tmp_path):
     """Presets are programs: one of somebody else is run only if it is asked for by its path."""
     expected = load_preset("smoke")
     (tmp_path / "configs").mkdir()
-    for name in ("smoke", "mine"):
+    for name in ("smoke", "mine", "my own"):
         text = "def get_config(): return {'ppo': {'num_epochs': 77}}"
         (tmp_path / "configs" / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -278,6 +278,8 @@ def test_the_working_directory_does_not_shadow_presets(monkeypatch, tmp_path):
         assert load_preset(path)[1].ppo.num_epochs == 77
     with pytest.raises(ConfigError, match=r"your own is --config=configs/mine\.py"):
         load_preset("mine")
+    with pytest.raises(ConfigError, match=r"your own is --config='configs/my own\.py'; "):
+        load_preset("my own")
     (tmp_path / "configs" / "smoke.py").unlink()
     assert load_preset("configs/smoke.py") == expected
     with pytest.raises(ConfigError, match="no such file"):
