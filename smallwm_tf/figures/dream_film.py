@@ -23,11 +23,16 @@ def save_film(path: Path, loop: OpenLoop) -> None:
     }
     drawn = []
     for step in range(len(loop.dreamed)):
-        agreement = (real.codes[step] == loop.dreamed_codes[step]).mean()
-        caption = (
-            f"step {step}    codes that agree {percent(agreement)}    reward: real "
-            f"{loop.real_rewards[step]:+.0f}, dream {loop.dreamed_rewards[step]:+.0f}"
-        )
-        pictures_of_step = [picture[step] for picture in shown.values()]
-        drawn.append(videos.draw_comparison(tuple(shown), pictures_of_step, caption, scale=1))
+        pictures = [picture[step] for picture in shown.values()]
+        drawn.append(videos.draw_comparison(tuple(shown), pictures, caption(loop, step), scale=1))
     videos.save_video(path, drawn, _FRAMES_PER_SECOND)
+
+
+def caption(loop: OpenLoop, step: int) -> str:
+    """What stands below a step of the film; an expected reward has decimals, a drawn one none."""
+    agreement = (loop.real.codes[step] == loop.dreamed_codes[step]).mean()
+    dreamed = loop.dreamed_rewards[step]
+    return (
+        f"step {step}    codes that agree {percent(agreement)}    reward: real "
+        f"{loop.real_rewards[step]:+.0f}, dream {dreamed:+.{0 if dreamed.is_integer() else 2}f}"
+    )

@@ -62,7 +62,8 @@ def draw_dream(path: Path, loop: open_loop.OpenLoop) -> None:
     """What happened beside what the world model dreamed from the same start and actions, as PNG.
 
     Shows a few steps, evenly spaced from the first to the last; the two reward rows show every
-    step: green for a positive, red for a negative, grey for no reward.
+    step: from grey for none to green for +1 and red for -1, so that a dream that pays the mean of
+    what it expects is not shown as one that pays at every step.
     """
     num_steps, real = len(loop.dreamed), loop.real
     shown = np.linspace(0, num_steps - 1, min(num_steps, _MOST_COLUMNS)).round().astype(int)
@@ -138,7 +139,9 @@ def _draw_rewards(
 ) -> None:
     edges = np.linspace(left, right, len(rewards) + 1).round().astype(int)
     for reward, start, end in zip(rewards, edges[:-1], edges[1:], strict=True):
-        colour = _POSITIVE if reward > 0 else _NEGATIVE if reward < 0 else _NO_REWARD
+        share = min(abs(float(reward)), 1.0)
+        full = zip(_NO_REWARD, _POSITIVE if reward > 0 else _NEGATIVE, strict=True)
+        colour = tuple(round((1.0 - share) * none + share * whole) for none, whole in full)
         draw.rectangle((start, y, max(start, end - 2), y + _FONT_SIZE), fill=colour)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smallwm_tf.figures import strips
+from smallwm_tf.figures import dream_film, strips
 from smallwm_tf.figures.code_colours import colours_of_codes
 from smallwm_tf.judging.open_loop import OpenLoop, Reconstructions
 
@@ -109,6 +109,21 @@ def test_dream_strip_shows_every_reward(tmp_path):
     starts = [np.flatnonzero(np.diff(mask.astype(int)) == 1) for mask in (green, red)]
     assert [len(start) for start in starts] == [10, 10]
     assert (starts[1] < starts[0]).all()  # each -1 stands two steps before its +1
+
+
+def test_an_expected_reward_is_shown_for_what_it_is(tmp_path):
+    rewards = np.array([0.0, 0.25, 1.0, -0.5, -1.0, 2.0], np.float32)
+    loop = _dream(len(rewards))._replace(dreamed_rewards=rewards)
+    strips.draw_dream(tmp_path / "d.png", loop)
+    row = _read(tmp_path / "d.png").astype(int)[-10]  # in the last row of rewards
+    seen = [tuple(colour) for colour in row[np.r_[True, (np.diff(row, axis=0) != 0).any(1)]]]
+    grey, green, red = (222, 222, 222), (0, 140, 60), (205, 40, 40)
+    mixed = (round(222 * 0.75), round(222 * 0.75 + 140 / 4), round(222 * 0.75 + 60 / 4))
+    for colour in (grey, mixed, green, (214, 131, 131), red):
+        assert colour in seen
+    assert seen.count(green) == 2  # 2.0 is no more than 1
+    words = [dream_film.caption(loop, step).split(", dream ")[1] for step in range(len(rewards))]
+    assert words == ["+0", "+0.25", "+1", "-0.50", "-1", "+2"]
 
 
 @pytest.mark.parametrize(
