@@ -12,12 +12,12 @@ compare with what really happened h steps later:
 Shapes: S starts, H horizon, F stacked frames.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from smallwm_tf.judging.moving_objects import count_objects
 from smallwm_tf.judging.open_loop import Unrolled, start_at, unroll
 from smallwm_tf.judging.reward_skill import (
     Recognition,
@@ -66,6 +66,8 @@ class OpenLoopCurves(NamedTuple):
     pixel_error: np.ndarray  # mean |decoded prediction − frame|, grey levels of 255
     copy_pixel_error: np.ndarray  # the same for the decoded code of the start
     reconstruction_pixel_error: np.ndarray  # the same for the decoded true code: the least possible
+    more_objects: np.ndarray  # share of sampled dreams that show more of them than the true code
+    fewer_objects: np.ndarray  # and fewer, see ``moving_objects``
     reward_confusion: np.ndarray  # [H, 3, 3] counts: true × most probable class of r_{h-1}
 
 
@@ -107,8 +109,7 @@ class HeldOutMeasures:
             all_codes.append(quantized.encoding_indices.numpy())
         codes = np.concatenate(all_codes)
         used = perplexity(tf.constant(codes), vqvae.quantizer.num_embeddings)
-        every = max(1, replay.size // _FRAMES_OF_ERRORS)
-        frames = replay.frames[: replay.size : every].numpy().astype(float)
+        every, frames = self._some_frames()
         groups, some = range(0, len(frames), _FRAMES_AT_ONCE), codes[::every]
         shown = [self._decode(some[first : first + _FRAMES_AT_ONCE]).numpy() for first in groups]
         errors = np.abs(np.concatenate(shown) - frames)
@@ -189,18 +190,38 @@ class HeldOutMeasures:
         state = start_at(dreamer, replay, starts)
         likeliest = unroll(dreamer, state, actions, None)
         sampled = unroll(dreamer, state, actions, seed)
-        copied = np.repeat(codes[:, :1], horizon, axis=1)
         valid = windows.valid.numpy()
         truth = _Truth(codes[:, 1:], observations[:, 1:, ..., -1].numpy(), valid[:, 1:])
+        background = np.median(self._some_frames()[1], axis=0)
+        copy = self._decode(codes[:, 0]).numpy()
+        errors, objects = {"copy": [], "likeliest": [], "true": []}, []
+        for t in range(horizon):
+            true, dreamed, drawn = (
+                self._decode(of[:, t]).numpy()
+                for of in (codes[:, 1:], likeliest.codes, sampled.codes)
+            )
+            pictures = (copy, dreamed, true)
+            for error, picture in zip(errors.values(), pictures, strict=True):
+                error.append(np.abs(picture - truth.frames[:, t]).mean(axis=(1, 2)))
+            objects.append(count_objects(drawn, background) - count_objects(true, background))
+        added = np.stack(objects, axis=1)
+        pixel_error = {name: truth.mean(np.stack(error, axis=1)) for name, error in errors.items()}
         return OpenLoopCurves(
             code_accuracy=truth.accuracy(likeliest.codes),
             sampled_accuracy=truth.accuracy(sampled.codes),
-            copy_accuracy=truth.accuracy(copied),
-            pixel_error=truth.pixel_error(likeliest.codes, self._decode),
-            copy_pixel_error=truth.pixel_error(copied, self._decode),
-            reconstruction_pixel_error=truth.pixel_error(truth.codes, self._decode),
+            copy_accuracy=truth.accuracy(np.repeat(codes[:, :1], horizon, axis=1)),
+            pixel_error=pixel_error["likeliest"],
+            copy_pixel_error=pixel_error["copy"],
+            reconstruction_pixel_error=pixel_error["true"],
+            more_objects=truth.mean(added > 0),
+            fewer_objects=truth.mean(added < 0),
             reward_confusion=_reward_confusion(windows.rewards, likeliest, valid[:, :horizon]),
         )
+
+    def _some_frames(self) -> tuple[int, np.ndarray]:
+        """Every n-th frame of the replay, some hundred: n, and they as float [k, 96, 96]."""
+        every = max(1, self._replay.size // _FRAMES_OF_ERRORS)
+        return every, self._replay.frames[: self._replay.size : every].numpy().astype(float)
 
     @tf.function(input_signature=[_STEPS], autograph=False)
     def _autoencode(self, steps: tf.Tensor) -> tuple[VQVAELosses, Quantized]:
@@ -255,17 +276,9 @@ class _Truth(NamedTuple):
 
     def accuracy(self, predicted: np.ndarray) -> np.ndarray:
         """Share of right codes by horizon: [S, H, 6, 6] → [H]."""
-        return self._mean((predicted == self.codes).mean(axis=(2, 3)))
+        return self.mean((predicted == self.codes).mean(axis=(2, 3)))
 
-    def pixel_error(self, predicted: np.ndarray, decode: Callable) -> np.ndarray:
-        """Mean absolute difference of decoded codes, grey levels: [S, H, 6, 6] → [H]."""
-        differences = [
-            np.abs(decode(predicted[:, t]).numpy() - self.frames[:, t]).mean(axis=(1, 2))
-            for t in range(predicted.shape[1])
-        ]
-        return self._mean(np.stack(differences, axis=1))
-
-    def _mean(self, values: np.ndarray) -> np.ndarray:
+    def mean(self, values: np.ndarray) -> np.ndarray:
         """Mean over valid starts: [S, H] → [H], NaN where there is none."""
         counts = self.valid.sum(axis=0)
         sums = np.where(self.valid, values, 0.0).sum(axis=0)

@@ -35,8 +35,9 @@ AGGREGATE_LEGEND = (
 )
 WORLD_MODEL_LEGEND = (
     "Of the last iteration, on steps that nothing was trained on: the loss of the next 36 codes, "
-    "the share of drawn codes that are right after so many steps without looking, the skill of "
-    "predicted rewards. Speed is that of the machine that made the run, everything in the phase of "
+    "the share of drawn codes that are right after so many steps without looking, the share of "
+    "such dreams that show more moving objects than reality, and fewer, the skill of predicted "
+    "rewards. Speed is that of the machine that made the run, everything in the phase of "
     "the policy included; a decision is one observation, where `evaluate` was called. Means ± "
     "standard errors over runs."
 )

@@ -15,12 +15,14 @@ MEASURES = {
     "nats per grid": "latent_loss",
     "right codes, 5 steps": "open_loop_sampled_accuracy_5",
     "15 steps": "open_loop_sampled_accuracy_15",
+    "objects doubled, 5 steps": "open_loop_more_objects_5",
+    "vanished": "open_loop_fewer_objects_5",
     "reward skill": "reward_skill",
     "dream steps per second": "dream_steps_per_second",
     "milliseconds per decision": "milliseconds_per_decision",
 }
-_HELD_OUT = ("latent_loss", "open_loop_sampled_accuracy_5", "open_loop_sampled_accuracy_15",
-             "reward_skill")  # fmt: skip
+_HELD_OUT = [name for name in MEASURES.values() if name.startswith("open_loop_")]
+_HELD_OUT += ["latent_loss", "reward_skill"]
 
 
 def measures_of(

@@ -73,7 +73,7 @@ def test_bands_end_where_returns_do(tmp_path, drawn):
 def test_no_curve_is_hidden_under_another(tmp_path):
     """Everything equal: each colour is still to be seen, and not in the legend alone."""
     equal = np.full(6, 0.5)
-    draw_horizons(tmp_path / "h.png", OpenLoopCurves(*[equal] * 6, None), "t")
+    draw_horizons(tmp_path / "h.png", OpenLoopCurves(*[equal] * 8, None), "t")
     draw_promise(tmp_path, Promise(np.ones([3, 6]), np.ones([3, 6])), 1)
     nulls = {name: {"mean": 0.5} for name in ("uniform", "holding", "best of nine")}
     draw_scores(tmp_path, "Catch", entries((100, 0.0, 0.1), (200, 0.1, 0.1)), nulls)
@@ -97,7 +97,9 @@ def test_curve_of_a_single_evaluation(tmp_path):
 
 def test_horizon_figure_shows_its_numbers_step_by_step_with_gaps(tmp_path, drawn):
     rising, gap = np.linspace(0, 1, 6), np.array([1.0, np.nan, 0.5, 0.4, np.nan, np.nan])
-    curves = OpenLoopCurves(gap, rising / 2, rising[::-1], 9 * gap, 8 * rising, 7 * rising, None)
+    curves = OpenLoopCurves(
+        gap, rising / 2, rising[::-1], 9 * gap, 8 * rising, 7 * rising, gap, gap, None
+    )
     likeliest, copy, recall = "most probable codes", "copy of the first code", "positive, recall"
     draw_horizons(tmp_path / "h.png", curves, "t", {recall: gap})
     codes, errors, rewards = drawn[0].axes

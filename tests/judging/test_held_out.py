@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.judging.held_out import HeldOutMeasures
+from smallwm_tf.judging.moving_objects import count_objects
+from smallwm_tf.judging.open_loop import start_at, unroll
 from smallwm_tf.judging.reward_skill import area_under_curve, reward_skill
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
@@ -115,6 +117,36 @@ def test_open_loop_curves_equal_single_dreams(world, context_steps):
         (curves.reconstruction_pixel_error, floors),
     ):
         np.testing.assert_allclose(curve, [np.mean(value) for value in values], rtol=1e-4)
+
+
+def test_drawn_dreams_with_more_or_fewer_objects_are_counted(world):
+    frames = np.stack([decoded(world, codes) for codes in world.codes]).astype(np.uint8)
+    replay = Replay(STEPS)  # of frames that the decoder can draw
+    columns = ("actions", "rewards", "terminated", "truncated", "lost_life")
+    others = {name: getattr(world.replay, name).numpy() for name in columns}
+    replay.append(frames=frames, **others)
+    true = world.model.encode(replay.observations(tf.range(STEPS), F)).numpy()
+    starts = np.array([0, 2, 4, 12, 20], np.int32)
+    dreamer = Dreamer(world.model, DreamSettings(temperature=0.1))
+    curves = HeldOutMeasures(world.model, replay, 5).open_loop(dreamer, starts, H, SEED)
+    steps = np.minimum(starts[:, np.newaxis] + np.arange(H), STEPS - 1)
+    first = start_at(dreamer, replay, starts)
+    drawn = unroll(dreamer, first, tf.constant(world.actions[steps]), SEED).codes
+    background = np.median(frames, axis=0)
+
+    def number(codes):
+        return count_objects(decoded(world, codes)[np.newaxis], background)[0]
+
+    more, fewer = [[] for _ in range(H)], [[] for _ in range(H)]
+    for row, start in zip(drawn, starts, strict=True):
+        for h, codes in enumerate(row):
+            now = start + h + 1
+            if now < STEPS and episode_of(now) == episode_of(start):
+                more[h].append(number(codes) > number(true[now]))
+                fewer[h].append(number(codes) < number(true[now]))
+    np.testing.assert_allclose(curves.more_objects, [np.mean(of) for of in more])
+    np.testing.assert_allclose(curves.fewer_objects, [np.mean(of) for of in fewer])
+    assert 0.0 < np.mean(curves.more_objects) < 1.0 and 0.0 < np.mean(curves.fewer_objects) < 1.0
 
 
 def test_open_loop_samples_follow_the_seed(world):

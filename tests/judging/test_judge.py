@@ -16,6 +16,7 @@ from smallwm_tf.figures import strips
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.held_out import HeldOutMeasures
 from smallwm_tf.judging.judge import RealityCheck, WorldModelJudge, play_held_out
+from smallwm_tf.judging.moving_objects import count_objects
 from smallwm_tf.judging.open_loop import longest_start, open_loop
 from smallwm_tf.learning.world_model_learner import reward_precision_and_recall
 from smallwm_tf.models.build import build_models
@@ -128,6 +129,7 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(experiment, c
     entropy = -np.sum(reward_shares * np.log(reward_shares))
     is_foreground = np.abs(frames - np.median(frames, axis=0)) > 15
     errors = np.abs(shown - frames)
+    seen = count_objects(shown, np.median(frames, axis=0))
     expected = {
         "elbo": density.sum(axis=(1, 2, 3)).mean() - 36 * np.log(128),
         "codebook_perplexity": np.exp(-np.sum(shares * np.log(shares))),
@@ -174,6 +176,10 @@ def test_every_measure_of_a_model_that_copies_is_as_worked_by_hand(experiment, c
         for name in ("pixel_error", "copy_pixel_error"):
             expected[f"open_loop_{name}_{h}"] = ahead(
                 h, lambda before, after: np.abs(shown[before] - frames[after]).mean()
+            )
+        for name, is_so in (("more", np.greater), ("fewer", np.less)):
+            expected[f"open_loop_{name}_objects_{h}"] = ahead(
+                h, lambda before, after, is_so=is_so: float(is_so(seen[before], seen[after]))
             )
         expected[f"open_loop_reconstruction_pixel_error_{h}"] = ahead(
             h, lambda before, after: errors[after].mean()

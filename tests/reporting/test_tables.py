@@ -138,6 +138,7 @@ def test_world_models_stand_beside_each_other_game_by_game(tmp_path):
     for seed, nats in enumerate((20.0, 30.0)):
         path = make_run(tmp_path / f"a{seed}", seed=seed, config=dream)
         held_out = [{"latent_loss": 99.0}, {"latent_loss": nats, "reward_skill": -0.25}]
+        held_out[1]["open_loop_more_objects_5"] = 0.25
         add_world_model(path, held_out, (10.0, 30.0))
     path = make_run(tmp_path / "b", preset="quick+masked", config=dream)
     add_world_model(path, [{"latent_loss": 15.5, "reward_skill": None}], (8.0,), decision=2.25)
@@ -147,10 +148,10 @@ def test_world_models_stand_beside_each_other_game_by_game(tmp_path):
     texts = [[cell.text for cell in row] for row in rows]
     assert len(tables.WORLD_MODEL_COLUMNS) == len(texts[0])
     # 20 updates of 8 dreams of 50 steps in 40 seconds; 10 of them in 8.
-    assert texts == [
-        ["Alien", "quick", "2", "1,000", "25 ± 5", "–", "–", "−0.25", "200", "–", "20.0"],
-        ["Alien", "quick+masked", "1", "1,000", "15.5", "–", "–", "–", "500", "2.25", "20 ± 6"],
-    ]
+    none = "–"
+    both = ["Alien", "quick", "2", "1,000", "25 ± 5", none, none, "0.25", none, "−0.25", "200"]
+    masked = ["Alien", "quick+masked", "1", "1,000", "15.5", *[none] * 5, "500", "2.25", "20 ± 6"]
+    assert texts == [[*both, none, "20.0"], masked]
     assert [cell.value for cell in rows[0]][3:5] == [1000.0, 25.0]
 
 
