@@ -3,6 +3,7 @@
 Shapes: N = number of games, F = number of stacked frames. This module imports no TensorFlow.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -126,11 +127,18 @@ class GameBatch:
 _Played = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
+def _nothing_played(num_games: int) -> _Played:
+    frames = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE), np.uint8)
+    terminated, truncated = np.zeros([2, num_games], bool)
+    return frames, np.zeros(num_games, np.float32), terminated, truncated
+
+
 class _AtariGames:
     """`ale_py`'s vector environment, several times faster than N wrapped emulators.
 
-    Its own frame stack starts with zeros where ours repeats the first frame, so it yields
-    single frames. It cannot skip a game: one that is over plays on unseen (action 0).
+    One environment for each game, all of which work at the same time, since a vector cannot leave
+    out a game that is over. Its own frame stack starts with zeros where ours repeats the first
+    frame, so it yields single frames.
     """
 
     def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: Config):
@@ -139,53 +147,70 @@ class _AtariGames:
             from ale_py.vector_env import AtariVectorEnv
 
             rom = gymnasium.spec(game.gymnasium_id).kwargs["game"]
-            self._env = AtariVectorEnv(
-                rom,
-                num_games,
-                max_num_frames_per_episode=_NO_FRAME_LIMIT,  # GameBatch counts agent steps
-                repeat_action_probability=settings.sticky_action_probability,
-                full_action_space=False,
-                img_height=FRAME_SIZE,
-                img_width=FRAME_SIZE,
-                grayscale=True,
-                stack_num=1,
-                frameskip=settings.frame_skip,
-                maxpool=settings.frame_skip > 1,
-                noop_max=settings.noop_max,
-                episodic_life=False,
-                reward_clipping=False,
-                use_fire_reset=False,
-            )
+            self._envs = [
+                AtariVectorEnv(
+                    rom,
+                    1,
+                    num_threads=1,
+                    max_num_frames_per_episode=_NO_FRAME_LIMIT,  # GameBatch counts agent steps
+                    repeat_action_probability=settings.sticky_action_probability,
+                    full_action_space=False,
+                    img_height=FRAME_SIZE,
+                    img_width=FRAME_SIZE,
+                    grayscale=True,
+                    stack_num=1,
+                    frameskip=settings.frame_skip,
+                    maxpool=settings.frame_skip > 1,
+                    noop_max=settings.noop_max,
+                    episodic_life=False,
+                    reward_clipping=False,
+                    use_fire_reset=False,
+                )
+                for _ in range(num_games)
+            ]
         except Exception as error:
             raise cannot_open(game, error) from error
         self._game = game
-        self._num_games = num_games
         # One drawn seed per game: with an integer, seeds s and s + 1 would share N - 1 games.
         drawn = np.random.default_rng(seeds).integers(_MAX_SEED, size=num_games, dtype=np.int32)
         self._first_seeds: np.ndarray | None = drawn
-        self.action_meanings = tuple(action.name for action in self._env.ale.get_action_set())
+        actions = self._envs[0].ale.get_action_set()
+        self.action_meanings = tuple(action.name for action in actions)
 
     def reset(self) -> np.ndarray:
         # Seeding reloads the ROM, 0.1 s a game: later episodes go on with the games' own numbers.
-        observations, _ = self._env.reset(seed=self._first_seeds)
-        self._first_seeds = None
-        return self._single_frames(observations)
+        seeds, self._first_seeds = self._first_seeds, None
+
+        def reset(number: int) -> np.ndarray:
+            seed = None if seeds is None else seeds[number : number + 1]
+            return self._single_frame(self._envs[number].reset(seed=seed)[0])
+
+        with ThreadPoolExecutor() as threads:
+            return np.stack(list(threads.map(reset, range(len(self._envs)))))
 
     def step(self, actions: np.ndarray, playing: np.ndarray) -> _Played:
-        observations, rewards, terminated, truncated, _ = self._env.step(actions)
-        return self._single_frames(observations), rewards, terminated, truncated
+        frames, rewards, terminated, truncated = _nothing_played(len(self._envs))
+        numbers = np.flatnonzero(playing)
+        for number in numbers:
+            self._envs[number].send(actions[number : number + 1])
+        for number in numbers:
+            observations, reward, is_terminal, is_truncated, _ = self._envs[number].recv()
+            frames[number], rewards[number] = self._single_frame(observations), reward[0]
+            terminated[number], truncated[number] = is_terminal[0], is_truncated[0]
+        return frames, rewards, terminated, truncated
 
     def close(self) -> None:
-        self._env.close()
+        for env in self._envs:
+            env.close()
 
-    def _single_frames(self, observations: np.ndarray) -> np.ndarray:
-        expected = (self._num_games, 1, FRAME_SIZE, FRAME_SIZE)
+    def _single_frame(self, observations: np.ndarray) -> np.ndarray:
+        expected = (1, 1, FRAME_SIZE, FRAME_SIZE)
         if observations.shape != expected:
             raise GameFaultError(
                 f"game {self._game.name}: observations are {list(observations.shape)}, expected "
                 f"{list(expected)}; this version of ale-py is not supported"
             )
-        return observations[:, 0]
+        return observations[0, 0]
 
 
 class _GymnasiumGames:
@@ -201,10 +226,7 @@ class _GymnasiumGames:
         return np.stack([source.reset() for source in self._sources])
 
     def step(self, actions: np.ndarray, playing: np.ndarray) -> _Played:
-        num_games = len(self._sources)
-        frames = np.zeros((num_games, FRAME_SIZE, FRAME_SIZE), np.uint8)
-        rewards = np.zeros(num_games, np.float32)
-        terminated, truncated = np.zeros([2, num_games], bool)
+        frames, rewards, terminated, truncated = _nothing_played(len(self._sources))
         for number in np.flatnonzero(playing):
             step = self._sources[number].step(int(actions[number]))
             frames[number], rewards[number] = step.frame, step.reward

@@ -100,8 +100,8 @@ def score_null_policies(
       on_episodes: called after every step that is played, with the number of episodes that it
         finished, of ``num_null_episodes`` in all; it may raise to stop.
     """
-    with games_to_evaluate(experiment, "random_policy") as games:
-        num_actions = games.num_actions
+    with contextlib.closing(open_game(experiment, "null_policies")) as game:
+        num_actions = game.num_actions
     agents: dict[str, Agent] = {
         UNIFORM: RandomAgent(num_actions),
         HOLDING: RandomAgent(num_actions, _HOLDING),

@@ -143,6 +143,22 @@ def test_games_left_out_are_frozen():
     np.testing.assert_array_equal(after.episode_over, [False, True, False])
 
 
+def test_a_game_that_is_over_is_not_played():
+    """Its numbers wait: its next episode does not depend on how long others went on."""
+    settings = build_config({"game.sticky_action_probability": 0.5}).game
+    episodes = []
+    for num_steps in (1, 30):
+        batch = GameBatch("Breakout", 2, 1, 0, settings)
+        batch.reset()
+        for _ in range(num_steps):
+            batch.step(np.array([2, 2]), active=np.array([True, False]))
+        seen = [batch.reset()[1]]
+        seen += [batch.step(np.array([2, n % 4])).observations[1] for n in range(60)]
+        batch.close()
+        episodes.append(seen)
+    np.testing.assert_array_equal(*episodes)
+
+
 def test_observations_handed_out_do_not_change():
     batch = GameBatch("Breakout", 2, 2, seed=0)
     first = batch.reset()
