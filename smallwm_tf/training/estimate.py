@@ -33,7 +33,7 @@ class Report(NamedTuple):
     parameters: dict[str, int]
     work: Work
     memory_bytes: float
-    seconds: float | None
+    seconds_by_work: dict[str, float] | None  # that the run will take, by kind of work
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -74,7 +74,14 @@ class Report(NamedTuple):
                 f"time: about {duration(self.seconds)} as things are (more if the policy's "
                 "episodes become longer than random ones)"
             )
+            parts = sorted(self.seconds_by_work.items(), key=lambda part: -part[1])
+            lines += [f"  {name:<36}{duration(of):>12}" for name, of in parts if of >= 1.0]
         return lines
+
+    @property
+    def seconds(self) -> float | None:
+        """That the run will take; None if that was not measured."""
+        return sum(self.seconds_by_work.values()) if self.seconds_by_work else None
 
     def as_json(self) -> dict[str, Any]:
         """For a program: parameter counts at the top level, the rest beside them."""
@@ -86,6 +93,7 @@ class Report(NamedTuple):
             "work": {**self.work._asdict(), "real_steps": self.work.real_steps._asdict()},
             "memory_bytes": int(self.memory_bytes),
             "seconds": None if self.seconds is None else round(self.seconds),
+            "seconds_by_work": {k: round(v, 1) for k, v in (self.seconds_by_work or {}).items()},
         }
 
 
@@ -118,11 +126,11 @@ def describe(
         memory_bytes=BASE_BYTES
         + 16.0 * networks.parameters["training_total"]
         + float(dreams * total_steps(config)) * FRAME_SIZE**2,
-        seconds=_measure(experiment, work, on_part) if timed else None,
+        seconds_by_work=_measure(experiment, work, on_part) if timed else None,
     )
 
 
-def _measure(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
+def _measure(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> dict[str, float]:
     """Seconds that the run will take; whoever waits sees that they are measured."""
     measured = ALGORITHMS[experiment.config.algorithm]
     total, shown = measured.num_measurements, {"first": "compiling", "in_logs": False}

@@ -47,7 +47,9 @@ class ModelFreeAgent:
         )
 
     @classmethod
-    def seconds(cls, experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
+    def seconds(
+        cls, experiment: Experiment, work: Work, on_part: Callable[[], None]
+    ) -> dict[str, float]:
         """See ``Algorithm.seconds``."""
         config, played = experiment.config, play_at_random(experiment)
         on_part()
@@ -66,8 +68,11 @@ class ModelFreeAgent:
 
             update, start = timed(play_and_learn)
         on_part()
-        evaluated_steps = played.episode_steps * work.evaluation_episodes
         updates = work.real_steps.learned_from / (num_games * num_steps)
         acted_step = played.acted_step(agent.networks.agent(1.0))
         on_part()
-        return OTHER_SECONDS + start + update * updates + acted_step * evaluated_steps
+        return {
+            "playing and policy updates": update * updates,
+            "evaluations and null policies": played.scoring(experiment, work, acted_step),
+            "start and compiling": OTHER_SECONDS + start,
+        }

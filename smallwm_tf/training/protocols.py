@@ -49,6 +49,9 @@ class Algorithm(Protocol):
     num_measurements: int
 
     @staticmethod
-    def seconds(experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
-        """What a whole run takes if its episodes are as long as random ones; plays and measures."""
+    def seconds(
+        experiment: Experiment, work: Work, on_part: Callable[[], None]
+    ) -> dict[str, float]:
+        """What a whole run takes by kind of work, if its episodes are as long as random ones; plays
+        and measures."""
         ...

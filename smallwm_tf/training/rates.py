@@ -14,6 +14,7 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
 from smallwm_tf.judging.judge import WorldModelJudge
+from smallwm_tf.judging.null_policies import num_null_episodes
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import batches
 
@@ -34,6 +35,7 @@ class RandomPlay(NamedTuple):
     num_actions: int
     replay: Replay  # of these steps
     observations: np.ndarray  # of the first ones
+    opening: float  # seconds until a game has begun
     step: float  # seconds of one
     episode_steps: float  # of an episode, or of all steps that were tried
 
@@ -42,11 +44,24 @@ class RandomPlay(NamedTuple):
         seen = self.observations[:num_games]
         return self.step + timed(lambda: agent.act(seen, (), PAIR, 0))[0] / num_games
 
+    def scoring(self, experiment: Experiment, work: Work, shared_step: float) -> float:
+        """Seconds of all evaluations and of the null policies, in episodes as long as these.
+
+        ``shared_step`` is one of the policy, where many games are played side by side.
+        """
+        num_episodes = experiment.config.evaluation.num_episodes
+        num_nulls = num_null_episodes(experiment)
+        num_groups = (work.evaluation_episodes + num_nulls) / num_episodes
+        return (
+            self.opening * num_groups * min(num_episodes, _GAMES)
+            + shared_step * self.episode_steps * work.evaluation_episodes
+            + self.step * (self.episode_steps * num_nulls + work.real_steps.chosen_by)
+        )
+
 
 class Rates(NamedTuple):
     """Seconds of one unit of each kind of work."""
 
-    random_step: float  # of a real step that the random policy chooses
     acted_step: float  # of a real step of one game that the policy chooses
     shared_step: float  # the same where many games are played side by side
     encoded_frame: float
@@ -56,42 +71,40 @@ class Rates(NamedTuple):
     judging: float  # of the measures of the world model after an iteration
     start: float  # of everything that is compiled once
     updates_per_step: float  # windows that fit into episodes, per real step and window of a batch
-    episode_steps: float  # of an episode of random play, or of all steps that were tried
 
-    def seconds(self, experiment: Experiment, work: Work) -> float:
-        """What a whole run takes, if its episodes are as long as random ones."""
+    def seconds(self, experiment: Experiment, work: Work, played: RandomPlay) -> dict[str, float]:
+        """What a whole run takes by kind of work, if its episodes are as long as random ones."""
         config = experiment.config
         num_iterations, steps = config.collection.num_iterations, work.real_steps
-        held_out = config.inspection.held_out_steps
+        held_out, first = config.inspection.held_out_steps, config.collection.first_iteration_steps
         looks = steps.chosen_by + steps.only_judged - num_iterations * held_out
-        random_steps = config.collection.first_iteration_steps + held_out
-        alone = steps.learned_from + num_iterations * held_out
         sizes = [total_steps(config, number + 1) for number in range(num_iterations)]
         dynamics_updates = sum(
             epochs * max(1, size * self.updates_per_step)
             for epochs, size in zip(config.dynamics.epochs, sizes, strict=False)
         )
         encoded = 0 if config.vqvae.update_interval else num_iterations * sizes[-1]
-        return (
-            OTHER_SECONDS
-            + self.start
-            + self.random_step * random_steps
-            + self.acted_step * (alone - random_steps)
-            + self.shared_step * looks
-            + self.encoded_frame * encoded
-            + self.vqvae_update * work.vqvae_steps
-            + self.dynamics_update * dynamics_updates
-            + self.policy_update * work.ppo_updates
-            + self.judging * num_iterations
-            + self.shared_step * self.episode_steps * work.evaluation_episodes
-        )
+        later = num_iterations - 1
+        return {
+            "collecting": played.step * first + self.acted_step * (steps.learned_from - first),
+            "VQ-VAE updates": self.vqvae_update * work.vqvae_steps,
+            "encoding": self.encoded_frame * encoded,
+            "dynamics updates": self.dynamics_update * dynamics_updates,
+            "held-out steps and measures": (played.step + self.acted_step * later) * held_out
+            + self.judging * num_iterations,
+            "policy updates": self.policy_update * work.ppo_updates,
+            "what policies earn and are promised": self.shared_step * looks,
+            "evaluations and null policies": played.scoring(experiment, work, self.shared_step),
+            "start and compiling": OTHER_SECONDS + self.start,
+        }
 
 
 def play_at_random(experiment: Experiment) -> RandomPlay:
     """Plays the experiment's game and watches the clock."""
+    begun = time.perf_counter()
     with contextlib.closing(open_game(experiment, "rates")) as game:
         game.reset()
-        begun = time.perf_counter()
+        opening, begun = time.perf_counter() - begun, time.perf_counter()
         played = collect(game, RandomAgent(game.num_actions), STEPS, (0, "rates"))
         step = (time.perf_counter() - begun) / STEPS
     replay = Replay(STEPS)
@@ -99,7 +112,7 @@ def play_at_random(experiment: Experiment) -> RandomPlay:
     num_frames = experiment.config.game.num_stacked_frames
     observations = replay.observations(tf.range(_GAMES), num_frames).numpy()
     episode_steps = STEPS / max(1, len(played.episode_returns))
-    return RandomPlay(game.num_actions, replay, observations, step, episode_steps)
+    return RandomPlay(game.num_actions, replay, observations, opening, step, episode_steps)
 
 
 def measure_rates(
@@ -136,7 +149,6 @@ def measure_rates(
     judging, start_judging = timed(lambda: judge.judge(experiment, 1), repetitions=1)
     on_part()
     rates = Rates(
-        random_step=played.step,
         acted_step=played.acted_step(player, num_games=1),
         shared_step=played.acted_step(player),
         encoded_frame=timed(lambda: encode(played.observations).numpy())[0] / _GAMES,
@@ -146,7 +158,6 @@ def measure_rates(
         judging=judging * config.inspection.held_out_steps / STEPS,
         start=start_vqvae + start_dynamics + start_policy + start_judging,
         updates_per_step=len(starts) / STEPS / size,
-        episode_steps=played.episode_steps,
     )
     on_part()
     return rates

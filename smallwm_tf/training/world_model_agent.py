@@ -62,9 +62,12 @@ class WorldModelAgent:
         )
 
     @classmethod
-    def seconds(cls, experiment: Experiment, work: Work, on_part: Callable[[], None]) -> float:
+    def seconds(
+        cls, experiment: Experiment, work: Work, on_part: Callable[[], None]
+    ) -> dict[str, float]:
         """See ``Algorithm.seconds``."""
         played = play_at_random(experiment)
         on_part()
         agent = cls(experiment, played.num_actions, played.replay)
-        return measure_rates(agent, played, experiment, on_part).seconds(experiment, work)
+        rates = measure_rates(agent, played, experiment, on_part)
+        return rates.seconds(experiment, work, played)

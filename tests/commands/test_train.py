@@ -50,7 +50,9 @@ def test_dry_run_prints_one_json_line_and_leaves_nothing(tmp_path):
 
 
 def test_a_dry_run_has_the_counts_of_table_3(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: 123.4)  # measured above
+    monkeypatch.setattr(
+        WorldModelAgent, "seconds", lambda *_: {"policy updates": 123.4}
+    )  # measured above
     words = ["--game=Pong", "--config=atari100k_1frame", "--dry_run", "--json"]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     monkeypatch.chdir(tmp_path)
@@ -66,6 +68,7 @@ def test_a_dry_run_has_the_counts_of_table_3(tmp_path, monkeypatch, capsys):
     assert report["inference_total"] == 3_312_135
     assert report["work"]["real_steps"]["learned_from"] == 12_800 + 14 * 6_400
     assert report["work"]["real_steps"]["chosen_by"] == 0
+    assert report["seconds"] == 123 and report["seconds_by_work"] == {"policy updates": 123.4}
     assert report["precision"] == resolve_precision("auto")
     assert report["seconds"] == 123
 
@@ -113,7 +116,8 @@ def test_the_games_are_listed(command):
 
 
 def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: 123.0)  # measured above
+    taken = {"encoding": 0.4, "policy updates": 22.6, "VQ-VAE updates": 100.0}  # measured above
+    monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: taken)
     words = ["--game=SmallWM/Catch-v0", "--config=smoke", "--dry_run"]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     monkeypatch.chdir(tmp_path)
@@ -122,7 +126,10 @@ def test_the_dry_run_as_text(tmp_path, monkeypatch, capsys):
     # Moments at 0, 20, 40 and 60 steps; held-out steps; fifty steps from each moment; twice.
     steps = f"600 to learn from, 0 to choose by, {2 * (61 + 100 + 4 * 50)} to judge only"
     assert "world model" in printed and f"real steps: {steps}\n" in printed
-    assert printed.splitlines()[-1].startswith("time: about 2 minutes")
+    *_, time, first, second = printed.splitlines()
+    assert time.startswith("time: about 2 minutes")
+    assert first.split("  ")[1] == "VQ-VAE updates" and first.endswith(" 2 minutes")
+    assert second.split("  ")[1] == "policy updates" and second.endswith(" 23 seconds")
     assert not list(tmp_path.iterdir())
 
 

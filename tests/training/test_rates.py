@@ -4,21 +4,22 @@ import pytest
 
 from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.training.model_free_agent import ModelFreeAgent
-from smallwm_tf.training.rates import Rates, measure_rates, play_at_random
+from smallwm_tf.training.rates import RandomPlay, Rates, measure_rates, play_at_random
 from smallwm_tf.training.world_model_agent import WorldModelAgent
 from tests.tiny_runs import MODEL_FREE, experiment_for
 
 NOTHING = Rates(*[0.0] * len(Rates._fields))
+STILL = RandomPlay(3, None, None, opening=0.0, step=0.0, episode_steps=0.0)
 OTHER = 12.0  # seconds that no rate tells
 
 # Two iterations of 50 and 14 steps, 30 held-out steps each; two epochs of the dynamics, then one;
 # five policy updates with a look before, after every second and after the last of an iteration.
+# 5 moments, 20 steps apart, once per iteration; 9 steps from each at 3 + 2 looks, and at the
+# promise of each iteration.
+CHOOSING = 2 * 81 + 5 * 9 * (3 + 2)
 AMOUNTS = {
-    "random_step": 50 + 30,
     "acted_step": 14 + 30,
-    # 5 moments, 20 steps apart, once per iteration; 9 steps from each at 3 + 2 looks, and at the
-    # promise of each iteration.
-    "shared_step": 2 * 81 + 5 * 9 * (3 + 2) + 5 * 9 * 2,
+    "shared_step": CHOOSING + 5 * 9 * 2,
     "vqvae_update": 50 // 5 + 64 // 5 + (2 * (16 // 8) + 21 // 8) // 8,
     "policy_update": 3 + 1,
     "judging": 2,
@@ -26,33 +27,45 @@ AMOUNTS = {
 }
 
 
+def seconds(experiment, rates=NOTHING, played=STILL):
+    parts = rates.seconds(experiment, plan_of(experiment.config).work(), played)
+    return sum(parts.values()) - OTHER
+
+
 @pytest.mark.parametrize("name", AMOUNTS)
 def test_each_kind_of_work_counts_as_often_as_it_is_done(tmp_path, name):
-    experiment = experiment_for(tmp_path)
     rates = NOTHING._replace(**{name: 1.0})
-    found = rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER
-    assert found == AMOUNTS[name]
+    assert seconds(experiment_for(tmp_path), rates) == AMOUNTS[name]
+
+
+def test_random_play_collects_first_and_picks_null_policies(tmp_path):
+    found = seconds(experiment_for(tmp_path), played=STILL._replace(step=1.0))
+    assert found == 50 + 30 + CHOOSING
+
+
+def test_games_are_opened_for_every_evaluation_and_null_policy(tmp_path):
+    # Two episodes each, side by side: two evaluations; uniform, holding and the best of nine.
+    found = seconds(experiment_for(tmp_path), played=STILL._replace(opening=1.0))
+    assert found == 2 * (2 + 3)
 
 
 def test_dynamics_updates_follow_the_windows_that_fit_into_episodes(tmp_path):
-    experiment = experiment_for(tmp_path)
     rates = NOTHING._replace(dynamics_update=1.0, updates_per_step=0.5)
-    found = rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER
-    assert found == 2 * 25 + 1 * 32
+    assert seconds(experiment_for(tmp_path), rates) == 2 * 25 + 1 * 32
 
 
 def test_a_resting_vqvae_encodes_everything_once_per_iteration(tmp_path):
     experiment = experiment_for(tmp_path, {"vqvae.update_interval": 0})
-    rates = NOTHING._replace(encoded_frame=1.0)
-    assert rates.seconds(experiment, plan_of(experiment.config).work()) - OTHER == 2 * 64
+    assert seconds(experiment, NOTHING._replace(encoded_frame=1.0)) == 2 * 64
 
 
 def test_episodes_are_as_long_as_random_ones(tmp_path):
-    experiment = experiment_for(tmp_path)
-    work = plan_of(experiment.config).work()
-    rates = NOTHING._replace(shared_step=1.0, episode_steps=100.0)
-    without = NOTHING._replace(shared_step=1.0).seconds(experiment, work)
-    assert rates.seconds(experiment, work) - without == 100.0 * 2 * 2
+    experiment, long = experiment_for(tmp_path), STILL._replace(episode_steps=100.0)
+    rates = NOTHING._replace(shared_step=1.0)
+    assert seconds(experiment, rates, long) - seconds(experiment, rates) == 100.0 * 2 * 2
+    random, still = long._replace(step=1.0), STILL._replace(step=1.0)
+    # Of three null policies, two episodes each.
+    assert seconds(experiment, played=random) - seconds(experiment, played=still) == 100.0 * 3 * 2
 
 
 @pytest.mark.slow
@@ -63,7 +76,8 @@ def test_everything_is_measured(tmp_path, monkeypatch):
     agent = WorldModelAgent(experiment, played.num_actions, played.replay)
     rates = measure_rates(agent, played, experiment)
     assert all(value > 0.0 for value in rates)
-    assert 5.0 < rates.episode_steps < 20.0  # a ball of Catch
+    assert played.opening > 0.0 and played.step > 0.0
+    assert 5.0 < played.episode_steps < 20.0  # a ball of Catch
     assert rates.updates_per_step > 1.0 / 3.0 / 8.0  # windows of four steps, eight at once
 
 
@@ -72,8 +86,8 @@ def test_a_model_free_run_is_measured_too(tmp_path, monkeypatch):
     experiment = experiment_for(tmp_path, MODEL_FREE)
     work = plan_of(experiment.config).work()
     parts = []
-    seconds = ModelFreeAgent.seconds(experiment, work, lambda: parts.append(1))
-    assert len(parts) == ModelFreeAgent.num_measurements
+    found = ModelFreeAgent.seconds(experiment, work, lambda: parts.append(1))
+    assert len(parts) == ModelFreeAgent.num_measurements and all(of > 0 for of in found.values())
     more = work._replace(real_steps=work.real_steps._replace(learned_from=10**9))
     longer = ModelFreeAgent.seconds(experiment, more, lambda: None)
-    assert 0.0 < seconds - OTHER < longer - OTHER > 1e5
+    assert longer["playing and policy updates"] > 1e5
