@@ -3,6 +3,7 @@
 Shapes: N = number of games, F = number of stacked frames. This module imports no TensorFlow.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -170,7 +171,7 @@ class _AtariGames:
             ]
         except Exception as error:
             raise cannot_open(game, error) from error
-        self._game = game
+        self._game, self._num_threads = game, num_threads()
         # One drawn seed per game: with an integer, seeds s and s + 1 would share N - 1 games.
         drawn = np.random.default_rng(seeds).integers(_MAX_SEED, size=num_games, dtype=np.int32)
         self._first_seeds: np.ndarray | None = drawn
@@ -185,18 +186,19 @@ class _AtariGames:
             seed = None if seeds is None else seeds[number : number + 1]
             return self._single_frame(self._envs[number].reset(seed=seed)[0])
 
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(self._num_threads) as threads:
             return np.stack(list(threads.map(reset, range(len(self._envs)))))
 
     def step(self, actions: np.ndarray, playing: np.ndarray) -> _Played:
         frames, rewards, terminated, truncated = _nothing_played(len(self._envs))
-        numbers = np.flatnonzero(playing)
-        for number in numbers:
-            self._envs[number].send(actions[number : number + 1])
-        for number in numbers:
-            observations, reward, is_terminal, is_truncated, _ = self._envs[number].recv()
-            frames[number], rewards[number] = self._single_frame(observations), reward[0]
-            terminated[number], truncated[number] = is_terminal[0], is_truncated[0]
+        numbers, at_once = np.flatnonzero(playing), self._num_threads
+        for group in (numbers[n : n + at_once] for n in range(0, len(numbers), at_once)):
+            for number in group:
+                self._envs[number].send(actions[number : number + 1])
+            for number in group:
+                observations, reward, is_terminal, is_truncated, _ = self._envs[number].recv()
+                frames[number], rewards[number] = self._single_frame(observations), reward[0]
+                terminated[number], truncated[number] = is_terminal[0], is_truncated[0]
         return frames, rewards, terminated, truncated
 
     def close(self) -> None:
@@ -211,6 +213,14 @@ class _AtariGames:
                 f"{list(expected)}; this version of ale-py is not supported"
             )
         return observations[0, 0]
+
+
+def num_threads() -> int:
+    """How many games are played at the same time: as many as TensorFlow has threads."""
+    given = os.environ.get("OMP_NUM_THREADS", "")  # `--threads` sets it, and a container's quota
+    if given.isdecimal() and int(given):
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _GymnasiumGames:

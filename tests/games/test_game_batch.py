@@ -1,11 +1,13 @@
 """The batch of games against single real games, frame by frame."""
 
+import os
+
 import numpy as np
 import pytest
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.games.catalogue import UnknownGameError
-from smallwm_tf.games.game_batch import GameBatch
+from smallwm_tf.games.game_batch import GameBatch, num_threads
 from smallwm_tf.games.real_game import RealGame
 
 
@@ -157,6 +159,37 @@ def test_a_game_that_is_over_is_not_played():
         batch.close()
         episodes.append(seen)
     np.testing.assert_array_equal(*episodes)
+
+
+def test_as_many_are_played_at_once_as_there_are_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    batch = GameBatch("Breakout", 5, 1, 0)
+    batch.reset()
+    under_way, most = 0, []
+
+    def watched(method, change):
+        def call(*arguments):
+            nonlocal under_way
+            under_way += change
+            most.append(under_way)
+            return method(*arguments)
+
+        return call
+
+    for env in batch._games._envs:
+        env.send, env.recv = watched(env.send, 1), watched(env.recv, -1)
+    batch.step(np.zeros(5, int), active=np.array([True, True, False, True, True]))
+    batch.step(np.zeros(5, int))
+    assert max(most) == 2 and most.count(2) == 4 and under_way == 0
+    batch.close()
+
+
+@pytest.mark.parametrize("given", ["", "0", "many"])
+def test_without_a_number_of_threads_all_cores_play(given, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert num_threads() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    assert num_threads() == 3
 
 
 def test_observations_handed_out_do_not_change():
