@@ -10,7 +10,7 @@ from smallwm_tf.cli.flags import CommandParser, number
 from smallwm_tf.cli.streams import put, results_alone
 from smallwm_tf.cli.tensorflow_start import load_tensorflow
 from smallwm_tf.deployment.looking import look_at_agent
-from smallwm_tf.experiment.numbers import counted, rounded, with_error
+from smallwm_tf.experiment.numbers import counted, published, rounded, with_error
 from smallwm_tf.experiment.settings import Interval
 from smallwm_tf.interface.callable_module import make_callable
 from smallwm_tf.runs.scores import human_normalised_score
@@ -130,7 +130,7 @@ def table(result: dict[str, Any]) -> list[str]:
     if result["paper"]:
         mean, deviation = result["paper"]["mean"], result["paper"]["std"]
         lines += [
-            f"{'paper':<14}{rounded(mean):>17}{rounded(deviation, deviation):>10}",
+            f"{'paper':<14}{published(mean):>17}{published(deviation):>10}",
             "paper: after 102,400 interactions; standard deviation over training runs",
         ]
     if result["null_policies"]:

@@ -33,6 +33,11 @@ def rounded(value: float, standard_error: float | None = None) -> str:
     return text.lstrip("-") if not text.strip("-0.") else text
 
 
+def published(value: float) -> str:
+    """A figure of the paper's Table 4: its one decimal, or none from 100 on."""
+    return f"{value:,.{0 if abs(value) >= 100 else 1}f}"
+
+
 def with_error(value: float, standard_error: float | None) -> str:
     """ "0.94 ± 0.06": a number and its standard error, which is left out where it is unknown or 0.
 

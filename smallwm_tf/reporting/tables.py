@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from smallwm_tf.experiment.numbers import counted, decimals
+from smallwm_tf.experiment.numbers import counted, decimals, published
 from smallwm_tf.experiment.schedule import RealSteps
 from smallwm_tf.reporting.aggregates import METRICS, Estimate
 from smallwm_tf.reporting.comparison import PUBLISHED, GameResult, PresetResult, games_of
@@ -79,7 +79,7 @@ def _game_row(game: GameResult) -> list[Cell]:
     steps = game.real_steps()
     mark = "" if game.is_finished else f" ({progress(game.runs)})"
     null_text = f"{with_error(null)} {game.best_null}" if null else "–"
-    published = [Cell(number(game.published.get(n)), game.published.get(n)) for n in PUBLISHED]
+    of_others = [_published_cell(game.published.get(name)) for name in PUBLISHED]
     normal, normal_error = game.human_normalised, game.human_normalised_error
     return [
         Cell(game.game + mark, game.game),
@@ -87,7 +87,7 @@ def _game_row(game: GameResult) -> list[Cell]:
         Cell(number(normal, digits=_or(decimals(normal_error), 3)), normal),
         Cell(null_text, null["mean"] if null else None),
         Cell(number(game.above, digits=1, sign="+"), game.above),
-        *published,
+        *of_others,
         Cell(_seeds(game), len(game.runs)),
         Cell(steps_text(steps), sum(steps)),
     ]
@@ -190,6 +190,10 @@ def world_model_rows(contents: Contents) -> list[list[Cell]]:
         ]
         for row in rows_of(contents.presets)
     ]
+
+
+def _published_cell(value: float | None) -> Cell:
+    return Cell("–" if value is None else published(value).replace("-", "−"), value)
 
 
 def _measure_cell(summary: Mapping[str, Any] | None) -> Cell:

@@ -11,6 +11,7 @@ from smallwm_tf import evaluate
 from smallwm_tf.deployment.opening import load_run
 from smallwm_tf.experiment.numbers import with_error
 from smallwm_tf.figures import videos
+from smallwm_tf.runs.scores import summarise
 from smallwm_tf.viewing.playing import play_episode
 
 
@@ -93,6 +94,17 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
         f"best null policy: {result['best_null_policy']}" in printed
     )
     assert Image.open(video).n_frames == 6
+
+
+def test_the_papers_figure_stands_as_it_was_published():
+    agent = summarise([-21.0, -20.0]) | {"human_normalised_mean": 0.02}
+    result = {
+        "game": "Pong", "num_interactions": 100, "agent": agent, "null_policies": None,
+        "paper": {"mean": -3.9, "std": 7.6}, "greedy": False, "temperature": 1.0, "seed": 0,
+        "milliseconds_per_decision": 1.0,
+    }  # fmt: skip
+    (row,) = (line.split() for line in evaluate.table(result) if line.startswith("paper "))
+    assert row == ["paper", "-3.9", "7.6"]
 
 
 def test_an_episode_as_the_agent_sees_it(run_dir):

@@ -6,7 +6,15 @@ from decimal import Decimal
 
 import pytest
 
-from smallwm_tf.experiment.numbers import counted, decimals, percent, rounded, short, with_error
+from smallwm_tf.experiment.numbers import (
+    counted,
+    decimals,
+    percent,
+    published,
+    rounded,
+    short,
+    with_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,21 @@ from smallwm_tf.experiment.numbers import counted, decimals, percent, rounded, s
 )
 def test_a_mean_has_the_digits_that_its_standard_error_deserves(mean, error, text):
     assert with_error(mean, error) == text
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (-3.9, "-3.9"),
+        (7.6, "7.6"),
+        (227.8, "228"),
+        (0.0, "0.0"),
+        (36923.8, "36,924"),
+        (11.8, "11.8"),
+    ],
+)
+def test_published_figures_get_no_digits_that_were_not_published(figure, text):
+    assert published(figure) == text
 
 
 def test_an_error_keeps_one_or_two_digits_of_its_own():

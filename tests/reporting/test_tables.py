@@ -55,6 +55,13 @@ def test_a_row_of_one_run(tmp_path):
     }  # fmt: skip
 
 
+def test_published_figures_stand_as_they_were_published(tmp_path):
+    make_run(tmp_path / "0", game="Pong")
+    row, _ = row_of(tmp_path, "Pong")
+    columns = ("random", "human", "paper, 1 frame", "paper, 4 frames", "PPO", "SimPLe")
+    assert [row[name] for name in columns] == ["−20.7", "14.6", "−3.9", "11.8", "−20.5", "5.2"]
+
+
 def test_a_row_of_several_unfinished_runs_of_one_seed(tmp_path):
     for name, returns in (("a", [[1.0]]), ("b", [[2.0, 3.0], [3.0, 4.0]])):
         make_run(tmp_path / name, game="Catch", returns=returns)
