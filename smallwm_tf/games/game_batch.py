@@ -137,9 +137,9 @@ def _nothing_played(num_games: int) -> _Played:
 class _AtariGames:
     """`ale_py`'s vector environment, several times faster than N wrapped emulators.
 
-    One environment for each game, all of which work at the same time, since a vector cannot leave
-    out a game that is over. Its own frame stack starts with zeros where ours repeats the first
-    frame, so it yields single frames.
+    One environment for each game, since a vector cannot leave out a game that is over; as many play
+    at the same time as there are threads. Its own frame stack starts with zeros where ours repeats
+    the first frame, so it yields single frames.
     """
 
     def __init__(self, game: Game, num_games: int, seeds: np.random.SeedSequence, settings: Config):
