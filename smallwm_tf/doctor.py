@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smallwm_tf import _environment, _requirements
+from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.messages import one_line
 from smallwm_tf.experiment.numbers import counted
 
@@ -134,9 +135,9 @@ def _examine_tensorflow() -> Iterator[Finding]:
     from smallwm_tf.models.execution import resolve_precision
     from smallwm_tf.training.estimate import measure_gemm
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     single, half = measure_gemm("float32"), measure_gemm("bfloat16")
-    text = f"{counted(cores, 'core')}, {single:.0f} GFLOP/s in float32, {half:.0f} in bfloat16"
+    rates = f"{single:.0f} GFLOP/s in float32, {half:.0f} in bfloat16"
+    text = f"{counted(cores_here(), 'core')}, {rates}"
     slow = "other programs at work? runs will take long" if single < _SLOW else ""
     yield _noted("speed", text, slow)
     precision = resolve_precision("auto")

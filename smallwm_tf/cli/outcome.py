@@ -1,11 +1,10 @@
 """What a run came to, told at its end and when its command is repeated; no TensorFlow here."""
 
 import contextlib
-import shlex
 from pathlib import Path
 
 from smallwm_tf.experiment.experiment import Experiment
-from smallwm_tf.experiment.messages import duration
+from smallwm_tf.experiment.messages import duration, flag
 from smallwm_tf.experiment.numbers import counted, with_error
 from smallwm_tf.runs.manifest import find_problem, numbered
 from smallwm_tf.runs.metrics import read_metrics
@@ -69,6 +68,6 @@ def say_outcome(run_dir: Path) -> None:
         text += with_error(nulls[best]["mean"], nulls[best].get("standard_error"))
     say(text)
     say(f"figures: {run_dir / 'figures'}; checkpoints: {run_dir / 'checkpoints'}")
-    place, export = (shlex.quote(str(path)) for path in (run_dir, Path("exports", run_dir.name)))
-    say(f"next: python -m smallwm_tf.evaluate --run_dir={place} --video=episode.gif")
-    say(f"      python -m smallwm_tf.export --run_dir={place} --out={export}")
+    run, out = flag("run_dir", run_dir), flag("out", Path("exports", run_dir.name))
+    say(f"next: python -m smallwm_tf.evaluate {run} --video=episode.gif")
+    say(f"      python -m smallwm_tf.export {run} {out}")

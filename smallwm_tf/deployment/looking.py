@@ -1,9 +1,9 @@
 """A first look at what a command is to open: mistakes are told before TensorFlow is loaded."""
 
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
+from smallwm_tf.experiment.messages import flag
 from smallwm_tf.runs import RunError
 from smallwm_tf.runs.files import read_json
 from smallwm_tf.runs.manifest import numbered
@@ -51,8 +51,7 @@ def check_is_run(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise RunError(f"run_dir={path}: no such directory; train first, or name a run")
     if (path / METADATA).exists() and not (path / CONFIG).exists():
-        flag = f"--export={quote(str(path))}"
-        raise RunError(f"run_dir={path}: holds an export, no run; write {flag}")
+        raise RunError(f"run_dir={path}: holds an export, no run; write {flag('export', path)}")
     if not (record := read_config(path)):
         raise RunError(f"run_dir={path}: holds no run (config.json is missing); name a run")
     refuse_links(path)
@@ -68,8 +67,7 @@ def check_is_export(path: Path) -> None:
     if not path.is_dir():
         raise RunError(f"export={path}: no such directory; write one with smallwm_tf.export")
     if (path / CONFIG).exists() and not (path / METADATA).exists():
-        flag = f"--run_dir={quote(str(path))}"
-        raise RunError(f"export={path}: holds a run, no export; write {flag}")
+        raise RunError(f"export={path}: holds a run, no export; write {flag('run_dir', path)}")
     if not (path / METADATA).is_file():
         raise RunError(f"export={path}: holds no export ({METADATA} is missing)")
     refuse_links(path)

@@ -1,6 +1,7 @@
 """Parts of messages that stay on one short line, whatever they are about; standard library only."""
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -20,6 +21,11 @@ def show(value: object) -> str:
 def one_line(error: BaseException, most: int = 200) -> str:
     """Kind and text of an error on one line of at most `most` characters."""
     return printable(" ".join(f"{type(error).__name__}: {error}".split()))[:most]
+
+
+def flag(name: str, value: object) -> str:
+    """A flag as it is typed into a shell: names of files may hold spaces."""
+    return f"--{name}={shlex.quote(str(value))}"
 
 
 def printable(text: str) -> str:

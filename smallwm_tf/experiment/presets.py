@@ -4,7 +4,6 @@ No TensorFlow is imported and nothing is written, not even byte code.
 """
 
 import difflib
-import shlex
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from smallwm_tf.experiment.config import ConfigError, build_config
-from smallwm_tf.experiment.messages import one_line, show
+from smallwm_tf.experiment.messages import flag, one_line, show
 from smallwm_tf.experiment.switches import SWITCHES
 
 DEFAULT_PRESET = "atari100k"
@@ -91,7 +90,7 @@ def _find(name_or_path: str) -> Path:
     hint = f"did you mean {near[0]}? " if near else ""
     mine = f"configs/{name_or_path}.py"
     if not is_path and len(mine) < 200 and "\0" not in mine and Path(mine).is_file():
-        hint = f"your own is --config={shlex.quote(mine)}; "
+        hint = f"your own is {flag('config', mine)}; "
     raise ConfigError("config", name_or_path, f"no such file; {hint}presets: {', '.join(names)}")
 
 

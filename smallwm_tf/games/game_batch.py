@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open, resolve_game
 from smallwm_tf.games.faults import GameFaultError
@@ -220,7 +221,7 @@ def num_threads() -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")  # `--threads` sets it, and a container's quota
     if given.isdecimal() and int(given):
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores_here()
 
 
 class _GymnasiumGames:

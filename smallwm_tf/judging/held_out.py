@@ -194,25 +194,22 @@ class HeldOutMeasures:
         truth = _Truth(codes[:, 1:], observations[:, 1:, ..., -1].numpy(), valid[:, 1:])
         background = np.median(self._some_frames()[1], axis=0)
         copy = self._decode(codes[:, 0]).numpy()
-        errors, objects = {"copy": [], "likeliest": [], "true": []}, []
+        errors = np.zeros([3, *truth.valid.shape], np.float32)
+        added = np.zeros(truth.valid.shape, int)
+        shown = likeliest.codes, truth.codes, sampled.codes
         for t in range(horizon):
-            true, dreamed, drawn = (
-                self._decode(of[:, t]).numpy()
-                for of in (codes[:, 1:], likeliest.codes, sampled.codes)
-            )
-            pictures = (copy, dreamed, true)
-            for error, picture in zip(errors.values(), pictures, strict=True):
-                error.append(np.abs(picture - truth.frames[:, t]).mean(axis=(1, 2)))
-            objects.append(count_objects(drawn, background) - count_objects(true, background))
-        added = np.stack(objects, axis=1)
-        pixel_error = {name: truth.mean(np.stack(error, axis=1)) for name, error in errors.items()}
+            dreamed, true, drawn = (self._decode(codes[:, t]).numpy() for codes in shown)
+            pictures = np.stack([copy, dreamed, true])
+            errors[..., t] = np.abs(pictures - truth.frames[:, t]).mean(axis=(2, 3))
+            added[:, t] = count_objects(drawn, background) - count_objects(true, background)
+        copy_error, error, least_error = map(truth.mean, errors)
         return OpenLoopCurves(
             code_accuracy=truth.accuracy(likeliest.codes),
             sampled_accuracy=truth.accuracy(sampled.codes),
             copy_accuracy=truth.accuracy(np.repeat(codes[:, :1], horizon, axis=1)),
-            pixel_error=pixel_error["likeliest"],
-            copy_pixel_error=pixel_error["copy"],
-            reconstruction_pixel_error=pixel_error["true"],
+            pixel_error=error,
+            copy_pixel_error=copy_error,
+            reconstruction_pixel_error=least_error,
             more_objects=truth.mean(added > 0),
             fewer_objects=truth.mean(added < 0),
             reward_confusion=_reward_confusion(windows.rewards, likeliest, valid[:, :horizon]),

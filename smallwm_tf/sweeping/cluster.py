@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.runs.stop_request import StopRequest
@@ -29,11 +30,6 @@ class Ended(NamedTuple):
 
     state: str  # "done", "failed" or "stopped"
     message: str = ""
-
-
-def cores_here() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_share(share: Share) -> None:

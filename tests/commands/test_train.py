@@ -50,9 +50,8 @@ def test_dry_run_prints_one_json_line_and_leaves_nothing(tmp_path):
 
 
 def test_a_dry_run_has_the_counts_of_table_3(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        WorldModelAgent, "seconds", lambda *_: {"policy updates": 123.4}
-    )  # measured above
+    taken = {"policy updates": 123.4}  # measured above
+    monkeypatch.setattr(WorldModelAgent, "seconds", lambda *_: taken)
     words = ["--game=Pong", "--config=atari100k_1frame", "--dry_run", "--json"]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     monkeypatch.chdir(tmp_path)
