@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -10,21 +11,44 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import smallwm_tf  # noqa: F401
 
 
-def pytest_collection_modifyitems():
-    """Before the first test: no graph optimiser, and no garbage sought in what is imported.
+def pytest_collection():
+    """Before a test module is read: TensorFlow without a graph optimiser, in a worker one thread.
 
-    Tests run many graphs a few times each; optimising them takes longer than it saves. Commands
-    that are started as processes of their own run as a user's do.
+    Tests run many graphs a few times each; optimising them takes longer than it saves, and threads
+    that wait for each other take the cores from the other worker. Commands that are started as
+    processes of their own run as a user's do.
     """
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def pytest_collection_modifyitems():
+    """Before the first test: what is imported by then is not looked at again."""
     gc.collect()
     gc.freeze()
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests run in one worker, as do those of all commands, which share a trained run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        folder = file.rpartition("/")[0]
+        return folder if folder == "tests/commands" else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """For `--dist loadfile`."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")
