@@ -24,6 +24,15 @@ class UnsuitableGameError(ValueError):
     """The environment has no pixels or no discrete actions. One line, with the wrapper to take."""
 
 
+def does_not_repeat(game: Game, what: str) -> GameFaultError:
+    """An error to raise for a game that cannot be resumed."""
+    return GameFaultError(
+        f"game {game.name}: does not repeat itself: the same seed and actions give another {what} "
+        "than before, so that no run can be resumed; begin reset() with super().reset(seed=seed), "
+        "draw all random numbers from self.np_random, and keep nothing from earlier episodes"
+    )
+
+
 def mend(what: str, error: BaseException) -> str:
     """ "mend the environment (own_game.py, line 12)", or the package that it lacks."""
     for cause in _chain(error):

@@ -18,7 +18,7 @@ from smallwm_tf.experiment.config import default_config
 from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.settings import FRAME_SIZE, Config
 from smallwm_tf.games.catalogue import Game, cannot_open
-from smallwm_tf.games.faults import GameFaultError, mend, refuse_unsuitable
+from smallwm_tf.games.faults import GameFaultError, does_not_repeat, mend, refuse_unsuitable
 from smallwm_tf.games.random_state import random_state_from_array, random_state_to_array
 
 State = dict[str, np.ndarray]
@@ -283,15 +283,6 @@ def check_at_least(key: str, value: int, least: int) -> None:
     """Refuses what is no whole number, or too small a one, by its name."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{key}={value!r} must be a whole number, at least {least}")
-
-
-def does_not_repeat(game: Game, what: str) -> GameFaultError:
-    """An error to raise for a game that cannot be resumed."""
-    return GameFaultError(
-        f"game {game.name}: does not repeat itself: the same seed and actions give another {what} "
-        "than before, so that no run can be resumed; begin reset() with super().reset(seed=seed), "
-        "draw all random numbers from self.np_random, and keep nothing from earlier episodes"
-    )
 
 
 def checked_pixels(name: str, saved: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 
 from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.games.catalogue import Game
-from smallwm_tf.games.frame_source import GymnasiumSource, Step, does_not_repeat
+from smallwm_tf.games.faults import does_not_repeat
+from smallwm_tf.games.frame_source import GymnasiumSource, Step
 
 _STEPS = 200
 _SECONDS = 2.0  # of slow games
