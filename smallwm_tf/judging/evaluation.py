@@ -11,7 +11,7 @@ from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.games.game_batch import GameBatch
 from smallwm_tf.games.opening import open_games
 
-_GAMES_AT_ONCE = 32
+GAMES_AT_ONCE = 32  #: as many episodes of an evaluation as are played side by side
 
 
 def evaluate(
@@ -36,5 +36,5 @@ def games_to_evaluate(
     experiment: Experiment, *purpose: int | str
 ) -> contextlib.AbstractContextManager[GameBatch]:
     """As many copies of the game as are played side by side, apart by their purpose."""
-    count = min(experiment.config.evaluation.num_episodes, _GAMES_AT_ONCE)
+    count = min(experiment.config.evaluation.num_episodes, GAMES_AT_ONCE)
     return contextlib.closing(open_games(experiment, count, *purpose))

@@ -13,6 +13,7 @@ from smallwm_tf.agents.collecting import collect
 from smallwm_tf.experiment.experiment import Experiment
 from smallwm_tf.experiment.schedule import Work, total_steps
 from smallwm_tf.games.opening import open_game
+from smallwm_tf.judging.evaluation import GAMES_AT_ONCE
 from smallwm_tf.judging.judge import WorldModelJudge
 from smallwm_tf.judging.null_policies import num_null_episodes
 from smallwm_tf.learning.replay import Replay
@@ -26,7 +27,6 @@ OTHER_SECONDS = 12.0  # start of the process, files and figures
 PAIR = np.array([0, 1], np.int32)  # seed
 MEASUREMENTS = 5  # after the game's
 _LEAST_SECONDS = 2.0  # of each measurement
-_GAMES = 32  # observations that an evaluation asks about at once
 
 
 class RandomPlay(NamedTuple):
@@ -39,7 +39,7 @@ class RandomPlay(NamedTuple):
     step: float  # seconds of one
     episode_steps: float  # of an episode, or of all steps that were tried
 
-    def acted_step(self, agent: Agent, num_games: int = _GAMES) -> float:
+    def acted_step(self, agent: Agent, num_games: int = GAMES_AT_ONCE) -> float:
         """Seconds of one step of one game that an agent plays side by side with others."""
         seen = self.observations[:num_games]
         return self.step + timed(lambda: agent.act(seen, (), PAIR, 0))[0] / num_games
@@ -53,7 +53,7 @@ class RandomPlay(NamedTuple):
         num_nulls = num_null_episodes(experiment)
         num_groups = (work.evaluation_episodes + num_nulls) / num_episodes
         return (
-            self.opening * num_groups * min(num_episodes, _GAMES)
+            self.opening * num_groups * min(num_episodes, GAMES_AT_ONCE)
             + shared_step * self.episode_steps * work.evaluation_episodes
             + self.step * (self.episode_steps * num_nulls + work.real_steps.chosen_by)
         )
@@ -110,7 +110,7 @@ def play_at_random(experiment: Experiment) -> RandomPlay:
     replay = Replay(STEPS)
     replay.append(**played.steps())
     num_frames = experiment.config.game.num_stacked_frames
-    observations = replay.observations(tf.range(_GAMES), num_frames).numpy()
+    observations = replay.observations(tf.range(GAMES_AT_ONCE), num_frames).numpy()
     episode_steps = STEPS / max(1, len(played.episode_returns))
     return RandomPlay(game.num_actions, replay, observations, opening, step, episode_steps)
 
@@ -151,7 +151,7 @@ def measure_rates(
     rates = Rates(
         acted_step=played.acted_step(player, num_games=1),
         shared_step=played.acted_step(player),
-        encoded_frame=timed(lambda: encode(played.observations).numpy())[0] / _GAMES,
+        encoded_frame=timed(lambda: encode(played.observations).numpy())[0] / GAMES_AT_ONCE,
         vqvae_update=vqvae_update,
         dynamics_update=dynamics_update,
         policy_update=policy_update,
