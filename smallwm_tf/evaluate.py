@@ -144,6 +144,8 @@ def _row(game: str, name: str, summary: dict[str, Any]) -> str:
     """A line of the table: as many digits as the standard error gives a meaning to."""
     mean, error = summary["mean"], summary["standard_error"]
     spread = [rounded(summary[key], error) for key in ("std", "median", "min", "max")]
+    if error is None:  # of a single episode
+        spread[0] = "–"
     normalised = summary["human_normalised_mean"]
     last = ""
     if normalised is not None:

@@ -96,15 +96,20 @@ def test_table_film_and_null_policies(command, run_dir, tmp_path):
     assert Image.open(video).n_frames == 6
 
 
-def test_the_papers_figure_stands_as_it_was_published():
-    agent = summarise([-21.0, -20.0]) | {"human_normalised_mean": 0.02}
+@pytest.mark.parametrize(
+    ("returns", "expected"),
+    [([-21.0, -20.0], ["-20.5", "±", "0.5", "0.5"]), ([-21.0], ["-21.0", "–"])],
+)
+def test_figures_have_the_digits_that_mean_something(returns, expected):
+    agent = summarise(returns) | {"human_normalised_mean": 0.02}
     result = {
         "game": "Pong", "num_interactions": 100, "agent": agent, "null_policies": None,
         "paper": {"mean": -3.9, "std": 7.6}, "greedy": False, "temperature": 1.0, "seed": 0,
         "milliseconds_per_decision": 1.0,
     }  # fmt: skip
-    (row,) = (line.split() for line in evaluate.table(result) if line.startswith("paper "))
-    assert row == ["paper", "-3.9", "7.6"]
+    rows = {line.split()[0]: line.split()[1:] for line in evaluate.table(result)}
+    assert rows["paper"] == ["-3.9", "7.6"]
+    assert rows["agent"][: len(expected)] == expected
 
 
 def test_an_episode_as_the_agent_sees_it(run_dir):
