@@ -98,7 +98,7 @@ class PolicyAgent:
             stack = stack.copy(DIRECT)  # which form its kernels have is the snapshots' choice
         self._snapshots = {
             execution: PolicySnapshot(vqvae, policy, stack, execution)
-            for execution in (DIRECT, FAST)
+            for execution in (DIRECT, self._for_many)
         }
         self._graphs: dict[Execution, Callable] = {}
 
