@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from smallwm_tf.experiment.config import Config
+from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.schedule import collection_steps, total_steps
 
 # Seconds of one unit, with four stacked frames, on two cores (docs/performance.md).
@@ -20,6 +21,13 @@ _FRAME = 0.006  # the VQ-VAE trains on it
 _TRANSITION = 0.0036  # the dynamics train on it
 _DREAM_STEP = 0.0012  # the policy trains on it
 _EPISODE_STEPS = 500
+
+# Times as long as with 128 channels of a ConvLSTM and independent codes (docs/details.md).
+_CHANNELS_EXPONENT = 1.4  # of their share of 128
+_CELLS = {"st_lstm": 2.0, "causal_lstm": 3.2}
+_CODE_HEADS = {"autoregressive": 1.37, "masked": 1.53}
+_POLICY_SHARE = 0.3  # of a dream step with 128 channels; the rest is the dynamics'
+_EVENT_LOSS = 1.6  # times as long as a VQ-VAE update without it
 
 _LEARNING = "learn"  # how names of phases begin whose speed says something of the machine's
 _LEAST_SECONDS = 0.5  # of a phase
@@ -73,7 +81,7 @@ class Outlook:
             if priced := sum(self._priced[place] for place in places):
                 paces[name] = sum(known[place] for place in places) / priced
         learning = [pace for name, pace in paces.items() if name.startswith(_LEARNING)]
-        default = sum(learning) / len(learning) if learning else 1.0
+        default = sum(learning) / len(learning) if learning else 2.0 / min(2, cores_here())
         for name in set(self._names).difference(paces):
             paces[name] = default if name.startswith(_LEARNING) else 1.0
         return [
@@ -134,14 +142,24 @@ def _price(config: Config, name: str, iteration: int) -> float:
         updates, interval = config.ppo.num_updates[iteration - 1], config.ppo.check_interval
         num_looks = 2 + (1 + updates // interval if interval else 0)
         steps = config.dream.num_dreams * config.dream.horizon
-        return updates * steps * _DREAM_STEP + num_looks * looks
+        dream_step = _DREAM_STEP * (_POLICY_SHARE + (1.0 - _POLICY_SHARE) * _dynamics_cost(config))
+        return updates * steps * dream_step + num_looks * looks
     vqvae, size = config.vqvae, total_steps(config, iteration)
     alone = vqvae.warmup_epochs if iteration == 1 else vqvae.later_epochs
+    frame = _FRAME * (_EVENT_LOSS if vqvae.event_loss_weight else 1.0)
+    transition = _TRANSITION * _dynamics_cost(config)
     transitions = config.dynamics.epochs[iteration - 1] * size
     beside = 0.0
     if vqvae.update_interval:
         updates = transitions / config.dynamics.windows_per_batch / config.dynamics.window_length
-        beside = updates / vqvae.update_interval * vqvae.batch_size * _FRAME
-    judged = inspection.held_out_steps * (_REAL_STEP + 2 * _TRANSITION)
-    learned = alone * size * _FRAME + transitions * _TRANSITION
+        beside = updates / vqvae.update_interval * vqvae.batch_size * frame
+    judged = inspection.held_out_steps * (_REAL_STEP + 2 * transition)
+    learned = alone * size * frame + transitions * transition
     return learned + beside + judged + _LEAST_SECONDS
+
+
+def _dynamics_cost(config: Config) -> float:
+    """Time of the dynamics as a multiple of that of the paper's."""
+    dynamics = config.dynamics
+    cost = (dynamics.channels / 128) ** _CHANNELS_EXPONENT
+    return cost * _CELLS.get(dynamics.cell, 1.0) * _CODE_HEADS.get(dynamics.code_head, 1.0)

@@ -98,6 +98,32 @@ def test_model_free_runs_have_prices_too():
     assert min(Outlook(load_preset("ppo_quick")[1], ("learn_policy", "evaluate")).expected()) > 0
 
 
+@pytest.mark.parametrize("phase, settings, low, high", [
+    (1, {"dynamics.channels": 64}, 0.35, 0.45),  # measured: 1.01 / 2.64
+    (1, {"dynamics.cell": "causal_lstm"}, 3.0, 3.4),
+    (1, {"dynamics.cell": "st_lstm", "dynamics.channels": 64}, 0.7, 0.9),
+    (1, {"dynamics.code_head": "masked"}, 1.4, 1.6),
+    (2, {"dynamics.channels": 64}, 0.5, 0.7),  # measured: 2.0 / 3.7
+])  # fmt: skip
+def test_what_networks_cost_is_in_the_first_guess(phase, settings, low, high):
+    """Of a run without held-out steps, a VQ-VAE, and looks."""
+    rest = {"inspection.held_out_steps": 0, "vqvae.warmup_epochs": 0, "ppo.check_interval": 0}
+    usual = Outlook(config(**rest), PHASES).expected()[phase]
+    assert low < Outlook(config(**rest, **settings), PHASES).expected()[phase] / usual < high
+
+
+def test_one_core_is_half_as_fast_as_two(monkeypatch):
+    expected = {}
+    for cores in (1, 2, 64):
+        monkeypatch.setattr(outlook, "cores_here", lambda cores=cores: cores)
+        expected[cores] = Outlook(config(), PHASES).expected()
+    assert expected[64] == expected[2]
+    assert expected[1] == [
+        seconds * (2.0 if phase.startswith("learn") else 1.0)
+        for phase, seconds in zip(PHASES * 3, expected[2], strict=True)
+    ]
+
+
 def test_odd_lines_are_left_out():
     odd = [{"event": "phase", "step": 10**6, "seconds": 1.0}, {"event": "phase", "step": 0},
            {"event": "ppo", "step": 1, "seconds": 3.0}]  # fmt: skip
