@@ -158,6 +158,11 @@ def policy_repeat_probability(config: Config, iteration: int) -> float:
     return collection.policy_repeat_probability * (1.0 - passed)
 
 
+def share_left(final_share: float, number: int, num_updates: int) -> float:
+    """What is left, at an update counted from 0, of a rate that falls in a line to this share."""
+    return 1.0 - (1.0 - final_share) * number / max(1, num_updates - 1)
+
+
 def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:
     """Learning rate of one policy update: it falls in a line.
 
@@ -166,6 +171,5 @@ def policy_learning_rate(config: Config, number: int, num_updates: int) -> float
       number: of the update, counted from 0: within the iteration, or the run if it is model-free.
       num_updates: of the iteration, or the run.
     """
-    final = config.ppo.final_learning_rate_share
-    share = 1.0 - (1.0 - final) * number / max(1, num_updates - 1)
+    share = share_left(config.ppo.final_learning_rate_share, number, num_updates)
     return config.ppo.learning_rate * share

@@ -158,6 +158,8 @@ FIELDS = (
           "Adam's learning rate for the cells and the latent head"),
     Field("dynamics.reward_head_learning_rate", 1e-3, Interval(0, 1, open_low=True), "", "authors",
           "Adam's learning rate for the reward head"),
+    Field("dynamics.final_learning_rate_share", 1.0, Interval(0, 1), "", "ours",
+          "what is left of both at the end of an iteration; they fall in a straight line"),
     Field("dynamics.reward_loss_weight", 1e-6, Interval(0, 1_000_000), "", "authors",
           "weight of the reward's cross-entropy in the loss"),
     Field("dynamics.reward_head_dropout", 0.0, Interval(0, 1, open_high=True), "", "ours",

@@ -82,16 +82,19 @@ class WorldModelLearner(tf.Module):
         self.dynamics_updates = tf.Variable(0, False, name="dynamics_updates", dtype=tf.int64)
         self.use_learning_rates()
 
-    def use_learning_rates(self, warmup: bool = False) -> None:
+    def use_learning_rates(self, warmup: bool = False, dynamics_share: float = 1.0) -> None:
         """Sets every rate to the configured one; a checkpoint brings those that it was saved with.
 
-        In the warm-up the VQ-VAE takes that of its first training.
+        In the warm-up the VQ-VAE takes that of its first training. Dynamics and their heads take
+        this share of theirs.
         """
         vqvae, dynamics = self._vqvae_config, self._dynamics_config
         rate = vqvae.warmup_learning_rate if warmup else vqvae.learning_rate
         self.vqvae_optimizer.learning_rate.assign(rate)
-        self.dynamics_optimizer.learning_rate.assign(dynamics.learning_rate)
-        self.reward_optimizer.learning_rate.assign(dynamics.reward_head_learning_rate)
+        self.dynamics_optimizer.learning_rate.assign(dynamics_share * dynamics.learning_rate)
+        self.reward_optimizer.learning_rate.assign(
+            dynamics_share * dynamics.reward_head_learning_rate
+        )
 
     @property
     def dynamics_variables(self) -> list[tf.Variable]:

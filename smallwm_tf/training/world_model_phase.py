@@ -9,6 +9,7 @@ from smallwm_tf.agents.networks import CodeNetworks
 from smallwm_tf.experiment.messages import show
 from smallwm_tf.experiment.numbers import counted
 from smallwm_tf.experiment.randomness import generator, seed_pair
+from smallwm_tf.experiment.schedule import share_left
 from smallwm_tf.figures.curves import draw_horizons
 from smallwm_tf.figures.dream_film import save_film
 from smallwm_tf.figures.strips import draw_world_model
@@ -76,7 +77,6 @@ class WorldModelPhase:
             self._learner.use_learning_rates(warmup=iteration == 1)
             self._learn_vqvae_alone(run, iteration, place)
             place = replace(place, part="dynamics", done=0)
-        self._learner.use_learning_rates()
         self._learner.encode_replay()
         self._learn_dynamics(run, iteration, place, judge.measures)
         return judge
@@ -152,6 +152,8 @@ class WorldModelPhase:
         title = f"{iteration}: world model"
         with Progress(total, title, "update", done, "compiling") as progress:
             for group, is_last in _groups(epochs, config.logging.interval, done):
+                share = share_left(config.dynamics.final_learning_rate_share, done, total)
+                learner.use_learning_rates(dynamics_share=share)
                 vqvae, dynamics, of_group = learner.joint_steps(group, done, pair)
                 done += len(group)
                 confusion = confusion + of_group.numpy()

@@ -53,6 +53,7 @@ TINY = {
     "ppo.num_updates": "(30,15)",
     "ppo.check_interval": 10,
     "ppo.final_learning_rate_share": 0.2,
+    "dynamics.final_learning_rate_share": 0.2,
     "ppo.minibatch_size": 8,
     "evaluation.num_episodes": 150,
     "inspection.held_out_steps": 200,

@@ -32,6 +32,9 @@ DEPARTURES = {
     "dream.paid_share": 0.5,
     "collection.final_temperature_share": 0.5,
     "collection.policy_repeat_probability": 0.5,
+    "dynamics.learning_rate": 1e-3,
+    "dynamics.reward_head_learning_rate": 2e-3,
+    "dynamics.final_learning_rate_share": 0.25,
     "ppo.learning_rate": 1e-3,
     "ppo.final_learning_rate_share": 0.5,
     "evaluation.interval": 3,
@@ -54,6 +57,18 @@ def departures(tmp_path_factory):
         run = start_run(experiment, directory)
         seen = look_over_the_shoulder(run, monkeypatch)
         agent = run.algorithm
+        learner, seen.dynamics_rates = agent.world_model_learner, []
+        joint_steps = learner.joint_steps
+
+        def note_rates_and_learn(rows, first, pair):
+            rates = (
+                learner.dynamics_optimizer.learning_rate,
+                learner.reward_optimizer.learning_rate,
+            )
+            seen.dynamics_rates.append([first, *map(float, rates)])
+            return joint_steps(rows, first, pair)
+
+        learner.joint_steps = note_rates_and_learn
         perform(run, "collect", "learn_world_model")
         observations = run.algorithm.replay.observations(tf.range(run.algorithm.replay.size), 2)
         seen.codes = agent.world_model.encode(observations).numpy()
@@ -121,6 +136,14 @@ def test_models_and_dreams_are_built_as_configured(departures):
     assert max(np.abs(part).max() for part in departures.first_state) > 0
     assert np.all(np.abs(departures.dream_rewards) < 1)
     assert np.all(departures.dream_rewards != 0)
+
+
+def test_the_dynamics_learning_rates_fall_from_group_to_group_of_updates(departures):
+    first, rates, of_heads = np.transpose(departures.dynamics_rates)
+    assert len(first) > 1
+    last = departures.dynamics_updates - 1
+    np.testing.assert_allclose(rates, 1e-3 - 0.75e-3 * first / last, rtol=1e-6)
+    np.testing.assert_allclose(of_heads, 2 * rates, rtol=1e-6)
 
 
 def test_the_policys_learning_rate_falls_in_a_line(departures):
