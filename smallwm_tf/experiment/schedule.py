@@ -144,11 +144,16 @@ def _evaluation_episodes(config: Config) -> int:
     return config.evaluation.num_episodes * num_evaluations
 
 
+def share_left(final_share: float, number: int, count: int) -> float:
+    """What is left, at one of so many steps counted from 0, of what falls in a line to a share."""
+    return 1.0 - (1.0 - final_share) * number / max(1, count - 1)
+
+
 def collecting_temperature(config: Config, iteration: int) -> float:
     """Of the policy's actions in a collection: it falls in a line from the second to the last."""
     collection = config.collection
-    passed = (iteration - 2) / max(1, collection.num_iterations - 2)
-    return collection.temperature * (1.0 - (1.0 - collection.final_temperature_share) * passed)
+    final_share, count = collection.final_temperature_share, collection.num_iterations - 1
+    return collection.temperature * share_left(final_share, iteration - 2, count)
 
 
 def policy_repeat_probability(config: Config, iteration: int) -> float:
@@ -156,11 +161,6 @@ def policy_repeat_probability(config: Config, iteration: int) -> float:
     collection = config.collection
     passed = (iteration - 2) / (collection.num_iterations - 1)
     return collection.policy_repeat_probability * (1.0 - passed)
-
-
-def share_left(final_share: float, number: int, num_updates: int) -> float:
-    """What is left, at an update counted from 0, of a rate that falls in a line to this share."""
-    return 1.0 - (1.0 - final_share) * number / max(1, num_updates - 1)
 
 
 def policy_learning_rate(config: Config, number: int, num_updates: int) -> float:

@@ -27,7 +27,6 @@ _CHANNELS_EXPONENT = 1.4  # of their share of 128
 _CELLS = {"st_lstm": 2.0, "causal_lstm": 3.2}
 _CODE_HEADS = {"autoregressive": 1.37, "masked": 1.53}
 _POLICY_SHARE = 0.3  # of a dream step with 128 channels; the rest is the dynamics'
-_EVENT_LOSS = 1.6  # times as long as a VQ-VAE update without it
 
 _LEARNING = "learn"  # how names of phases begin whose speed says something of the machine's
 _LEAST_SECONDS = 0.5  # of a phase
@@ -146,15 +145,14 @@ def _price(config: Config, name: str, iteration: int) -> float:
         return updates * steps * dream_step + num_looks * looks
     vqvae, size = config.vqvae, total_steps(config, iteration)
     alone = vqvae.warmup_epochs if iteration == 1 else vqvae.later_epochs
-    frame = _FRAME * (_EVENT_LOSS if vqvae.event_loss_weight else 1.0)
     transition = _TRANSITION * _dynamics_cost(config)
     transitions = config.dynamics.epochs[iteration - 1] * size
     beside = 0.0
     if vqvae.update_interval:
         updates = transitions / config.dynamics.windows_per_batch / config.dynamics.window_length
-        beside = updates / vqvae.update_interval * vqvae.batch_size * frame
+        beside = updates / vqvae.update_interval * vqvae.batch_size * _FRAME
     judged = inspection.held_out_steps * (_REAL_STEP + 2 * transition)
-    learned = alone * size * frame + transitions * transition
+    learned = alone * size * _FRAME + transitions * transition
     return learned + beside + judged + _LEAST_SECONDS
 
 
