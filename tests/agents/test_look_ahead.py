@@ -42,9 +42,18 @@ def parts(request):
     for layer in (policy.logits, policy.value):  # far apart, so that roundings decide nothing
         layer.kernel.assign(30.0 * layer.kernel)
     draw = np.random.default_rng(0)
+    model = networks.world_model
+
+    @tf.function(autograph=False)
+    def dream_step(codes, actions, state):
+        y, next_codes, state = model.predict(codes, actions, state)
+        events = model.events(Transition(y, codes, actions))
+        return events.rewards.mean()[0], events.ends.probability()[0], next_codes.mode(), state
+
     return SimpleNamespace(
         config=config,
         networks=networks,
+        dream_step=dream_step,
         agent=LookAheadAgent(networks, config, temperature=0.0),
         observations=draw.integers(256, size=[5, 3, 96, 96, 1], dtype=np.uint8),
     )
@@ -56,11 +65,9 @@ def worth_of(parts, codes, state, action) -> float:
     worth, weight = 0.0, 1.0
     for _ in range(DEPTH):
         given = tf.constant([action])
-        y, next_codes, state = model.predict(codes, given, state)
-        events = model.events(Transition(y, codes, given))
-        worth += weight * float(events.rewards.mean()[0])
-        weight *= DISCOUNT * (1.0 - float(events.ends.probability()[0]))
-        codes = next_codes.mode()
+        reward, chance_of_end, codes, state = parts.dream_step(codes, given, state)
+        worth += weight * float(reward)
+        weight *= DISCOUNT * (1.0 - float(chance_of_end))
         seen = codes
         if parts.config.ppo.repeat_probability or parts.config.ppo.sees_recurrent_state:
             is_seen = parts.config.ppo.sees_recurrent_state

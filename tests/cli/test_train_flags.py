@@ -268,7 +268,7 @@ def test_text_that_is_no_text_is_told_with_its_key(character, reason, joint):
     assert reason in refused("--game=Catch", f"--con{character}fig=1")
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_fuzz_of_bad_values(data):
     field = data.draw(st.sampled_from(FIELDS))

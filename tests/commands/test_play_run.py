@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 pytest.importorskip("flask", reason="the extra [play] is not installed")
 
 
-@pytest.mark.parametrize("source", ["run_dir", "export_dir"])
+@pytest.mark.parametrize("source", ["run_dir", pytest.param("export_dir", marks=pytest.mark.slow)])
 def test_a_trained_agent_is_played_until_ctrl_c(source, request):
     flag = "--run_dir" if source == "run_dir" else "--export"
     words = [f"{flag}={request.getfixturevalue(source)}", "--port=0", "--nobrowser"]

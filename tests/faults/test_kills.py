@@ -1,4 +1,4 @@
-"""A run that is killed in every phase and inside a save equals one that is left alone."""
+"""A run that is killed, in a phase or inside a save, equals one that is left alone."""
 
 import random
 import re
@@ -32,48 +32,78 @@ SETTINGS = kill_run.TINY | {  # every phase has updates or steps enough to be ki
 }
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    path = tmp_path_factory.mktemp("kills") / "reference"
-    kill_run.finish(path, kill_run.command(path, "Catch", "catch", SETTINGS))
-    return path
+#: What is not of interest where a run is killed early.
+EARLY = {
+    "ppo.num_updates": "(0,)",
+    "ppo.check_interval": 0,
+    "evaluation.num_episodes": 2,
+}
 
 
-def test_a_run_killed_and_stopped_in_every_phase_equals_an_undisturbed_one(reference, tmp_path):
-    """SIGKILL in each phase and inside a save, SIGTERM and SIGINT between; nightly: 50 kills."""
-    path = tmp_path / "victim"
-    words = kill_run.command(path, "Catch", "catch", SETTINGS)
-    rarely = kill_run.command(path, "Catch", "catch", SETTINGS | {"checkpoints.interval": 1000})
-    longest, chance = kill_run.durations(reference), random.Random(1)
-    metrics, null_policies = path / "metrics.jsonl", path / "null_policies.json"
+class Victim:
+    """A run that is interrupted, beside one of the same command that is left alone."""
 
-    def kill(slot: int, target: str) -> None:
-        found = kill_run.run_and_kill(path, words, slot, target, longest.get(target, 0.0), chance)
+    def __init__(self, folder, settings):
+        self.reference, self.path = folder / "reference", folder / "victim"
+        words = kill_run.command(self.reference, "Catch", "catch", settings)
+        kill_run.finish(self.reference, words)
+        self._words = kill_run.command(self.path, "Catch", "catch", settings)
+        rarely = settings | {"checkpoints.interval": 1000}
+        self._saves_rarely = kill_run.command(self.path, "Catch", "catch", rarely)
+        self._longest, self._chance = kill_run.durations(self.reference), random.Random(1)
+
+    @property
+    def log(self) -> str:
+        return self.path.with_suffix(".log").read_text()
+
+    def has_begun(self, event: str) -> bool:
+        metrics = self.path / "metrics.jsonl"
+        return metrics.exists() and f'"event": "{event}"' in metrics.read_text()
+
+    def kill(self, slot: int, target: str) -> None:
+        longest = self._longest.get(target, 0.0)
+        given = self.path, self._words, slot, target, longest, self._chance
+        found = kill_run.run_and_kill(*given)
         assert found.inside_save if target == kill_run.SAVE else found.phase == target
 
-    def stop(slot: int, number: signal.Signals, begun) -> None:
+    def stop(self, slot: int, number: signal.Signals, begun) -> None:
         """Inside a phase, whose only checkpoint is the one that the signal asks for."""
-        process = kill_run.start(path, rarely)
+        process = kill_run.start(self.path, self._saves_rarely)
         while process.poll() is None and not begun():
             time.sleep(0.01)
         process.send_signal(number)
         assert process.wait(timeout=120) == 0
-        assert kill_run.phases_done(path) == slot  # inside the phase, not behind it
-        log = (tmp_path / "victim.log").read_text()
-        assert f"{number.name}: stopped; the same command goes on" in log
+        assert kill_run.phases_done(self.path) == slot  # inside the phase, not behind it
+        assert f"{number.name}: stopped; the same command goes on" in self.log
 
-    kill(0, "collect")
-    stop(1, signal.SIGTERM, lambda: metrics.exists() and '"event": "vqvae"' in metrics.read_text())
-    kill(1, kill_run.SAVE)
-    kill(2, "learn_policy")
-    stop(3, signal.SIGINT, null_policies.exists)  # the first thing that an evaluation does
-    kill(3, "evaluate")
-    kill_run.finish(path, words)
-    log = (tmp_path / "victim.log").read_text()
-    assert len(re.findall("updates? on", log)) >= 2 and re.search("steps? on", log)
-    expected, found = kill_run.fingerprint(reference), kill_run.fingerprint(path)
-    assert len(expected) > 100
-    assert kill_run.differences(expected, found) == []
+    def comes_to_the_same(self) -> None:
+        kill_run.finish(self.path, self._words)
+        found = [kill_run.fingerprint(path) for path in (self.reference, self.path)]
+        assert len(found[0]) > 100
+        assert kill_run.differences(*found) == []
+
+
+def test_a_run_stopped_in_a_phase_and_killed_inside_a_save_equals_an_undisturbed_one(tmp_path):
+    victim = Victim(tmp_path, SETTINGS | EARLY)
+    victim.stop(1, signal.SIGTERM, lambda: victim.has_begun("vqvae"))
+    victim.kill(1, kill_run.SAVE)
+    victim.comes_to_the_same()
+    assert re.search("updates? on", victim.log)
+
+
+@pytest.mark.slow
+def test_so_does_one_that_is_killed_and_stopped_in_every_phase(tmp_path):
+    """SIGKILL in each phase and inside a save, SIGTERM and SIGINT between; nightly: 50 kills."""
+    victim = Victim(tmp_path, SETTINGS)
+    victim.kill(0, "collect")
+    victim.stop(1, signal.SIGTERM, lambda: victim.has_begun("vqvae"))
+    victim.kill(1, kill_run.SAVE)
+    victim.kill(2, "learn_policy")
+    first_of_evaluation = victim.path / "null_policies.json"
+    victim.stop(3, signal.SIGINT, first_of_evaluation.exists)
+    victim.kill(3, "evaluate")
+    victim.comes_to_the_same()
+    assert len(re.findall("updates? on", victim.log)) >= 2 and re.search("steps? on", victim.log)
 
 
 def test_a_second_signal_ends_at_once(tmp_path):

@@ -50,7 +50,8 @@ def newest(run):
     return max(path.name for path in run.directory.checkpoints.iterdir())
 
 
-@pytest.mark.parametrize("num_frames", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow  # a whole run
+@pytest.mark.parametrize("num_frames", [1, 3])
 def test_one_action_one_step_episodes_and_no_rewards(opened, num_frames):
     run = opened(
         game="Odd-v0",

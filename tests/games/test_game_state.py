@@ -58,7 +58,7 @@ def test_sticky_actions_go_on_with_the_last_one():
     settings = build_config({"game.sticky_action_probability": 0.6, "game.noop_max": 0}).game
     game, other = (RealGame("Breakout", 1, seed, settings) for seed in (3, 4))
     game.reset()
-    actions = random_actions(game, 1200)
+    actions = random_actions(game, 600)
     for number in range(0, len(actions), 6):
         state = game.get_state()
         other.set_state(state)

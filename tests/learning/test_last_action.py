@@ -1,5 +1,6 @@
 """Policies that see their last action (``ppo.repeat_probability``), from dreams to exports."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,10 +74,15 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=[count, 96, 96, 2], dtype=np.uint8)
 
 
+@functools.cache
+def policy_of_the_paper():
+    return build_models(build_config(DIFFERENCES | {"ppo.repeat_probability": 0.0}), M)[1]
+
+
 def on_codes(models, codes, last_actions) -> np.ndarray:
     """Logits of the paper's policy, whose biases are moved by what each last action adds."""
     world_model, policy = models
-    _, plain = build_models(build_config(DIFFERENCES | {"ppo.repeat_probability": 0.0}), M)
+    plain = policy_of_the_paper()
     own = {variable.name: variable for variable in policy.variables}
     for variable in plain.variables:
         variable.assign(own[variable.name])
@@ -109,10 +115,9 @@ def test_an_untrained_policy_repeats_as_the_agent_that_holds_does():
 
 
 def test_without_it_a_policy_has_the_weights_of_the_paper(models):
-    _, plain = build_models(build_config(DIFFERENCES | {"ppo.repeat_probability": 0.0}), M)
     names = {variable.name for variable in models[1].variables}
     further = {"after_action/kernel:0", "last_action/kernel:0"}
-    assert names - {variable.name for variable in plain.variables} == further
+    assert names - {variable.name for variable in policy_of_the_paper().variables} == further
 
 
 def test_model_free_ppo_has_no_such_policy():

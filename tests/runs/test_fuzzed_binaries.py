@@ -25,7 +25,7 @@ from smallwm_tf.runs.metrics import Metrics
 from smallwm_tf.runs.replay_files import STEPS, read_chunk, write_chunk
 from tests.memory import at_most_twice
 
-CASES = int(os.environ.get("FUZZ_CASES", 200)) // 4
+CASES = int(os.environ.get("FUZZ_CASES", 100)) // 2
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "Catch" / "agent" / MODEL
 ALLOWED = 2**20  # bytes of arrays that the readers of archives are given
 FUZZED = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))

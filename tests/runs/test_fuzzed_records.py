@@ -32,7 +32,7 @@ from smallwm_tf.sweeping.progress import is_done, newest_checkpoint
 from tests.memory import at_most_twice
 from tests.reporting.made_runs import summaries, write_json
 
-CASES = int(os.environ.get("FUZZ_CASES", 200))
+CASES = int(os.environ.get("FUZZ_CASES", 100))
 STATED_BYTES = 4 * 2**20  # of a JSON file
 CONFIG = build_config({"collection.num_iterations": 2})
 ARGUMENTS = ("Catch", CONFIG, 5, "catch")

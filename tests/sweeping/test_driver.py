@@ -78,6 +78,7 @@ def test_ctrl_c_in_a_terminal_lets_every_run_save(start, runs):
     assert not any(map(is_alive, pids))
 
 
+@pytest.mark.slow  # Ray starts anew
 def test_a_sweep_in_the_background_of_a_script_stops_on_sigterm(start, runs):
     driver = start("sleep", "sleep", IN_BACKGROUND="1")
     pids = [pid_of(run, driver) for run in runs]
