@@ -13,11 +13,13 @@ from typing import Any
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.schedule import collection_steps, total_steps
+from smallwm_tf.models.execution import execution_of
 
 # Seconds of one unit, with four stacked frames, on two cores (docs/performance.md).
 _REAL_STEP = 0.005
 _STEP_OF_MANY = 0.002  # of one game of many
 _FRAME = 0.006  # the VQ-VAE trains on it
+_FRAME_IN_BLOCKS = 0.012  # the same on processors with AVX2 and no more
 _TRANSITION = 0.0036  # the dynamics train on it
 _DREAM_STEP = 0.0012  # the policy trains on it
 _EPISODE_STEPS = 500
@@ -145,14 +147,16 @@ def _price(config: Config, name: str, iteration: int) -> float:
         return updates * steps * dream_step + num_looks * looks
     vqvae, size = config.vqvae, total_steps(config, iteration)
     alone = vqvae.warmup_epochs if iteration == 1 else vqvae.later_epochs
+    in_blocks = execution_of(config).strided_form == "blocks"
+    frame = _FRAME_IN_BLOCKS if in_blocks else _FRAME
     transition = _TRANSITION * _dynamics_cost(config)
     transitions = config.dynamics.epochs[iteration - 1] * size
     beside = 0.0
     if vqvae.update_interval:
         updates = transitions / config.dynamics.windows_per_batch / config.dynamics.window_length
-        beside = updates / vqvae.update_interval * vqvae.batch_size * _FRAME
+        beside = updates / vqvae.update_interval * vqvae.batch_size * frame
     judged = inspection.held_out_steps * (_REAL_STEP + 2 * transition)
-    learned = alone * size * _FRAME + transitions * transition
+    learned = alone * size * frame + transitions * transition
     return learned + beside + judged + _LEAST_SECONDS
 
 

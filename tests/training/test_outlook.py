@@ -5,7 +5,9 @@ import time
 
 import pytest
 
+from smallwm_tf.experiment.machine import cores_here
 from smallwm_tf.experiment.presets import load_preset
+from smallwm_tf.models.execution import FAST
 from smallwm_tf.training import outlook
 from smallwm_tf.training.outlook import Outlook
 
@@ -122,6 +124,19 @@ def test_one_core_is_half_as_fast_as_two(monkeypatch):
         seconds * (2.0 if phase.startswith("learn") else 1.0)
         for phase, seconds in zip(PHASES * 3, expected[2], strict=True)
     ]
+
+
+@pytest.mark.parametrize("form, updates_per_second", [("direct", 4.2), ("blocks", 2.1)])
+def test_the_first_guess_knows_what_frames_cost_the_processor(
+    form, updates_per_second, monkeypatch
+):
+    """The warm-up of `atari100k`, 16,000 updates of 40 frames, at the rates of performance.md."""
+    monkeypatch.setattr(outlook, "execution_of", lambda _: FAST._replace(strided_form=form))
+    rest = {"inspection.held_out_steps": 0, "dynamics.epochs": (0,) * 15}
+    seconds = Outlook(config("atari100k", **rest), PHASES).expected()[1]
+    assert 16_000 / seconds * 2 / min(2, cores_here()) == pytest.approx(
+        updates_per_second, rel=0.05
+    )
 
 
 def test_odd_lines_are_left_out():
