@@ -36,6 +36,7 @@ def command(*words: str, cwd) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow  # measures for half a minute
 def test_dry_run_prints_one_json_line_and_leaves_nothing(tmp_path):
     small = ("--config.ppo.num_actors=2", "--config.ppo.steps_per_rollout=8")
     words = ("--game=Pong", "--config=ppo_quick", "--config.ppo.minibatch_size=8", *small)

@@ -75,7 +75,9 @@ def command(disk, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", PHASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in PHASES[2:])) for name in PHASES]
+)
 def test_room_ends_in_a_phase(disk, command, capsys, monkeypatch, name):
     checkpoints, begun, begin = disk / "a run" / "checkpoints", [], Run.begin
 
@@ -98,6 +100,7 @@ def test_room_ends_in_a_phase(disk, command, capsys, monkeypatch, name):
     assert not list(disk.rglob("*.part")) and not list(disk.rglob(".saving-*"))
 
 
+@pytest.mark.slow
 def test_with_room_the_same_command_comes_to_the_end(disk, command, capsys):
     assert command(capsys) is None
     assert [entry["iteration"] for entry in read_scores(disk / "a run" / "scores.json")] == [1]
@@ -107,7 +110,7 @@ def test_with_room_the_same_command_comes_to_the_end(disk, command, capsys):
 
 def test_a_read_only_disk(disk, command, capsys):
     before = checksums(disk)
-    assert before  # a finished run
+    assert before  # a run, finished or not
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     try:
         error = command(capsys)

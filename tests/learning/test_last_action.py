@@ -216,6 +216,7 @@ def test_an_export_takes_the_last_action_or_keeps_it(models, saved):
     np.testing.assert_allclose(named, expected, atol=1e-4)
 
 
+@pytest.mark.slow  # as in test_policy_state, with less to keep
 def test_tf_agents_policy_keeps_it_as_its_state(models, tmp_path):
     config = build_config(DIFFERENCES)
     agent = SimpleNamespace(config=config, action_meanings=("A",) * M, iteration=1)

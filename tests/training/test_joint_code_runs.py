@@ -17,7 +17,7 @@ JOINT = ("autoregressive", "masked")
 SEED = tf.constant([3, 4])
 
 
-@pytest.mark.parametrize("head", JOINT)
+@pytest.mark.parametrize("head", ["autoregressive", pytest.param("masked", marks=pytest.mark.slow)])
 def test_what_two_cells_have_in_common_is_learned(head):
     """In half of the windows all codes turn into 1, in the others into 2; nothing tells which."""
     settings = {
