@@ -19,9 +19,9 @@ SETTINGS = {
 
 
 @contextlib.contextmanager
-def collected(path, differences=None):
+def collected(path):
     """A run behind its first collection, if it is not further."""
-    experiment = experiment_for(path, SETTINGS | (differences or {}))
+    experiment = experiment_for(path, SETTINGS)
     with open_run(experiment) as directory:
         run = start_run(experiment, directory)
         perform(run, "collect")
@@ -120,10 +120,11 @@ def test_a_run_stopped_in_between_keeps_the_same_epoch(run, tmp_path, monkeypatc
     assert sum(line["event"] == "epoch" for line in lines) == 3
 
 
-def test_without_it_the_last_epoch_stays_and_nothing_is_measured(tmp_path, monkeypatch):
-    differences = {"dynamics.epoch_fallback": "false", "dynamics.epochs": "(1,1)"}
-    with collected(tmp_path / "run", differences) as run:
-        epochs, _, lines = train(run, monkeypatch, ())
+def test_without_it_the_last_epoch_stays_and_nothing_is_measured(run, monkeypatch):
+    differences = SETTINGS | {"dynamics.epoch_fallback": "false"}
+    experiment = experiment_for(run.experiment.run_dir, differences)
+    monkeypatch.setattr(run, "experiment", experiment)
+    epochs, _, lines = train(run, monkeypatch, ())
     assert epochs == [] and not any(line["event"] == "epoch" for line in lines)
 
 
