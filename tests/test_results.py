@@ -25,7 +25,7 @@ def tables_of(text: str) -> list[str]:
 
 
 def test_one_command_makes_the_report_again_to_the_byte(tmp_path, monkeypatch):
-    """Its texts; pictures and page take longer, and differ in a byte from machine to machine."""
+    """Its texts; pictures and page are compared with nothing, and take longer."""
     words = COMMAND.replace("results/report", str(tmp_path / "report")).split()
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", words[1:])
