@@ -42,13 +42,16 @@ def test_an_agent_looks_ahead_out_of_a_run_and_out_of_an_export(
     words = ("--json", "--nonulls", "--episodes=3", "--greedy", f"--out={tmp_path / 'x.json'}")
     found = {}
     for place in (f"--run_dir={run_dir}", f"--export={export_dir}"):
-        film = f"--video={tmp_path / 'film.gif'}"
-        code, printed, err = command(evaluate, place, *words, "--look_ahead=3", film)
-        assert code == 0, err
-        result = json.loads(printed)
-        found[place.partition("=")[0]] = result["agent"]
-        assert 0.0 < result["milliseconds_per_decision"] < 10_000.0
-    assert found["--run_dir"]["returns"] == found["--export"]["returns"]
+        for look_ahead in (0, 3):
+            film = [f"--video={tmp_path / 'film.gif'}"] * (look_ahead > 0)
+            given = (*words, f"--look_ahead={look_ahead}", *film)
+            code, printed, err = command(evaluate, place, *given)
+            assert code == 0, err
+            result = json.loads(printed)
+            found[place.partition("=")[0], look_ahead] = result["agent"]
+            assert 0.0 < result["milliseconds_per_decision"] < 10_000.0
+    assert found["--run_dir", 0]["returns"] == found["--export", 0]["returns"]
+    assert found["--run_dir", 3]["returns"] == found["--export", 3]["returns"]
     assert Image.open(tmp_path / "film.gif").n_frames > 5
 
 
