@@ -73,7 +73,8 @@ class MemoryKeeper:
             kept = tf.cast(valid, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
             return tuple(kept * part for part in self.carrier.advance(codes, actions, state))
 
-        return memory._replace(recurrent=state_after(past, encode, memory.recurrent, advance))
+        recurrent = state_after(past.encoded(encode), memory.recurrent, advance)
+        return memory._replace(recurrent=recurrent)
 
     def observation(self, codes: Any, memory: EpisodeMemory | tuple[()]) -> Any:
         """What the policy sees at codes: a ``PolicyObservation``, or they alone.

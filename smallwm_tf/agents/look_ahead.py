@@ -79,7 +79,7 @@ class LookAheadAgent:
                     model.predict(codes, actions, state, self._kernels).state, valid
                 )
 
-            state = state_after(past, model.encode, state, advance)
+            state = state_after(past.encoded(model.encode), state, advance)
         parts = tuple(part.numpy() for part in model.state_to_images(state))
         return EpisodeMemory(np.full([num_games], NO_ACTION, np.int32), parts)
 

@@ -30,6 +30,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from smallwm_tf.experiment.config import Config
+from smallwm_tf.learning.encoded_replay import EncodedReplay
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import reward_classes
@@ -63,9 +64,16 @@ class DreamEnvironment(tf_environment.TFEnvironment):
       dreamer: of a ``WorldModel``.
       replay: where the first observations are drawn from.
       config: the run's; reads ``dream``, and what the policy sees.
+      encoded: the replay in codes; observations are encoded at every start if not given.
     """
 
-    def __init__(self, dreamer: Dreamer, replay: Replay, config: Config):
+    def __init__(
+        self,
+        dreamer: Dreamer,
+        replay: Replay,
+        config: Config,
+        encoded: EncodedReplay | None = None,
+    ):
         world_model, num_dreams = dreamer.world_model, config.dream.num_dreams
         action_spec = tensor_spec.BoundedTensorSpec(
             [], tf.int32, 0, world_model.num_actions - 1, name="action"
@@ -75,6 +83,7 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         super().__init__(ts.time_step_spec(observed), action_spec, batch_size=num_dreams)
         self.dreamer = dreamer
         self._replay = replay
+        self._encoded = encoded or EncodedReplay(world_model, replay)
         self.horizon = config.dream.horizon
         self._last_discount = 1.0 if config.dream.bootstrap_at_horizon else 0.0
         self._disagreement_weight = config.dream.disagreement_weight
@@ -113,11 +122,12 @@ class DreamEnvironment(tf_environment.TFEnvironment):
         self._steps_taken.assign(self.horizon)
 
     def look_through_replay(self, first_newest: int) -> None:
-        """Before a training: which steps are new, from a first one on, and which are paid.
+        """Before a training: codes of all steps, which are new, from a first on, and which paid.
 
         Paid is what has a reward within the horizon, in its episode; all steps if nothing has.
         """
         replay = self._replay
+        self._encoded.encode_all()
         self._newest.assign(first_newest)
         if not self._num_paid:
             return
@@ -154,10 +164,8 @@ class DreamEnvironment(tf_environment.TFEnvironment):
     def _start_dreams(self) -> tf.Tensor:
         """Starts new dreams; returns the counter."""
         steps = self._drawn_starts(self._random_pair(_START))
-        num_frames = self.dreamer.world_model.num_stacked_frames
-        past = self._replay.past(steps, self.dreamer.settings.context_steps, num_frames)
-        observations = self._replay.observations(steps, num_frames)
-        _assign(self._dreams, self.dreamer.start(observations, past))
+        past = self._encoded.past(steps, self.dreamer.settings.context_steps)
+        _assign(self._dreams, self.dreamer.start_from_codes(self._encoded.codes(steps), past))
         self._reward.assign(tf.zeros_like(self._reward))
         self._continues.assign(tf.ones_like(self._continues))
         self._last_actions.assign(self._replay.last_actions(steps))

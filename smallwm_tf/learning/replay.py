@@ -171,11 +171,15 @@ class Replay(tf.Module):
 
         Where the episode is younger, the first ones are padding that repeats its first step.
         """
-        before = steps[:, tf.newaxis] + tf.range(-length, 0)  # [B, T]
-        first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
-        within = tf.maximum(before, first)
+        within, valid = self.past_steps(steps, length)
         observations = self.observations(within, num_stacked_frames)
-        return Past(observations, tf.gather(self.actions, within), before >= first)
+        return Past(observations, tf.gather(self.actions, within), valid)
+
+    def past_steps(self, steps: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Numbers of the steps of such a past, and which are no padding: [B, T]."""
+        before = steps[:, tf.newaxis] + tf.range(-length, 0)
+        first = tf.gather(self.episode_starts, steps)[:, tf.newaxis]
+        return tf.maximum(before, first), before >= first
 
     def _episodes(self) -> Iterable[tuple[int, int]]:
         """First step of each episode, and the step behind its last."""

@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
 from smallwm_tf.learning.adam import built_adam
-from smallwm_tf.learning.best_weights import values_of
 from smallwm_tf.learning.dynamics_loss import DynamicsLosses, dynamics_losses
+from smallwm_tf.learning.encoded_replay import EncodedReplay
 from smallwm_tf.learning.event_recognition import EventRecognition
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
-from smallwm_tf.models.grid_convolution import GRID_SIZE
 from smallwm_tf.models.vector_quantizer import perplexity
 from smallwm_tf.models.vqvae import scale_pixels
 from smallwm_tf.models.world_model import WorldModel
@@ -30,7 +29,6 @@ VQVAE_METRICS = (
 )
 DYNAMICS_METRICS = ("latent_loss", "reward_loss", "code_accuracy", "copy_accuracy")
 _FRAMES = -1  # folded into an update's seed for the frames; the dynamics fold in steps, from 0
-_FRAMES_AT_ONCE = 256
 _FRAMES_FOR_BACKGROUND = 500
 FOREGROUND_ABOVE = 15  # grey levels of 255 by which a pixel differs from the background
 
@@ -39,7 +37,8 @@ class WorldModelLearner(tf.Module):
     """Optimisers and compiled training steps of the world model.
 
     ``vqvae_updates`` and ``dynamics_updates`` count updates since the run began; ``recognition`` is
-    None without an event loss.
+    None without an event loss. Dynamics steps beside a resting VQ-VAE need ``encoded.encode_all``
+    before.
 
     Args:
       world_model: what is trained.
@@ -55,13 +54,9 @@ class WorldModelLearner(tf.Module):
         self._vqvae_config = config.vqvae
         self._dynamics_config = config.dynamics
         self._background = tf.Variable(tf.zeros(replay.frames.shape[1:]), trainable=False)
-        self._vqvae_rests = config.vqvae.update_interval == 0
-        if self._vqvae_rests:
-            shape = [replay.capacity, GRID_SIZE, GRID_SIZE]
-            with tf.device("/CPU:0"):
-                self._codes = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="codes")
-            self._num_encoded, self._encoded_with = 0, []
         vqvae, dynamics = world_model.vqvae, world_model.dynamics
+        self._vqvae_rests = config.vqvae.update_interval == 0
+        self.encoded = EncodedReplay(world_model, replay, is_kept=self._vqvae_rests)
         self._vqvae_variables = vqvae.trainable_variables
         heads = (dynamics.event_head, dynamics.end_head, dynamics.disagreement_heads)
         self._event_variables = [v for head in heads if head for v in head.trainable_variables]
@@ -173,34 +168,11 @@ class WorldModelLearner(tf.Module):
         return losses
 
     def _encoded_windows(self, starts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        vqvae = self.world_model.vqvae
-        length = self._dynamics_config.window_length
-        if self._vqvae_rests:
-            steps, valid = self._replay.window_steps(starts, length)
-            held = (self._codes, self._replay.actions, self._replay.rewards)
-            return *(tf.gather(values, steps) for values in held), self._replay.ends(steps), valid
-        windows = self._replay.windows(starts, length, vqvae.num_stacked_frames)
-        flat = tf.reshape(windows.observations, [-1, *windows.observations.shape[2:]])
-        codes = tf.reshape(vqvae.encode(flat), [-1, length, GRID_SIZE, GRID_SIZE])
-        return codes, *windows[1:]  # actions, rewards, ends, valid
-
-    def encode_replay(self) -> None:
-        """Encodes what a resting VQ-VAE has not encoded yet, for dynamics steps beside it."""
-        if not self._vqvae_rests:
-            return
-        weights, size = values_of(self.world_model.vqvae.variables), self._replay.size
-        is_same = bool(self._encoded_with) and all(map(np.array_equal, weights, self._encoded_with))
-        # Whole groups only: codes then do not depend on how often this was called.
-        num_kept = self._num_encoded // _FRAMES_AT_ONCE * _FRAMES_AT_ONCE if is_same else 0
-        for first in range(num_kept, size, _FRAMES_AT_ONCE):
-            self._encode(tf.range(first, min(first + _FRAMES_AT_ONCE, size)))
-        self._num_encoded, self._encoded_with = size, weights
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
-    def _encode(self, steps: tf.Tensor) -> None:
-        vqvae = self.world_model.vqvae
-        codes = vqvae.encode(self._replay.observations(steps, vqvae.num_stacked_frames))
-        self._codes.scatter_update(tf.IndexedSlices(codes, steps))
+        """Codes, actions, rewards, ends and validity of windows from ``starts`` [B] on."""
+        replay = self._replay
+        steps, valid = replay.window_steps(starts, self._dynamics_config.window_length)
+        actions, rewards = (tf.gather(held, steps) for held in (replay.actions, replay.rewards))
+        return self.encoded.codes(steps), actions, rewards, replay.ends(steps), valid
 
     # ---- compiled groups of steps -------------------------------------------------------------
     # Without AutoGraph, which takes seconds to rewrite all that is called.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from smallwm_tf.experiment.config import Config
+from smallwm_tf.models.bilinear_algorithms import GRID_SIZE
 from smallwm_tf.models.event_heads import Events, RewardDistribution, Transition
 from smallwm_tf.models.independent_codes import IndependentCodes
 from smallwm_tf.models.input_checks import check_step, check_temperature
@@ -49,24 +50,35 @@ class Past(NamedTuple):
     actions: tf.Tensor  # int32 [B, T]
     valid: tf.Tensor  # bool [B, T]
 
+    def encoded(self, encode: Callable) -> "EncodedPast":
+        """The same in codes; ``encode`` turns uint8 [·, 96, 96, F] into codes [·, 6, 6]."""
+        num_steps, grid = self.actions.shape[1], [GRID_SIZE, GRID_SIZE]
+        if not num_steps:
+            codes = tf.zeros([*self.actions.shape, *grid], tf.int32)
+        else:
+            flat = tf.reshape(self.observations, [-1, *self.observations.shape[2:]])
+            codes = tf.reshape(encode(flat), [-1, num_steps, *grid])
+        return EncodedPast(codes, self.actions, self.valid)
 
-def state_after(past: Past, encode: Callable, state: State, advance: Callable) -> State:
+
+class EncodedPast(NamedTuple):
+    """``Past`` in codes, int32 [B, T, 6, 6]."""
+
+    codes: tf.Tensor
+    actions: tf.Tensor
+    valid: tf.Tensor
+
+
+def state_after(past: EncodedPast, state: State, advance: Callable) -> State:
     """The recurrent state after real steps.
 
     Args:
       past: the steps.
-      encode: uint8 [·, 96, 96, F] → codes [·, 6, 6].
       state: before them.
       advance: codes, actions and validity of a step, and a state → the next one.
     """
-    num_steps = past.actions.shape[1]
-    if not num_steps:
-        return state
-    flat = tf.reshape(past.observations, [-1, *past.observations.shape[2:]])
-    codes = encode(flat)
-    codes = tf.reshape(codes, [-1, num_steps, *codes.shape[1:]])
-    for t in range(num_steps):
-        state = advance(codes[:, t], past.actions[:, t], past.valid[:, t], state)
+    for t in range(past.actions.shape[1]):
+        state = advance(past.codes[:, t], past.actions[:, t], past.valid[:, t], state)
     return state
 
 
@@ -143,9 +155,13 @@ class Dreamer:
 
     def start(self, observations: tf.Tensor, past: Past) -> DreamState:
         """Dreams from observations uint8 [B, 96, 96, F]; ``settings.context_steps`` are past."""
+        encode = self.world_model.encode
+        return self.start_from_codes(encode(observations), past.encoded(encode))
+
+    def start_from_codes(self, codes: tf.Tensor, past: EncodedPast) -> DreamState:
+        """The same from codes int32 [B, 6, 6] of real observations."""
         kernels = self.world_model.prepare()
-        recurrent = self._warm_state(past, kernels)
-        return DreamState(self.world_model.encode(observations), recurrent, kernels)
+        return DreamState(codes, self._warm_state(past, kernels), kernels)
 
     def step(
         self, state: DreamState, actions: tf.Tensor, seed: tf.Tensor | None
@@ -179,7 +195,7 @@ class Dreamer:
         step = DreamStep(*found, 0.0 if events.disagreement is None else events.disagreement)
         return step, DreamState(codes, prediction.state, state.kernels)
 
-    def _warm_state(self, past: Past, kernels: Kernels) -> State:
+    def _warm_state(self, past: EncodedPast, kernels: Kernels) -> State:
         """The recurrent state after the real codes and actions of ``past``, zeros before them."""
         model = self.world_model
 
@@ -187,4 +203,4 @@ class Dreamer:
             return model.masked(self._predict(codes, actions, state, kernels).state, valid)
 
         batch_size = past.actions.shape[0] or tf.shape(past.actions)[0]
-        return state_after(past, model.encode, model.initial_state(batch_size), advance)
+        return state_after(past, model.initial_state(batch_size), advance)

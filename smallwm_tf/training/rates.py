@@ -135,7 +135,7 @@ def measure_rates(
     player, learner = agent.networks.agent(1.0), agent.world_model_learner
     vqvae_update, start_vqvae = timed(lambda: learner.warmup_steps(frames).numpy())
     on_part()
-    learner.encode_replay()
+    learner.encoded.encode_all()
     # Number 1: beside number 0 the VQ-VAE learns, too.
     dynamics_update, start_dynamics = timed(
         lambda: learner.joint_steps(windows, 1, seed)[2].numpy()

@@ -38,7 +38,7 @@ class WorldModelAgent:
             self.world_model, replay, config, experiment.seed
         )
         dreamer = Dreamer(self.world_model, DreamSettings.of(config))
-        self.dream = DreamEnvironment(dreamer, replay, config)
+        self.dream = DreamEnvironment(dreamer, replay, config, self.world_model_learner.encoded)
         optimizer = built_adam(config, config.ppo.learning_rate, self.policy.trainable_variables)
         self.policy_learner = DreamPolicyLearner(self.dream, self.policy, optimizer, config)
         self.components = {

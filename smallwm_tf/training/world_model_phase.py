@@ -77,7 +77,7 @@ class WorldModelPhase:
             self._learner.use_learning_rates(warmup=iteration == 1)
             self._learn_vqvae_alone(run, iteration, place)
             place = replace(place, part="dynamics", done=0)
-        self._learner.encode_replay()
+        self._learner.encoded.encode_all()
         self._learn_dynamics(run, iteration, place, judge.measures)
         return judge
 

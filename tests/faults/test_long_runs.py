@@ -32,7 +32,7 @@ def test_memory_and_files_stay_flat(opened):
     agent = run.algorithm
     pair = seed_pair(0, "long")
     windows = np.zeros([20, 4], np.int32)
-    agent.world_model_learner.encode_replay()
+    agent.world_model_learner.encoded.encode_all()
 
     def train(count):
         for start in range(0, count, 20):

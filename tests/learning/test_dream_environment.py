@@ -8,6 +8,7 @@ from tf_agents.trajectories import StepType
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.dream_environment import DreamEnvironment
+from smallwm_tf.learning.encoded_replay import EncodedReplay
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
@@ -68,16 +69,20 @@ def environments(world_model, replay):
         "bootstrap": (DreamSettings(), True),
         "certain": (certain, False),
         "warm": (certain._replace(context_steps=CONTEXT), False),
+        "kept": (certain._replace(context_steps=CONTEXT), False),
     }
     direct = make_world_model("direct")
     for variable, other in zip(direct.variables, world_model.variables, strict=True):
         variable.assign(other)
     sizes = {"dream.num_dreams": N, "dream.horizon": H}
+    kept = EncodedReplay(direct, replay, is_kept=True)
+    kept.encode_all()
     return {
         name: DreamEnvironment(
             Dreamer(world_model if name == "paper" else direct, settings),
             replay,
             build_config(sizes | {"dream.bootstrap_at_horizon": bootstrap}),
+            kept if name == "kept" else None,
         )
         for name, (settings, bootstrap) in kinds.items()
     }
@@ -167,6 +172,17 @@ def test_dreams_start_from_codes_of_real_observations(environment, world_model, 
     assert not {codes.tobytes() for codes in dreamed} & known
 
 
+def test_a_training_of_the_policy_begins_with_codes_that_are_kept(world_model, replay):
+    """A run that goes on inside one has not trained its world model in this process."""
+    kept = EncodedReplay(world_model, replay, is_kept=True)
+    config = build_config({"dream.num_dreams": 30, "dream.horizon": H})
+    environment = DreamEnvironment(Dreamer(world_model, DreamSettings()), replay, config, kept)
+    environment.look_through_replay(0)
+    environment.seed(PAIR)
+    starts = {codes.tobytes() for codes in environment.reset().observation.numpy()}
+    assert len(starts) > 3 and starts <= real_codes(world_model, replay)
+
+
 def test_the_recurrent_state_is_zero_at_the_start_and_after_an_end(environment):
     def size_of_state() -> float:
         return max(np.abs(part).max() for part in tf.nest.flatten(environment.dreams.recurrent))
@@ -200,13 +216,16 @@ def state_before(world_model, replay, step: int, num_steps: int):
     return state
 
 
-def test_with_context_the_state_has_seen_the_real_steps_before(environments, world_model, replay):
+@pytest.mark.parametrize("name", ["warm", "kept"])
+def test_with_context_the_state_has_seen_the_real_steps_before(
+    environments, world_model, replay, name
+):
     by_hand = {
         (step, num_steps): tf.nest.flatten(state_before(world_model, replay, step, num_steps))
         for step in range(STEPS)
         for num_steps in range(age_of(step) + 1)
     }
-    environment = environments["warm"]
+    environment = environments[name]
     environment.seed(PAIR)
     seen = set()
     for _ in range(10):

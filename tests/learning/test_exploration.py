@@ -119,7 +119,7 @@ def test_their_loss_is_the_mean_over_heads_and_leaves_the_world_model_alone(part
 def test_heads_agree_more_about_what_they_have_seen(parts):
     world_model, _ = build_models(parts.config, M)
     learner = WorldModelLearner(world_model, parts.replay, parts.config)
-    learner.encode_replay()
+    learner.encoded.encode_all()
     starts = parts.replay.tiling(3)
     learner.joint_steps(np.tile(starts, [60, 1]).astype(np.int32), 0, PAIR)
     seen, actions = (tf.gather(held, starts) for held in (learner._codes, parts.replay.actions))

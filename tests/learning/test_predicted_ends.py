@@ -112,7 +112,7 @@ def test_training_learns_which_transitions_end(replay):
     config = build_config(DIFFERENCES | {"dynamics.reward_head_learning_rate": 3e-3})
     world_model = build_models(config, M)[0]
     learner = WorldModelLearner(world_model, replay, config)
-    learner.encode_replay()
+    learner.encoded.encode_all()
     measures = HeldOutMeasures(world_model, replay, 4)
     before = measures.one_step()
     starts = np.tile(replay.tiling(4), [40, 1]).astype(np.int32)

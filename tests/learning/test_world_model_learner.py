@@ -73,7 +73,7 @@ def largest_change(variable, before: np.ndarray) -> float:
 def resting():
     """One whose VQ-VAE rests beside the dynamics; what a test has traced serves the next."""
     learner = learner_of(build_config(DIFFERENCES | RESTING))
-    learner.encode_replay()
+    learner.encoded.encode_all()
     return learner
 
 
@@ -261,38 +261,6 @@ def test_a_resting_vqvae_does_not_move_while_the_dynamics_learn(resting):
     assert int(learner.vqvae_optimizer.iterations) == 3
 
 
-def test_the_codes_held_are_those_of_every_observation_now(monkeypatch):
-    monkeypatch.setattr(world_model_learner, "_FRAMES_AT_ONCE", 16)  # 40 = 16 + 16 + 8
-    learner = learner_of(build_config(DIFFERENCES | RESTING | {"game.num_stacked_frames": 2}))
-    vqvae = learner.world_model.vqvae
-    tell_frames_apart(learner)
-    observations = learner._replay.observations(tf.range(STEPS), 2)
-    for _ in range(2):
-        learner.encode_replay()
-        codes = vqvae.encode(observations).numpy()
-        assert len(np.unique(codes)) > 2
-        np.testing.assert_array_equal(learner._codes, codes)
-        vqvae.quantizer.embeddings.assign(tf.roll(vqvae.quantizer.embeddings, 1, axis=0))
-    assert not np.array_equal(codes, vqvae.encode(observations))  # so the second time counted
-
-
-def test_what_the_same_vqvae_encoded_before_is_not_encoded_again(monkeypatch):
-    monkeypatch.setattr(world_model_learner, "_FRAMES_AT_ONCE", 8)
-    learner = learner_of(build_config(DIFFERENCES | RESTING))
-    tell_frames_apart(learner)
-    encode, seen = learner._encode, []
-    monkeypatch.setattr(learner, "_encode", lambda steps: (seen.append(steps), encode(steps)))
-    for size in (20, 36, 36):
-        learner._replay.size_variable.assign(size)
-        learner.encode_replay()
-    firsts = [int(steps[0]) for steps in seen]
-    assert firsts == [0, 8, 16, 16, 24, 32, 32]  # groups that were not full come again
-    observations = learner._replay.observations(tf.range(36), 1)
-    np.testing.assert_array_equal(
-        learner._codes[:36], learner.world_model.vqvae.encode(observations)
-    )
-
-
 def test_codes_held_train_the_dynamics_as_live_ones_do():
     starts = tf.constant([0, 7, 38, 15])  # the third one reaches beyond the replay
     results = []
@@ -302,7 +270,7 @@ def test_codes_held_train_the_dynamics_as_live_ones_do():
         episodes = np.where(np.arange(STEPS) < 17, 0, 17)  # the fourth one reaches beyond an end
         learner._replay.episode_starts.assign(episodes)
         tell_frames_apart(learner)
-        learner.encode_replay()
+        learner.encoded.encode_all()
         losses = learner.dynamics_step(starts, SEED)
         results.append((losses, values_of(learner.world_model.dynamics.variables)))
     (live, live_weights), (held, held_weights) = results
