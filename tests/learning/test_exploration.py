@@ -122,7 +122,7 @@ def test_heads_agree_more_about_what_they_have_seen(parts):
     learner.encoded.encode_all()
     starts = parts.replay.tiling(3)
     learner.joint_steps(np.tile(starts, [60, 1]).astype(np.int32), 0, PAIR)
-    seen, actions = (tf.gather(held, starts) for held in (learner._codes, parts.replay.actions))
+    seen, actions = learner.encoded.codes(starts), tf.gather(parts.replay.actions, starts)
     state = world_model.initial_state(len(starts))
 
     def disagreement(codes):

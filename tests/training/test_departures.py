@@ -70,9 +70,10 @@ def departures(tmp_path_factory):
 
         learner.joint_steps = note_rates_and_learn
         perform(run, "collect", "learn_world_model")
-        observations = run.algorithm.replay.observations(tf.range(run.algorithm.replay.size), 2)
+        steps = tf.range(run.algorithm.replay.size)
+        observations = run.algorithm.replay.observations(steps, 2)
         seen.codes = agent.world_model.encode(observations).numpy()
-        seen.codes_held = agent.world_model_learner._codes.numpy()[: run.algorithm.replay.size]
+        seen.codes_held = agent.world_model_learner.encoded.codes(steps).numpy()
         seen.actions = run.algorithm.replay.actions.numpy()[: run.algorithm.replay.size]
         seen.frames = run.algorithm.replay.frames.numpy()[: run.algorithm.replay.size]
         seen.background = agent.world_model_learner._background.numpy()
