@@ -142,7 +142,7 @@ class Dreamer:
         self.settings = settings
         # Compiled as a whole: on small batches XLA's products take two thirds of the time of
         # TensorFlow's, and everything between them becomes one pass.
-        self._predict, self._events = (
+        self.predict, self._events = (
             tf.function(
                 lambda *inputs, call=call: call(*inputs),
                 jit_compile=world_model.compiled,
@@ -176,7 +176,7 @@ class Dreamer:
         if tf.executing_eagerly():
             counts = (getattr(self.world_model, name, None) for name in _COUNTS)
             check_step(state.codes, actions, *counts)
-        prediction = self._predict(state.codes, actions, state.recurrent, state.kernels)
+        prediction = self.predict(state.codes, actions, state.recurrent, state.kernels)
         events = self._events(Transition(prediction.y, state.codes, actions))
         if seed is None:
             rewards = events.rewards.mode()
@@ -200,7 +200,7 @@ class Dreamer:
         model = self.world_model
 
         def advance(codes: tf.Tensor, actions: tf.Tensor, valid: tf.Tensor, state: State) -> State:
-            return model.masked(self._predict(codes, actions, state, kernels).state, valid)
+            return model.masked(self.predict(codes, actions, state, kernels).state, valid)
 
         batch_size = past.actions.shape[0] or tf.shape(past.actions)[0]
         return state_after(past, model.initial_state(batch_size), advance)
