@@ -54,7 +54,7 @@ class Past(NamedTuple):
         """The same in codes; ``encode`` turns uint8 [·, 96, 96, F] into codes [·, 6, 6]."""
         num_steps, grid = self.actions.shape[1], [GRID_SIZE, GRID_SIZE]
         if not num_steps:
-            codes = tf.zeros([*self.actions.shape, *grid], tf.int32)
+            codes = tf.zeros(tf.concat([tf.shape(self.actions), grid], axis=0), tf.int32)
         else:
             flat = tf.reshape(self.observations, [-1, *self.observations.shape[2:]])
             codes = tf.reshape(encode(flat), [-1, num_steps, *grid])
