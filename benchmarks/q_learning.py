@@ -111,18 +111,19 @@ class QLearner:
         return loss
 
     def _real(self, pair):
-        encoded, replay, shape = self._encoded, self._encoded.replay, [self._num_real]
-        starts = tf.random.stateless_uniform(shape, pair, 0, replay.size_variable, tf.int32)
-        steps, valid = replay.window_steps(starts, self._environment.horizon + 1)
-        codes, ends = encoded.codes(steps), replay.ends(steps)[:, :-1]
-        actions = tf.gather(replay.actions, steps)
+        encoded, shape = self._encoded, [self._num_real]
+        size = encoded.replay.size_variable
+        starts = tf.random.stateless_uniform(shape, pair, 0, size, tf.int32)
+        windows = encoded.windows(starts, self._environment.horizon + 1)
+        codes, actions, rewards, ends, valid = windows
+        ends = ends[:, :-1]
         past = encoded.past(starts, self._dreamer.settings.context_steps)
         state = self._dreamer.start_from_codes(codes[:, 0], past)
         hidden = self._hidden(codes, actions, state) if self._policy.sees_state else ()
         return Windows(
             self._seen(codes, hidden),
             actions[:, :-1],
-            tf.sign(tf.gather(replay.rewards, steps))[:, :-1],
+            tf.sign(rewards)[:, :-1],
             1.0 - tf.cast(ends, tf.float32),
             tf.cast(valid[:, :-1] & (valid[:, 1:] | ends), tf.float32),
         )

@@ -27,7 +27,7 @@ class EncodedReplay(tf.Module):
     ):
         super().__init__(name="encoded_replay")
         self.replay = replay
-        self.is_kept = is_kept
+        self._is_kept = is_kept
         self._world_model = world_model
         self._num_encoded, self._encoded_with = 0, []
         if is_kept:
@@ -37,7 +37,7 @@ class EncodedReplay(tf.Module):
 
     def codes(self, steps: tf.Tensor) -> tf.Tensor:
         """Codes of the observations at steps int32 [...]: int32 [..., 6, 6]."""
-        if self.is_kept:
+        if self._is_kept:
             return tf.gather(self._codes, steps)
         observations = self._observations(steps)
         codes = self._world_model.encode(tf.reshape(observations, [-1, *observations.shape[-3:]]))
@@ -46,12 +46,22 @@ class EncodedReplay(tf.Module):
 
     def past(self, steps: tf.Tensor, length: int) -> EncodedPast:
         """The ``length`` steps before each of the steps [B]; see ``Replay.past``."""
+        if not self._is_kept:
+            model = self._world_model
+            return self.replay.past(steps, length, model.num_stacked_frames).encoded(model.encode)
         within, valid = self.replay.past_steps(steps, length)
         return EncodedPast(self.codes(within), tf.gather(self.replay.actions, within), valid)
 
+    def windows(self, starts: tf.Tensor, length: int) -> tuple[tf.Tensor, ...]:
+        """Codes, actions, raw rewards, ends and validity of windows; see ``Replay.windows``."""
+        replay = self.replay
+        steps, valid = replay.window_steps(starts, length)
+        actions, rewards = (tf.gather(held, steps) for held in (replay.actions, replay.rewards))
+        return self.codes(steps), actions, rewards, replay.ends(steps), valid
+
     def encode_all(self) -> None:
         """Forms all codes that the VQ-VAE, as it is now, has not formed yet."""
-        if not self.is_kept:
+        if not self._is_kept:
             return
         weights, size = values_of(self._world_model.vqvae.variables), self.replay.size
         is_same = bool(self._encoded_with) and all(map(np.array_equal, weights, self._encoded_with))

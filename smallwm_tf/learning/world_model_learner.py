@@ -147,7 +147,7 @@ class WorldModelLearner(tf.Module):
     def dynamics_step(self, starts: tf.Tensor, seed: tf.Tensor) -> DynamicsLosses:
         """One gradient step of the dynamics on the windows from ``starts`` [B] on."""
         config = self._dynamics_config
-        windows = self._encoded_windows(starts)
+        windows = self.encoded.windows(starts, config.window_length)
         kernels = self.world_model.dynamics.stack.prepare()
         with tf.GradientTape() as tape:
             recorder = ConvolutionRecorder(tape)
@@ -166,13 +166,6 @@ class WorldModelLearner(tf.Module):
         self.reward_optimizer.apply_gradients(zip(reward, self._event_variables, strict=True))
         self.dynamics_updates.assign_add(1)
         return losses
-
-    def _encoded_windows(self, starts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Codes, actions, rewards, ends and validity of windows from ``starts`` [B] on."""
-        replay = self._replay
-        steps, valid = replay.window_steps(starts, self._dynamics_config.window_length)
-        actions, rewards = (tf.gather(held, steps) for held in (replay.actions, replay.rewards))
-        return self.encoded.codes(steps), actions, rewards, replay.ends(steps), valid
 
     # ---- compiled groups of steps -------------------------------------------------------------
     # Without AutoGraph, which takes seconds to rewrite all that is called.

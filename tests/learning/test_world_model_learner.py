@@ -117,7 +117,7 @@ def test_windows_are_unrolled_at_the_temperature_of_the_dynamics():
     losses = {}
     for temperature in (0.01, 1.0):
         learner = learner_of(config)
-        windows = learner._encoded_windows(WINDOWS)
+        windows = learner.encoded.windows(WINDOWS, DIFFERENCES["dynamics.window_length"])
         losses[temperature] = float(
             dynamics_losses(
                 learner.world_model,
