@@ -41,8 +41,8 @@ class RandomPlay(NamedTuple):
 
     def acted_step(self, agent: Agent, num_games: int = GAMES_AT_ONCE) -> float:
         """Seconds of one step of one game that an agent plays side by side with others."""
-        seen = self.observations[:num_games]
-        return self.step + timed(lambda: agent.act(seen, (), PAIR, 0))[0] / num_games
+        seen, state = self.observations[:num_games], agent.begin(num_games)
+        return self.step + timed(lambda: agent.act(seen, state, PAIR, 0))[0] / num_games
 
     def scoring(self, experiment: Experiment, work: Work, shared_step: float) -> float:
         """Seconds of all evaluations and of the null policies, in episodes as long as these.

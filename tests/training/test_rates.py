@@ -1,7 +1,9 @@
 """The time that a run takes, put together from rates by hand."""
 
+import numpy as np
 import pytest
 
+from smallwm_tf.agents.agent import HoldingAgent, RandomAgent
 from smallwm_tf.experiment.schedule import plan_of
 from smallwm_tf.training.model_free_agent import ModelFreeAgent
 from smallwm_tf.training.rates import RandomPlay, Rates, measure_rates, play_at_random
@@ -66,6 +68,14 @@ def test_episodes_are_as_long_as_random_ones(tmp_path):
     random, still = long._replace(step=1.0), STILL._replace(step=1.0)
     # Of three null policies, two episodes each.
     assert seconds(experiment, played=random) - seconds(experiment, played=still) == 100.0 * 3 * 2
+
+
+@pytest.mark.parametrize("num_games", [1, 4])
+def test_agents_that_remember_are_asked_with_what_they_remember(num_games, monkeypatch):
+    monkeypatch.setattr("smallwm_tf.training.rates._LEAST_SECONDS", 0.0)
+    played = STILL._replace(observations=np.zeros([4, 96, 96, 1], np.uint8), step=1000.0)
+    found = played.acted_step(HoldingAgent(RandomAgent(3), 0.5), num_games)
+    assert 1000.0 < found < 1001.0
 
 
 @pytest.mark.slow
