@@ -56,9 +56,11 @@ def test_dynamics_updates_follow_the_windows_that_fit_into_episodes(tmp_path):
     assert seconds(experiment_for(tmp_path), rates) == 2 * 25 + 1 * 32
 
 
-def test_a_resting_vqvae_encodes_everything_once_per_iteration(tmp_path):
-    experiment = experiment_for(tmp_path, {"vqvae.update_interval": 0})
-    assert seconds(experiment, NOTHING._replace(encoded_frame=1.0)) == 2 * 64
+@pytest.mark.parametrize(("later_epochs", "encoded"), [(1, 50 + 64), (0, 64)])
+def test_a_resting_vqvae_encodes_what_it_has_not_as_it_is(tmp_path, later_epochs, encoded):
+    settings = {"vqvae.update_interval": 0, "vqvae.later_epochs": later_epochs}
+    experiment = experiment_for(tmp_path, settings)
+    assert seconds(experiment, NOTHING._replace(encoded_frame=1.0)) == encoded
 
 
 def test_episodes_are_as_long_as_random_ones(tmp_path):
