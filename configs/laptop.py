@@ -1,9 +1,8 @@
 """The paper's 102,400 interactions in one night on two cores, with all that `quick` has found.
 
 The schedule has the paper's shape: most of the world model's training in the first iteration, less
-in each later one, as the replay grows; most of the policy's in the last. No policy is chosen by
-playing; 48,000 held-out steps choose among epochs, where predictions are worse than copying, and
-nothing learns from them. `--dry_run` says what it takes on the machine at hand.
+in each later one, as the replay grows. No policy and no epoch is chosen by playing. `--dry_run`
+says what it takes on the machine at hand.
 """
 
 import ml_collections
@@ -22,11 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
                 "steps_per_iteration": defaults.collection.steps_per_iteration,
             },
             "vqvae": {"warmup_epochs": 12},
-            "dynamics": {"epochs": (30, 12, 10, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4, 3, 3)},
-            "ppo": {
-                "num_updates": tuple(count // 2 for count in defaults.ppo.num_updates),
-                "check_interval": 0,
-            },
+            "dynamics": {"epochs": (20, 6, 5, 5, 4, 4, 3, 3, 3, 2, 2, 2, 2, 2, 2)},
+            "ppo": {"num_updates": (300,) * 15},
             "evaluation": {"interval": 1},
         }
     )

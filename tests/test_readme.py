@@ -88,16 +88,18 @@ def test_hours_follow_from_measured_rates(preset):
         return float(rates[name][column[kind]].replace(",", ""))
 
     windows, dreams = config.dynamics.windows_per_batch, config.dream.num_dreams
+    small, few = {16: 1.0, 4: 0.61}, {64: 1.0, 16: 0.72}
     transitions = work.dynamics_steps * windows * (config.dynamics.window_length - 1)
     steps = work.ppo_updates * dreams * config.dream.horizon
+    cells, policy = {128: (1.0, 1.0), 64: (0.38, 0.54)}[config.dynamics.channels]
     told = rows(section("Minutes of a run", PERFORMANCE))[preset]
     for kind, hours in zip(("float32", "bfloat16"), told, strict=True):
         seconds = (
             work.vqvae_steps * config.vqvae.batch_size / rate("VQ-VAE training step", kind)
-            + transitions / rate("dynamics training step", kind) / {16: 1.0, 4: 0.61}[windows]
-            + steps / 3200 * rate("whole PPO update", kind) / 1000 / {64: 1.0, 16: 0.72}[dreams]
+            + transitions * cells / rate("dynamics training step", kind) / small[windows]
+            + steps * policy / 3200 * rate("whole PPO update", kind) / 1000 / few[dreams]
         )
-        assert float(hours) == pytest.approx(seconds / 3600, rel=0.07), seconds / 3600
+        assert float(hours) == pytest.approx(seconds / 3600, rel=0.07)
     assert COSTS[preset][0] == f"{told[0]} hours"
 
 

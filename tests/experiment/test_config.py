@@ -225,7 +225,7 @@ def test_presets_differ_from_the_paper_as_documented():
     quick = load_preset("quick")[1].collection
     assert quick.num_iterations >= 2 and quick.first_iteration_steps == 12800
     assert quick.first_iteration_steps + (quick.num_iterations - 1) * quick.steps_per_iteration == (
-        12800 + 6400
+        12800 + 19200
     )
     laptop = load_preset("laptop")[1].collection
     for key in ("num_iterations", "first_iteration_steps", "steps_per_iteration"):
@@ -239,11 +239,15 @@ def test_presets_differ_from_the_paper_as_documented():
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_is_valid_and_changes_what_it_says(switch):
-    base = flatten(load_preset("quick")[1])
-    name, config = load_preset(f"quick+{switch}")
-    validate(config)
-    assert name == f"quick+{switch}"
-    changed = {key: value for key, value in flatten(config).items() if value != base[key]}
+    changed = {}
+    for preset in ("atari100k", "quick"):  # each has some switched on already
+        base = flatten(load_preset(preset)[1])
+        name, config = load_preset(f"{preset}+{switch}")
+        assert name == f"{preset}+{switch}"
+        assert flatten(config) == {**base, **SWITCHES[switch]}
+        changed |= {key: value for key, value in SWITCHES[switch].items() if base[key] != value}
+        if preset == "atari100k":
+            validate(config)
     assert changed == SWITCHES[switch] and changed
 
 

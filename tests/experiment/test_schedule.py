@@ -105,9 +105,9 @@ def test_every_real_step_by_what_it_is_for(differences, chosen_by, only_judged):
     [
         ("atari100k", (102_400, 0, 15 * (3200 + 31 * 20 + 1 + 32 * 50))),
         ("catch", (4000 + 1000, 0, 2 * (500 + 31 * 20 + 1 + 32 * 12))),
-        # Nine looks at 2,400 steps each, three ways of 941 steps to the moments, held-out steps.
-        ("quick", (19_200, 21_600 + 2_823 + 9_600, 3 * 48 * 50)),
-        ("laptop", (102_400, 15 * 3200, 15 * (47 * 20 + 1 + 48 * 50))),
+        # Held-out steps, 301 on the way to 16 moments, 50 from each of them.
+        ("quick", (32_000, 0, 5 * (1200 + 15 * 20 + 1 + 16 * 50))),
+        ("laptop", (102_400, 0, 15 * (1200 + 15 * 20 + 1 + 16 * 50))),
     ],
 )
 def test_real_steps_of_the_presets(preset, counted):
@@ -117,10 +117,10 @@ def test_real_steps_of_the_presets(preset, counted):
 @pytest.mark.parametrize(
     ("document", "preset", "names"),
     [
-        ("README.md", "quick", ("learned_from", "chosen_by", "only_judged")),
-        ("configs/quick.py", "quick", ("chosen_by",)),
-        ("configs/laptop.py", "laptop", ("learned_from", "chosen_by")),
-        ("docs/metrics.md", "quick", ("chosen_by", "only_judged")),
+        ("README.md", "quick", ("learned_from", "only_judged")),
+        ("README.md", "laptop", ("learned_from", "only_judged")),
+        ("configs/laptop.py", "laptop", ("learned_from",)),
+        ("docs/metrics.md", "quick", ("learned_from", "only_judged")),
     ],
 )
 def test_documents_name_the_number_that_is_counted(document, preset, names):

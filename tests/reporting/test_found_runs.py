@@ -36,11 +36,11 @@ def test_a_run_without_an_evaluation_is_only_named(tmp_path):
 
 
 def test_real_steps_of_recorded_runs_are_those_of_the_documents():
-    run = find([RESULTS / "quick" / "Alien-seed0"]).runs[0]
+    run = find([RESULTS / "quick" / "CrazyClimber-seed0"]).runs[0]
     assert run.is_finished and run.version == "0.1.0"
-    assert run.real_steps() == (19_200, 34_023, 7_200)  # docs/metrics.md
-    # One iteration: held-out steps, 47 × 20 + 1 to the moments, 3 looks and one promise.
-    assert run.real_steps(1) == (12_800, 3_200 + 941 + 3 * 48 * 50, 48 * 50)
+    assert run.real_steps() == (32_000, 0, 11_505)  # docs/metrics.md
+    # One iteration: held-out steps, 15 × 20 + 1 to the moments, one promise.
+    assert run.real_steps(1) == (12_800, 0, 1_200 + 301 + 16 * 50)
     assert run.real_steps(0) == (0, 0, 0)
 
 
