@@ -99,7 +99,7 @@ def test_hours_follow_from_measured_rates(preset):
             + transitions * cells / rate("dynamics training step", kind) / small[windows]
             + steps * policy / 3200 * rate("whole PPO update", kind) / 1000 / few[dreams]
         )
-        assert float(hours) == pytest.approx(seconds / 3600, rel=0.07)
+        assert float(hours) == pytest.approx(seconds / 3600, rel=0.07), seconds / 3600
     assert COSTS[preset][0] == f"{told[0]} hours"
 
 

@@ -83,12 +83,13 @@ class Rates(NamedTuple):
             epochs * max(1, size * self.updates_per_step)
             for epochs, size in zip(config.dynamics.epochs, sizes, strict=False)
         )
-        encoded = sum(sizes) if config.vqvae.later_epochs else sizes[-1]
+        formed = sum(sizes) if config.vqvae.later_epochs else sizes[-1]
+        encoded = 0 if config.vqvae.update_interval else formed
         later = num_iterations - 1
         return {
             "collecting": played.step * first + self.acted_step * (steps.learned_from - first),
             "VQ-VAE updates": self.vqvae_update * work.vqvae_steps,
-            "encoding": 0.0 if config.vqvae.update_interval else self.encoded_frame * encoded,
+            "encoding": self.encoded_frame * encoded,
             "dynamics updates": self.dynamics_update * dynamics_updates,
             "held-out steps and measures": (played.step + self.acted_step * later) * held_out
             + self.judging * num_iterations,

@@ -120,6 +120,7 @@ def test_real_steps_of_the_presets(preset, counted):
         ("README.md", "quick", ("learned_from", "only_judged")),
         ("README.md", "laptop", ("learned_from", "only_judged")),
         ("configs/laptop.py", "laptop", ("learned_from",)),
+        ("configs/ppo_quick.py", "quick", ("learned_from",)),
         ("docs/metrics.md", "quick", ("learned_from", "only_judged")),
     ],
 )
