@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from smallwm_tf.judging.dream_rewards import rewards_along_dreams
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import RewardDistribution
 from smallwm_tf.models.imagination import DreamState, DreamStep
+from tests.made_replays import made_replay
 
 STEPS, LENGTH, HORIZON = 120, 12, 4  # of episodes, of one, of a dream
 
@@ -38,16 +38,8 @@ class CountingDreamer:
 
 def replay_of(rewards):
     numbers = np.arange(STEPS) % LENGTH
-    replay = Replay(STEPS)
-    replay.append(
-        frames=np.broadcast_to(numbers[:, None, None], [STEPS, 96, 96]).astype(np.uint8),
-        actions=np.zeros(STEPS, np.int32),
-        rewards=np.array(rewards, np.float32),
-        terminated=numbers == LENGTH - 1,
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
-    return replay
+    frames = np.broadcast_to(numbers[:, None, None], [STEPS, 96, 96]).astype(np.uint8)
+    return made_replay(STEPS, frames=frames, rewards=rewards, terminated=numbers == LENGTH - 1)
 
 
 def test_a_dream_that_knows_has_skill_at_every_step_and_pays_as_often():
@@ -81,15 +73,8 @@ def test_without_rewards_nothing_can_be_said():
 def test_a_game_that_pays_at_every_second_step_is_paid_for_at_every_step_of_dreams():
     """UpNDown does; 800 starts at equal distances of 1,600 steps would all be of one kind."""
     steps = 1600
-    replay = Replay(steps)
-    replay.append(
-        frames=np.zeros([steps, 96, 96], np.uint8),
-        actions=np.zeros(steps, np.int32),
-        rewards=(np.arange(steps) % 2 == 0).astype(np.float32),
-        terminated=np.zeros(steps, bool),
-        truncated=np.zeros(steps, bool),
-        lost_life=np.zeros(steps, bool),
-    )
+    frames, pays = np.zeros([steps, 96, 96], np.uint8), np.arange(steps) % 2 == 0
+    replay = made_replay(steps, frames=frames, rewards=pays.astype(float))
     found = rewards_along_dreams(CountingDreamer(), replay, 2, np.array([0, 1], np.int32))
     assert found.real_rate == pytest.approx(0.5, abs=0.07)  # 800 draws
     assert np.isfinite(found.auc[:, 1:]).all()  # both kinds at both steps

@@ -11,11 +11,11 @@ from smallwm_tf.judging.held_out import HeldOutMeasures
 from smallwm_tf.judging.moving_objects import count_objects
 from smallwm_tf.judging.open_loop import start_at, unroll
 from smallwm_tf.judging.reward_skill import area_under_curve, reward_skill
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.models.vqvae import scale_pixels
+from tests.made_replays import made_replay
 
 M, F, STEPS, H, MARGIN = 3, 2, 23, 4, 0.1
 ENDS = (5, 17)  # steps with which an episode ends
@@ -38,16 +38,8 @@ def world():
     norm.gamma.assign(1000.0 * norm.gamma)  # far apart, the vectors have different codes
     last = world_model.vqvae.decoder.deconvolutions[-1]
     last.kernel.assign(500.0 * last.kernel)  # means of all kinds, some beyond the margin
-    draw = np.random.default_rng(0)
-    replay = Replay(STEPS)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS),
-        rewards=draw.integers(-1, 2, size=STEPS),
-        terminated=np.isin(np.arange(STEPS), ENDS),
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
+    rewards = np.random.default_rng(0).integers(-1, 2, size=STEPS)
+    replay = made_replay(STEPS, M, rewards=rewards, terminated=np.isin(np.arange(STEPS), ENDS))
     observations = replay.observations(tf.range(STEPS), F)
     return SimpleNamespace(
         model=world_model,
@@ -121,10 +113,7 @@ def test_open_loop_curves_equal_single_dreams(world, context_steps):
 
 def test_drawn_dreams_with_more_or_fewer_objects_are_counted(world):
     frames = np.stack([decoded(world, codes) for codes in world.codes]).astype(np.uint8)
-    replay = Replay(STEPS)  # of frames that the decoder can draw
-    columns = ("actions", "rewards", "terminated", "truncated", "lost_life")
-    others = {name: getattr(world.replay, name).numpy() for name in columns}
-    replay.append(frames=frames, **others)
+    replay = made_replay(STEPS, **world.replay.as_arrays() | {"frames": frames})
     true = world.model.encode(replay.observations(tf.range(STEPS), F)).numpy()
     starts = np.array([0, 2, 4, 12, 20], np.int32)
     dreamer = Dreamer(world.model, DreamSettings(temperature=0.1))

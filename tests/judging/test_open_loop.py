@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.judging.open_loop import longest_start, open_loop, start_at, unroll
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from tests.made_replays import made_replay
 
 M, F, STEPS, H = 3, 2, 12, 5
 PAIR = np.array([3, -9], np.int32)
@@ -32,16 +32,8 @@ def world():
     head = world_model.dynamics.event_head.logits
     head.kernel.assign(5e4 * head.kernel)  # rewards of all three kinds, beyond doubt
     head.bias.assign(tf.zeros_like(head.bias))
-    draw = np.random.default_rng(0)
-    replay = Replay(STEPS)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS),
-        rewards=draw.normal(scale=2.0, size=STEPS),
-        terminated=np.arange(STEPS) == 2,
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
+    rewards = np.random.default_rng(0).normal(scale=2.0, size=STEPS)
+    replay = made_replay(STEPS, M, rewards=rewards, terminated=np.arange(STEPS) == 2)
     codes = world_model.vqvae.encode(replay.observations(tf.range(STEPS), F))
     return SimpleNamespace(model=world_model, replay=replay, codes=codes.numpy())
 

@@ -8,9 +8,9 @@ from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from tests.made_replays import made_replay
 
 PPO_DIFFERENCES = {
     "game.num_stacked_frames": 1,
@@ -30,16 +30,7 @@ class PolicyParts:
     def __init__(self):
         tf.keras.utils.set_random_seed(3)
         self.world_model, self.policy = build_models(build_config(PPO_DIFFERENCES), num_actions=3)
-        draw = np.random.default_rng(0)
-        self.replay = Replay(5)
-        self.replay.append(
-            frames=draw.integers(256, size=[5, 96, 96], dtype=np.uint8),
-            actions=np.zeros(5, np.int32),
-            rewards=np.zeros(5, np.float32),
-            terminated=np.zeros(5, bool),
-            truncated=np.zeros(5, bool),
-            lost_life=np.zeros(5, bool),
-        )
+        self.replay = made_replay(5, actions=np.zeros(5))
         self.initial = [variable.numpy() for variable in self.policy.variables]
 
     def learner(self, optimizer=None, **differences) -> DreamPolicyLearner:

@@ -9,10 +9,10 @@ from tf_agents.trajectories import StepType
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.encoded_replay import EncodedReplay
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from tests.made_replays import made_replay
 
 N, H, M, F = 3, 4, 3, 2
 STEPS, ENDS, CONTEXT = 9, (4,), 3  # of the replay, its episodes, and before a dream
@@ -48,17 +48,8 @@ def world_model():
 
 @pytest.fixture(scope="module")
 def replay():
-    draw = np.random.default_rng(0)
-    buffer = Replay(20)  # with room that no dream may start from
-    buffer.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS),
-        rewards=np.zeros(STEPS, np.float32),
-        terminated=np.isin(np.arange(STEPS), ENDS),
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
-    return buffer
+    # With room that no dream may start from.
+    return made_replay(STEPS, M, capacity=20, terminated=np.isin(np.arange(STEPS), ENDS))
 
 
 @pytest.fixture(scope="module")

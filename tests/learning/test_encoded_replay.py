@@ -7,8 +7,8 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning import encoded_replay
 from smallwm_tf.learning.encoded_replay import EncodedReplay
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
+from tests.made_replays import made_replay
 
 STEPS, CAPACITY, F = 40, 44, 2
 
@@ -26,17 +26,7 @@ def world_model():
 
 @pytest.fixture
 def replay():
-    draw = np.random.default_rng(0)
-    replay = Replay(CAPACITY)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(3, size=STEPS),
-        rewards=np.zeros(STEPS, np.float32),
-        terminated=np.isin(np.arange(STEPS), [16]),
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
-    return replay
+    return made_replay(STEPS, capacity=CAPACITY, terminated=np.arange(STEPS) == 16)
 
 
 def codes_of(world_model, replay, size: int = STEPS) -> np.ndarray:

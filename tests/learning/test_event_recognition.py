@@ -9,10 +9,10 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.judging.held_out import HeldOutMeasures
 from smallwm_tf.learning.event_recognition import EventRecognition
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import RecognitionHead
+from tests.made_replays import made_replay
 
 STEPS, EVERY = 200, 10  # every tenth step pays
 SETTINGS = {
@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 
-def replay_of(pays=None) -> Replay:
+def replay_of(pays=None):
     """A bright square that jumps from left to right where a step pays, and back in the next one."""
     numbers = np.arange(STEPS)
     pays = numbers % EVERY == 3 if pays is None else pays
@@ -34,16 +34,8 @@ def replay_of(pays=None) -> Replay:
     place = np.where(np.roll(pays, 1), 64, 16)
     for number in numbers:
         frames[number, 40:56, place[number] : place[number] + 16] = 200
-    replay = Replay(STEPS)
-    replay.append(
-        frames=frames,
-        actions=numbers % 3,
-        rewards=np.where(pays, 5.0, 0.0),
-        terminated=numbers % 50 == 49,
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
-    return replay
+    rewards, ends = np.where(pays, 5.0, 0.0), numbers % 50 == 49
+    return made_replay(STEPS, frames=frames, actions=numbers % 3, rewards=rewards, terminated=ends)
 
 
 def recognition_on(replay, **differences) -> EventRecognition:

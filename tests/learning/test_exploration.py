@@ -10,11 +10,11 @@ from smallwm_tf.agents.agent import HoldingAgent
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.experiment.schedule import collecting_temperature, policy_repeat_probability
 from smallwm_tf.learning.dream_environment import DreamEnvironment
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from tests.made_replays import made_replay
 
 STEPS, EPISODE, M, K, N, H = 60, 20, 3, 16, 8, 4
 DIFFERENCES = {
@@ -36,15 +36,12 @@ PAIR = tf.constant([3, 4])
 @pytest.fixture(scope="module")
 def parts():
     """A world model and a replay of three episodes, with pay at the 6th, 39th and 41st step."""
-    draw, numbers = np.random.default_rng(0), np.arange(STEPS)
-    replay = Replay(STEPS)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS).astype(np.int32),
+    numbers = np.arange(STEPS)
+    replay = made_replay(
+        STEPS,
+        M,
         rewards=np.select([numbers == 5, numbers == 38, numbers == 40], [1.0, -7.0, 0.6], 0.0),
         terminated=numbers % EPISODE == EPISODE - 1,
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
     )
     config = build_config(DIFFERENCES)
     return SimpleNamespace(world_model=build_models(config, M)[0], replay=replay, config=config)
@@ -178,9 +175,7 @@ def test_shares_of_the_dreams_begin_where_it_is_new_or_paid(parts):
 
 
 def test_without_pay_such_dreams_begin_anywhere(parts):
-    silent = Replay(STEPS)
-    steps = parts.replay.as_arrays()
-    silent.append(**steps | {"rewards": np.zeros(STEPS)})
+    silent = made_replay(STEPS, **parts.replay.as_arrays() | {"rewards": np.zeros(STEPS)})
     environment = dream_of(
         SimpleNamespace(**vars(parts) | {"replay": silent}), **{"dream.paid_share": 1.0}
     )

@@ -16,10 +16,10 @@ from smallwm_tf.experiment.config import ConfigError, build_config, validate
 from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
 from smallwm_tf.models.policy import PolicyObservation
+from tests.made_replays import made_replay
 
 STEPS, M, N, H, REPEATS = 60, 5, 6, 7, 0.6
 DIFFERENCES = {
@@ -49,17 +49,7 @@ def models():
 @pytest.fixture(scope="module")
 def replay():
     """Episodes of 20 steps."""
-    draw, numbers = np.random.default_rng(0), np.arange(STEPS)
-    buffer = Replay(STEPS)
-    buffer.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=draw.integers(M, size=STEPS).astype(np.int32),
-        rewards=np.zeros(STEPS, np.float32),
-        terminated=numbers % 20 == 19,
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
-    return buffer
+    return made_replay(STEPS, M, terminated=np.arange(STEPS) % 20 == 19)
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.dream_environment import DreamEnvironment
 from smallwm_tf.learning.dream_policy_learner import DreamPolicyLearner
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import Transition
 from smallwm_tf.models.imagination import Dreamer, DreamSettings
+from tests.made_replays import made_replay
 
 STEPS, M, N, H = 60, 3, 4, 5
 DIFFERENCES = {
@@ -41,18 +41,9 @@ SEED = tf.constant([3, 4])
 @pytest.fixture(scope="module")
 def replay():
     """Action 2 costs a life, every 20th step ends the episode, the last one by a time limit."""
-    draw, numbers = np.random.default_rng(0), np.arange(STEPS)
-    actions = draw.integers(M, size=STEPS).astype(np.int32)
-    buffer = Replay(STEPS)
-    buffer.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=actions,
-        rewards=np.zeros(STEPS, np.float32),
-        terminated=np.isin(numbers, (19, 39)),
-        truncated=numbers == STEPS - 1,
-        lost_life=actions == 2,
-    )
-    return buffer
+    numbers, actions = np.arange(STEPS), np.random.default_rng(0).integers(M, size=STEPS)
+    ends = {"terminated": np.isin(numbers, (19, 39)), "truncated": numbers == STEPS - 1}
+    return made_replay(STEPS, actions=actions, lost_life=actions == 2, **ends)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import tensorflow as tf
 from smallwm_tf.experiment.config import build_config
 from smallwm_tf.learning import world_model_learner
 from smallwm_tf.learning.dynamics_loss import dynamics_losses
-from smallwm_tf.learning.replay import Replay
 from smallwm_tf.learning.world_model_learner import (
     WorldModelLearner,
     batches,
@@ -17,6 +16,7 @@ from smallwm_tf.learning.world_model_learner import (
 )
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.vqvae import scale_pixels
+from tests.made_replays import made_replay
 
 STEPS = 40
 WINDOWS = tf.constant([0, 7, 14, 21])
@@ -42,17 +42,8 @@ def learner_of(config) -> WorldModelLearner:
     """A fresh world model and a replay in which the action alone decides the reward."""
     tf.keras.utils.set_random_seed(0)
     world_model, _ = build_models(config, num_actions=3)
-    draw = np.random.default_rng(0)
-    actions = draw.integers(3, size=STEPS)
-    replay = Replay(STEPS)
-    replay.append(
-        frames=draw.integers(256, size=[STEPS, 96, 96], dtype=np.uint8),
-        actions=actions,
-        rewards=5.0 * (actions - 1),
-        terminated=np.zeros(STEPS, bool),
-        truncated=np.zeros(STEPS, bool),
-        lost_life=np.zeros(STEPS, bool),
-    )
+    actions = np.random.default_rng(0).integers(3, size=STEPS)
+    replay = made_replay(STEPS, actions=actions, rewards=5.0 * (actions - 1))
     return WorldModelLearner(world_model, replay, config)
 
 
