@@ -69,10 +69,8 @@ class EventRecognition(tf.Module):
         The number is that of the update.
         """
         replay, last = self._replay, self._replay.size_variable - 1
-        pair = tf.random.experimental.stateless_fold_in(self._seed, number)
-        drawn = tf.random.stateless_uniform(
-            [self._num_events], pair, 0, tf.shape(self._events)[0], tf.int32
-        )
+        size, count = tf.shape(self._events)[0], [self._num_events]
+        drawn = tf.random.stateless_uniform(count, self._pair(number), 0, size, tf.int32)
         among_all = steps[: self._num_transitions - self._num_events]
         begun = tf.concat([among_all, tf.gather(self._events, drawn)], axis=0)
         is_last = tf.gather(replay.terminated, begun) | tf.gather(replay.truncated, begun)
@@ -83,11 +81,14 @@ class EventRecognition(tf.Module):
             has_next=~is_last & (begun < last),
         )
 
-    def loss(self, vectors: tf.Tensor, transitions: Transitions) -> tf.Tensor:
+    def loss(self, vectors: tf.Tensor, transitions: Transitions, number: tf.Tensor) -> tf.Tensor:
         """Mean nats per transition; vectors [2·B, 6, 6, D] of the transitions' steps."""
         before, after = tf.split(vectors, 2)
-        told = self.head.distribution(before, after, transitions.actions)
+        told = self.head.distribution(before, after, transitions.actions, self._pair(number))
         corrected = RewardDistribution(told.logits + self._correction)
         counts = tf.cast(transitions.has_next, tf.float32)
         nats = -corrected.log_prob(transitions.classes)
         return tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts))
+
+    def _pair(self, number: tf.Tensor) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(self._seed, number)

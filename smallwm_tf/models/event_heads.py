@@ -12,12 +12,16 @@ import tf_keras
 
 from smallwm_tf.models import initializers
 from smallwm_tf.models.grid_convolution import NUM_CELLS
-from smallwm_tf.models.grid_normalization import LEAKY_RELU_SLOPE, GridLayerNormalization
+from smallwm_tf.models.grid_normalization import (
+    EPSILON,
+    LEAKY_RELU_SLOPE,
+    GridLayerNormalization,
+)
 
 NUM_REWARD_CLASSES = 3  # rewards −1, 0, 1
 _CHANNELS = 32
 _UNITS = 512
-_RECOGNITION_UNITS = 256
+_RECOGNITION_CHANNELS, _RECOGNITION_UNITS, _RECOGNITION_DROPOUT = 64, 128, 0.5
 
 
 def reward_classes(rewards: tf.Tensor) -> tf.Tensor:
@@ -92,9 +96,11 @@ class Events(NamedTuple):
 
 
 class RecognitionHead(tf_keras.layers.Layer):
-    """p(r_t | z_t, a_t, z_{t+1}): two dense layers on the embedding vectors of a real transition.
+    """p(r_t | z_t, a_t, z_{t+1}) of a real transition, from its two grids of embedding vectors.
 
-    A reward is an event of a transition; trained with this head's loss the encoder keeps it.
+    A reward is an event of a transition; trained with this head's loss the encoder keeps it. Cells
+    are compared before they are mixed: (z, z', |z' − z|), 1×1 and 3×3 convolution, then two dense
+    layers, with half of their inputs left out in training.
 
     Args:
       num_actions: M.
@@ -104,21 +110,48 @@ class RecognitionHead(tf_keras.layers.Layer):
     def __init__(self, num_actions: int, embedding_dim: int, **kwargs):
         super().__init__(**kwargs)
         self.num_actions = num_actions
-        flat_size = 2 * NUM_CELLS * embedding_dim + num_actions
-        self.hidden = initializers.dense(_RECOGNITION_UNITS, flat_size)
-        self.logits = initializers.dense(NUM_REWARD_CLASSES, _RECOGNITION_UNITS)
+        channels, units = _RECOGNITION_CHANNELS, _RECOGNITION_UNITS
+        self.conv_1x1 = initializers.dense(channels, 3 * embedding_dim)
+        self.conv_3x3 = initializers.conv2d(channels, 3, channels)
+        self.norm = tf_keras.layers.LayerNormalization(epsilon=EPSILON)
+        self.hidden = initializers.dense(units, NUM_CELLS * channels + num_actions)
+        self.logits = initializers.dense(NUM_REWARD_CLASSES, units)
+        self.norm.build([None, None, None, channels])
         self.built = True
 
     def distribution(
-        self, vectors: tf.Tensor, next_vectors: tf.Tensor, actions: tf.Tensor
+        self,
+        vectors: tf.Tensor,
+        next_vectors: tf.Tensor,
+        actions: tf.Tensor,
+        training_seed: tf.Tensor | None = None,
     ) -> RewardDistribution:
-        """Of embedding vectors [B, 6, 6, D] twice and actions int [B]."""
-        flat = [
-            tf.reshape(part, [-1, math.prod(part.shape[1:])]) for part in (vectors, next_vectors)
-        ]
-        features = tf.concat([*flat, tf.one_hot(actions, self.num_actions)], axis=-1)
-        hidden = tf.nn.leaky_relu(self.hidden(features), alpha=LEAKY_RELU_SLOPE)
-        return RewardDistribution(self.logits(hidden))
+        """Of embedding vectors [B, 6, 6, D] twice and actions int [B].
+
+        A seed, an int32 pair, is for dropout in training.
+        """
+        cells = tf.concat([vectors, next_vectors, tf.abs(next_vectors - vectors)], axis=-1)
+        cells = _leaky_relu(self.conv_1x1(cells))
+        cells = _leaky_relu(self.norm(self.conv_3x3(cells)))
+        flat = tf.reshape(cells, [-1, math.prod(cells.shape[1:])])
+        flat = drop_units(flat, _RECOGNITION_DROPOUT, training_seed, 0)
+        features = tf.concat([flat, tf.one_hot(actions, self.num_actions)], axis=-1)
+        hidden = _leaky_relu(self.hidden(features))
+        return RewardDistribution(
+            self.logits(drop_units(hidden, _RECOGNITION_DROPOUT, training_seed, 1))
+        )
+
+
+def _leaky_relu(features: tf.Tensor) -> tf.Tensor:
+    return tf.nn.leaky_relu(features, alpha=LEAKY_RELU_SLOPE)
+
+
+def drop_units(values: tf.Tensor, share: float, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
+    """Dropout of a layer's inputs, where there is a seed."""
+    if seed is None or not share:
+        return values
+    pair = tf.random.experimental.stateless_fold_in(seed, layer)
+    return tf.nn.experimental.stateless_dropout(values, share, pair)
 
 
 class _DenseHead(tf_keras.layers.Layer):
@@ -148,15 +181,8 @@ class _DenseHead(tf_keras.layers.Layer):
         """Logits [B, num_logits]; a seed, an int32 pair, is for dropout in training."""
         features = self.norm(self.convolution(transition.y))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
-        flat = self._drop(flat, training_seed, 0)
-        hidden = tf.nn.leaky_relu(self.hidden(flat), alpha=LEAKY_RELU_SLOPE)
-        return self.logits(self._drop(hidden, training_seed, 1))
-
-    def _drop(self, values: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
-        if seed is None or not self._dropout:
-            return values
-        pair = tf.random.experimental.stateless_fold_in(seed, layer)
-        return tf.nn.experimental.stateless_dropout(values, self._dropout, pair)
+        hidden = _leaky_relu(self.hidden(drop_units(flat, self._dropout, training_seed, 0)))
+        return self.logits(drop_units(hidden, self._dropout, training_seed, 1))
 
 
 class RewardHead(_DenseHead):

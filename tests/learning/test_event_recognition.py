@@ -86,13 +86,53 @@ def test_the_loss_is_the_corrected_cross_entropy_of_transitions_inside_episodes(
     drawn = recognition.draw(steps, number)
     logits = np.random.default_rng(0).normal(size=[8, 3]).astype(np.float32)
     recognition.head = SimpleNamespace(
-        distribution=lambda before, after, actions: SimpleNamespace(logits=logits)
+        distribution=lambda before, after, actions, seed: SimpleNamespace(logits=logits)
     )
-    loss = recognition.loss(tf.zeros([16, 6, 6, 32]), drawn)
+    loss = recognition.loss(tf.zeros([16, 6, 6, 32]), drawn, number)
     corrected = logits + recognition._correction.numpy()
     log_p = corrected - np.log(np.exp(corrected).sum(axis=1, keepdims=True))
     nats = [-log_p[n, c] for n, c in enumerate(drawn.classes) if n != 1]  # step 49 ends an episode
     np.testing.assert_allclose(loss, np.mean(nats), rtol=1e-5)
+
+
+def test_the_head_compares_cells_then_mixes_their_neighbours():
+    draw, head = np.random.default_rng(2), RecognitionHead(3, 5)
+    for weight in head.weights:
+        weight.assign(draw.normal(scale=0.2, size=weight.shape))
+    before, after = draw.normal(size=[2, 4, 6, 6, 5]).astype(np.float32)
+    actions = np.array([0, 2, 1, 1])
+
+    def leaky(x):
+        return np.where(x > 0, x, 0.01 * x)
+
+    def dense(layer, x):
+        return x @ layer.kernel.numpy() + layer.bias.numpy()
+
+    cells = leaky(dense(head.conv_1x1, np.concatenate([before, after, abs(after - before)], -1)))
+    padded, mixed = np.pad(cells, [(0, 0), (1, 1), (1, 1), (0, 0)]), head.conv_3x3.bias.numpy()
+    for y, x in np.ndindex(3, 3):
+        mixed = mixed + padded[:, y : y + 6, x : x + 6] @ head.conv_3x3.kernel.numpy()[y, x]
+    centred = mixed - mixed.mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    flat = leaky(scaled * head.norm.gamma.numpy() + head.norm.beta.numpy()).reshape(4, -1)
+    features = np.concatenate([flat, np.eye(3)[actions]], axis=1)
+    expected = dense(head.logits, leaky(dense(head.hidden, features)))
+    found = head.distribution(before, after, actions).logits
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_units_are_left_out_in_training_alone_and_others_at_each_update():
+    recognition = recognition_on(replay_of())
+    vectors = np.random.default_rng(3).normal(size=[16, 6, 6, 32]).astype(np.float32)
+    drawn = recognition.draw(tf.range(8), tf.constant(0, tf.int64))
+
+    def loss(number: int) -> float:
+        return float(recognition.loss(vectors, drawn, tf.constant(number, tf.int64)))
+
+    assert loss(1) == loss(1) != loss(2)
+    before, after = np.split(vectors, 2)
+    told = [recognition.head.distribution(before, after, drawn.actions).logits for _ in range(2)]
+    np.testing.assert_array_equal(*told)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +168,7 @@ def test_the_encoder_feels_the_event_loss(learned):
     with tf.GradientTape() as tape:
         scaled = tf.cast(observations, tf.float32) / 255.0
         _, vectors = vqvae.losses_of(scaled, training=False)
-        loss = learner.recognition.loss(vectors.quantized, transitions)
+        loss = learner.recognition.loss(vectors.quantized, transitions, learner.vqvae_updates)
     gradients = tape.gradient(loss, vqvae.encoder.trainable_variables)
     assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients if g is not None) > 0.0
 

@@ -12,6 +12,7 @@ from smallwm_tf.models.event_heads import (
     RewardHead,
     Transition,
     class_rewards,
+    drop_units,
     reward_classes,
 )
 from smallwm_tf.models.execution import DIRECT, FAST
@@ -209,10 +210,10 @@ def test_codes_drawn_from_nothing_finite_are_codes_all_the_same():
 def test_dropout_leaves_out_its_share_in_training_only():
     head = RewardHead(C + M, False, dropout=0.4)
     values, seed = tf.ones([50, 200]), tf.constant([3, 4])
-    dropped = head._drop(values, seed, 0).numpy()
+    dropped = drop_units(values, 0.4, seed, 0).numpy()
     np.testing.assert_allclose(np.unique(dropped), [0.0, 1.0 / 0.6], rtol=1e-5)
     assert abs(np.mean(dropped == 0.0) - 0.4) < 0.02  # 10,000 values
-    assert not np.array_equal(dropped, head._drop(values, seed, 1))
+    assert not np.array_equal(dropped, drop_units(values, 0.4, seed, 1))
     draw = np.random.default_rng(5)
     y = tf.constant(draw.normal(size=[36, B, C + M]), tf.float32)
     transition = Transition(y, tf.zeros([B, 6, 6], tf.int32), tf.zeros([B], tf.int32))
