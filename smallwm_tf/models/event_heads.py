@@ -11,12 +11,9 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from smallwm_tf.models import initializers
+from smallwm_tf.models.autoencoder import leaky_relu
 from smallwm_tf.models.grid_convolution import NUM_CELLS
-from smallwm_tf.models.grid_normalization import (
-    EPSILON,
-    LEAKY_RELU_SLOPE,
-    GridLayerNormalization,
-)
+from smallwm_tf.models.grid_normalization import EPSILON, GridLayerNormalization
 
 NUM_REWARD_CLASSES = 3  # rewards −1, 0, 1
 _CHANNELS = 32
@@ -131,19 +128,15 @@ class RecognitionHead(tf_keras.layers.Layer):
         A seed, an int32 pair, is for dropout in training.
         """
         cells = tf.concat([vectors, next_vectors, tf.abs(next_vectors - vectors)], axis=-1)
-        cells = _leaky_relu(self.conv_1x1(cells))
-        cells = _leaky_relu(self.norm(self.conv_3x3(cells)))
+        cells = leaky_relu(self.conv_1x1(cells))
+        cells = leaky_relu(self.norm(self.conv_3x3(cells)))
         flat = tf.reshape(cells, [-1, math.prod(cells.shape[1:])])
         flat = drop_units(flat, _RECOGNITION_DROPOUT, training_seed, 0)
         features = tf.concat([flat, tf.one_hot(actions, self.num_actions)], axis=-1)
-        hidden = _leaky_relu(self.hidden(features))
+        hidden = leaky_relu(self.hidden(features))
         return RewardDistribution(
             self.logits(drop_units(hidden, _RECOGNITION_DROPOUT, training_seed, 1))
         )
-
-
-def _leaky_relu(features: tf.Tensor) -> tf.Tensor:
-    return tf.nn.leaky_relu(features, alpha=LEAKY_RELU_SLOPE)
 
 
 def drop_units(values: tf.Tensor, share: float, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
@@ -181,7 +174,7 @@ class _DenseHead(tf_keras.layers.Layer):
         """Logits [B, num_logits]; a seed, an int32 pair, is for dropout in training."""
         features = self.norm(self.convolution(transition.y))
         flat = tf.reshape(tf.transpose(features, [1, 0, 2]), [-1, NUM_CELLS * _CHANNELS])
-        hidden = _leaky_relu(self.hidden(drop_units(flat, self._dropout, training_seed, 0)))
+        hidden = leaky_relu(self.hidden(drop_units(flat, self._dropout, training_seed, 0)))
         return self.logits(drop_units(hidden, self._dropout, training_seed, 1))
 
 
