@@ -60,6 +60,17 @@ def random_data(steps: int = _REPLAY_STEPS, seed: int = 0) -> Data:
     )
 
 
+def _leave_zero(network: tf.Module) -> None:
+    """Gives biases and means the values of a network that has learned something.
+
+    TensorFlow leaves additions of a constant zero out, and the fusion that begins with them, too.
+    """
+    generator = np.random.default_rng(0)
+    for weight in network.variables:
+        if weight.dtype == tf.float32 and not np.any(weight.numpy()):
+            weight.assign(generator.normal(0.0, 0.01, weight.shape))
+
+
 class OurWorkloads:
     """smallwm_tf's compiled steps.
 
@@ -72,6 +83,8 @@ class OurWorkloads:
     def __init__(self, config, data: Data, capacity: int = _REPLAY_STEPS):
         self.config = config
         self.world_model, self.policy = build_models(config, NUM_ACTIONS)
+        for network in (self.world_model.vqvae, self.world_model.dynamics, self.policy):
+            _leave_zero(network)
         self.replay = replay = Replay(capacity)
         replay.append(**data._asdict())
         self.learner = WorldModelLearner(self.world_model, replay, config)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from smallwm_tf.agents.episode_memory import MemoryKeeper
 from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.carried_state import StateCarrier
-from smallwm_tf.models.execution import DIRECT, FAST, Execution
+from smallwm_tf.models.execution import DIRECT, Execution
 from smallwm_tf.models.imagination import Past
 from smallwm_tf.models.policy import PolicyAndValue, PolicyObservation, draw_actions
 from smallwm_tf.models.private_tensorflow import single_threaded_executor
@@ -80,7 +80,7 @@ class PolicySnapshot:
 class PolicyAgent:
     """Draws actions from the policy as it is now; training further does not change the agent.
 
-    Computes in float32.
+    Computes in the networks' precision, as the dreams do that the policy has learned in.
 
     Args:
       world_model: gives the codes, and carries the state of a policy that sees it.
@@ -92,13 +92,14 @@ class PolicyAgent:
         vqvae, stack = world_model.vqvae, world_model.dynamics.stack
         self._temperature = temperature
         self._num_stacked_frames = vqvae.num_stacked_frames
-        self._for_many = FAST if policy.conv_5x5.form != "direct" else DIRECT
+        self._for_many = policy.execution
+        self._for_few = DIRECT._replace(precision=policy.execution.precision)
         policy = policy.copy()
         if policy.sees_state:
-            stack = stack.copy(DIRECT)  # which form its kernels have is the snapshots' choice
+            stack = stack.copy(self._for_few)  # which form kernels have is the snapshots' choice
         self._snapshots = {
             execution: PolicySnapshot(vqvae, policy, stack, execution)
-            for execution in (DIRECT, self._for_many)
+            for execution in (self._for_few, self._for_many)
         }
         self._graphs: dict[Execution, Callable] = {}
 
@@ -123,7 +124,7 @@ class PolicyAgent:
         return actions, tf.nest.pack_sequence_as(state, following)
 
     def _execution(self, num_games: int) -> Execution:
-        return DIRECT if num_games < _MANY else self._for_many
+        return self._for_few if num_games < _MANY else self._for_many
 
     def _graph(self, execution: Execution) -> Callable:
         """The graph for one form of the kernels; made at its first use."""

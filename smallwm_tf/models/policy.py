@@ -71,7 +71,7 @@ class PolicyAndValue(tf_keras.Model):
         self.num_actions = num_actions
         self.sees_last_action = repeat_probability > 0.0
         self.sees_state = state_channels > 0
-        self._execution = execution
+        self.execution = execution
         self.compiled = execution.compiled_steps  #: whether XLA should compile all of a call
         # TF-Agents sorts gradients by name, which decides how their global norm is rounded.
         dense, form = initializers.dense, execution.dreaming_form
@@ -108,7 +108,7 @@ class PolicyAndValue(tf_keras.Model):
         Args:
           execution: form and precision; the network's own if not given.
         """
-        execution = execution or self._execution
+        execution = execution or self.execution
         precision = execution.precision
         return PreparedKernels(
             prepare_kernel(self.conv_5x5.kernel, execution.dreaming_form, precision),

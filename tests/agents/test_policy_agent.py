@@ -24,11 +24,11 @@ def models():
 
 
 @functools.cache
-def shared_models(convolution):
-    return make_models(convolution)
+def shared_models(convolution, precision="float32"):
+    return make_models(convolution, precision)
 
 
-def make_models(convolution):
+def make_models(convolution, precision="float32"):
     tf.keras.utils.set_random_seed(5)
     config = build_config(
         {
@@ -36,6 +36,7 @@ def make_models(convolution):
             "dynamics.channels": 4,
             "dynamics.convolution": convolution,
             "vqvae.num_embeddings": 16,
+            "precision": precision,
         }
     )
     world_model, policy = build_models(config, num_actions=M)
@@ -75,6 +76,16 @@ def test_greedy_actions_have_the_largest_logits(convolution, counts):
     for count in counts:
         np.testing.assert_array_equal(act(agent, noise(count)), expected[:count])
     assert len(agent._graphs) == 1
+
+
+def test_acting_rounds_as_the_networks_do():
+    observations = noise(12)
+    exact, rounded = (shared_models("direct", each) for each in ("float32", "bfloat16"))
+    exact_codes, rounded_codes = (each[0].encode(observations) for each in (exact, rounded))
+    agent = PolicyAgent(*rounded)
+    for count in (5, 12):
+        codes = agent._snapshots[agent._execution(count)].encode(observations)
+        assert np.mean(codes == rounded_codes) > np.mean(codes == exact_codes)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
