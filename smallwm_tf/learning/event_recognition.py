@@ -7,6 +7,9 @@ head learns true frequencies:
     drawn                share 1 − s among all transitions, s among those with a reward
     frequencies          p(0) becomes p(0)·(1 − s), p(±1) becomes p(±1)·(1 − s + s / (p(−1) + p(1)))
 
+Most of the loss is of the encoder's vectors before they are quantised: a small change of the image,
+such as that of a score's digit, has to grow there before it can change a code.
+
 Shapes: B transitions, D embedding size.
 """
 
@@ -20,8 +23,10 @@ from smallwm_tf.experiment.randomness import seed_pair
 from smallwm_tf.learning.adam import built_adam
 from smallwm_tf.learning.replay import Replay
 from smallwm_tf.models.event_heads import RecognitionHead, RewardDistribution, reward_classes
+from smallwm_tf.models.vector_quantizer import Quantized
 
 _LEARNING_RATE = 1e-3
+_CONTINUOUS_SHARE = 0.8  # of the loss, of vectors that are not quantised
 
 
 class Transitions(NamedTuple):
@@ -81,10 +86,16 @@ class EventRecognition(tf.Module):
             has_next=~is_last & (begun < last),
         )
 
-    def loss(self, vectors: tf.Tensor, transitions: Transitions, number: tf.Tensor) -> tf.Tensor:
+    def loss(self, vectors: Quantized, transitions: Transitions, number: tf.Tensor) -> tf.Tensor:
         """Mean nats per transition; vectors [2·B, 6, 6, D] of the transitions' steps."""
+        pairs = tf.unstack(tf.random.experimental.stateless_split(self._pair(number), 2))
+        discrete = self._nats(vectors.quantized, transitions, pairs[0])
+        continuous = self._nats(vectors.inputs, transitions, pairs[1])
+        return (1.0 - _CONTINUOUS_SHARE) * discrete + _CONTINUOUS_SHARE * continuous
+
+    def _nats(self, vectors: tf.Tensor, transitions: Transitions, pair: tf.Tensor) -> tf.Tensor:
         before, after = tf.split(vectors, 2)
-        told = self.head.distribution(before, after, transitions.actions, self._pair(number))
+        told = self.head.distribution(before, after, transitions.actions, pair)
         corrected = RewardDistribution(told.logits + self._correction)
         counts = tf.cast(transitions.has_next, tf.float32)
         nats = -corrected.log_prob(transitions.classes)

@@ -112,7 +112,7 @@ class WorldModelLearner(tf.Module):
             losses, vectors = vqvae.losses_of(observations, True, self._weights(observations))
             loss = losses.reconstruction + self._vqvae_config.commitment_cost * losses.commitment
             if recognition:
-                event = recognition.loss(vectors.quantized, transitions, self.vqvae_updates)
+                event = recognition.loss(vectors, transitions, self.vqvae_updates)
                 loss += self._vqvae_config.event_loss_weight * event
                 further = [event]
         of_head = recognition.head.trainable_variables if recognition else []

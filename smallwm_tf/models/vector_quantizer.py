@@ -16,6 +16,7 @@ from smallwm_tf.models.bilinear_algorithms import NUM_CELLS
 class Quantized(NamedTuple):
     """Result of quantising vectors [..., D]."""
 
+    inputs: tf.Tensor  # [..., D], as they were
     quantized: tf.Tensor  # [..., D], gradient passed straight through to the inputs
     encoding_indices: tf.Tensor  # [...], int32
     commitment_loss: tf.Tensor  # scalar, mean squared distance, not yet weighted
@@ -87,7 +88,7 @@ class VectorQuantizer(tf_keras.layers.Layer):
         if training:
             self.update(inputs, indices)
         straight_through = inputs + tf.stop_gradient(quantized - inputs)
-        return Quantized(straight_through, indices, commitment_loss)
+        return Quantized(inputs, straight_through, indices, commitment_loss)
 
     def update(self, inputs: tf.Tensor, encoding_indices: tf.Tensor) -> None:
         """One moving-average step towards the means of the vectors assigned to each embedding."""

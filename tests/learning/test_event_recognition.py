@@ -12,6 +12,7 @@ from smallwm_tf.learning.event_recognition import EventRecognition
 from smallwm_tf.learning.world_model_learner import WorldModelLearner
 from smallwm_tf.models.build import build_models
 from smallwm_tf.models.event_heads import RecognitionHead
+from smallwm_tf.models.vector_quantizer import Quantized
 from tests.made_replays import made_replay
 
 STEPS, EVERY = 200, 10  # every tenth step pays
@@ -43,6 +44,10 @@ def recognition_on(replay, **differences) -> EventRecognition:
     found = EventRecognition(RecognitionHead(3, config.vqvae.embedding_dim), replay, config, 1)
     found.find_events()
     return found
+
+
+def quantized_from(inputs, quantized) -> Quantized:
+    return Quantized(*map(tf.constant, (inputs, quantized)), None, None)
 
 
 def test_a_share_of_the_transitions_has_a_reward_and_each_is_what_the_replay_holds():
@@ -84,15 +89,16 @@ def test_the_loss_is_the_corrected_cross_entropy_of_transitions_inside_episodes(
     steps = tf.constant([48, 49, 50, 51, 52, 53, 0, 0])
     number = tf.constant(2, tf.int64)
     drawn = recognition.draw(steps, number)
-    logits = np.random.default_rng(0).normal(size=[8, 3]).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=[2, 16, 3]).astype(np.float32)  # are logits
     recognition.head = SimpleNamespace(
-        distribution=lambda before, after, actions, seed: SimpleNamespace(logits=logits)
+        distribution=lambda before, after, actions, seed: SimpleNamespace(logits=before - 2 * after)
     )
-    loss = recognition.loss(tf.zeros([16, 6, 6, 32]), drawn, number)
-    corrected = logits + recognition._correction.numpy()
-    log_p = corrected - np.log(np.exp(corrected).sum(axis=1, keepdims=True))
-    nats = [-log_p[n, c] for n, c in enumerate(drawn.classes) if n != 1]  # step 49 ends an episode
-    np.testing.assert_allclose(loss, np.mean(nats), rtol=1e-5)
+    loss = recognition.loss(quantized_from(*vectors), drawn, number)
+    corrected = vectors[:, :8] - 2 * vectors[:, 8:] + recognition._correction.numpy()
+    log_p = corrected - np.log(np.exp(corrected).sum(axis=-1, keepdims=True))
+    inside = [n for n in range(8) if n != 1]  # step 49 ends an episode
+    nats = [-log_p[:, n, drawn.classes[n]] for n in inside]
+    np.testing.assert_allclose(loss, np.mean(nats, axis=0) @ [0.8, 0.2], rtol=1e-5)
 
 
 def test_the_head_compares_cells_then_mixes_their_neighbours():
@@ -127,7 +133,8 @@ def test_units_are_left_out_in_training_alone_and_others_at_each_update():
     drawn = recognition.draw(tf.range(8), tf.constant(0, tf.int64))
 
     def loss(number: int) -> float:
-        return float(recognition.loss(vectors, drawn, tf.constant(number, tf.int64)))
+        given = quantized_from(vectors, vectors)
+        return float(recognition.loss(given, drawn, tf.constant(number, tf.int64)))
 
     assert loss(1) == loss(1) != loss(2)
     before, after = np.split(vectors, 2)
@@ -165,12 +172,19 @@ def test_the_encoder_feels_the_event_loss(learned):
     vqvae = learner.world_model.vqvae
     transitions = learner.recognition.draw(tf.range(4), learner.vqvae_updates)
     observations = learner._replay.observations(transitions.steps, 1)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         scaled = tf.cast(observations, tf.float32) / 255.0
         _, vectors = vqvae.losses_of(scaled, training=False)
-        loss = learner.recognition.loss(vectors.quantized, transitions, learner.vqvae_updates)
-    gradients = tape.gradient(loss, vqvae.encoder.trainable_variables)
-    assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients if g is not None) > 0.0
+        alone = [
+            vectors._replace(**{part: tf.stop_gradient(getattr(vectors, part))})
+            for part in ("inputs", "quantized")
+        ]
+        losses = [
+            learner.recognition.loss(given, transitions, learner.vqvae_updates) for given in alone
+        ]
+    for loss in losses:  # through the codebook, and before it
+        gradients = tape.gradient(loss, vqvae.encoder.trainable_variables)
+        assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients if g is not None) > 0.0
 
 
 def test_without_a_weight_there_is_no_head():
