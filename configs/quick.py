@@ -11,8 +11,9 @@ departs from the paper, and why (docs/details.md has what each change bought):
 - The random collection holds its actions for some steps, so that the model learns what that does.
 - Rewards are drawn first and the codes given them, so that a dream shows what it pays; with half of
   the reward head's units left out and a small weight, the cells do not learn rewards by heart.
+- All heads see the last eight codes beside what the cells give, which forget what rewards hang on.
 - A young model draws too wild codes: it learns from eight true ones of eleven instead of four, the
-  drawn ones are tempered, in training and in dreams, and a dream starts with four real steps of
+  drawn ones are tempered, in training and in dreams, and a dream starts with seven real steps of
   context and lasts 16 steps, with a bootstrap, or until it predicts an end.
 - Cells of 64 channels and batches of 4 windows: more updates in the same minutes.
 - The policy sees the cells' state, PPO passes over each batch once (four passes learn the noise of
@@ -45,6 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dynamics": {
                 "channels": 64,
                 "code_head": "given_reward",
+                "past_codes": 7,
                 "present_code_logit": 4.0,
                 "temperature": 0.5,
                 "windows_per_batch": 4,
@@ -58,7 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dream": {
                 "num_dreams": 64,
                 "horizon": 16,
-                "context_steps": 4,
+                "context_steps": 7,
                 "ends": "predicted",
                 "bootstrap_at_horizon": True,
                 "rewards": "expected",

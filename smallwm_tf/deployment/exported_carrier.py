@@ -3,7 +3,7 @@
 Shapes: B games, C channels of the cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -15,23 +15,21 @@ class ExportedCarrier:
 
     Args:
       advance: codes, actions and the parts of a state → the next state's parts by name.
-      num_channels: C.
-      state_names: of the parts, see ``StackKind``.
+      channels: of the parts, by name; see ``state_channels``.
     """
 
     def __init__(
         self,
         advance: Callable[..., dict[str, tf.Tensor]],
-        num_channels: int,
-        state_names: Sequence[str],
+        channels: Mapping[str, int],
     ):
-        self._advance, self._num_channels = advance, num_channels
-        self.state_names = state_names
+        self._advance, self._channels = advance, channels
+        self.state_names = tuple(channels)
 
     def begin(self, num_games: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Zeros, [B, 6, 6, C] each."""
-        zeros = tf.zeros([num_games, GRID_SIZE, GRID_SIZE, self._num_channels])
-        return (zeros,) * len(self.state_names)
+        """Zeros, [B, 6, 6, ·] each."""
+        grid = (num_games, GRID_SIZE, GRID_SIZE)
+        return tuple(tf.zeros([*grid, channels]) for channels in self._channels.values())
 
     def advance(
         self, codes: tf.Tensor, actions: tf.Tensor, state: tuple[tf.Tensor, ...]

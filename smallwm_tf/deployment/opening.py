@@ -28,7 +28,7 @@ from smallwm_tf.experiment.messages import one_line, show
 from smallwm_tf.experiment.schedule import total_steps
 from smallwm_tf.games.catalogue import UnknownGameError, registered_game, resolve_game
 from smallwm_tf.games.opening import open_game
-from smallwm_tf.models.recurrent_stack import CELLS
+from smallwm_tf.models.recurrent_stack import state_channels
 from smallwm_tf.runs import RunError, scores
 from smallwm_tf.runs.checkpoints import CheckpointError, Checkpoints, check_declared
 from smallwm_tf.runs.plain_files import is_plain_directory
@@ -125,14 +125,14 @@ def load_export(path: Path | str, game: Game | None = None) -> TrainedAgent:
         raise RunError(f"{source}: {problem}; export again")
     config, num_actions = experiment.config, len(action_meanings)
     saved = _load(path / export_directory.AGENT, signatures_of_agent(config, num_actions))
-    world_model, carrier, state_names = None, None, CELLS[config.dynamics.cell].state_names
+    world_model, carrier, channels = None, None, state_channels(config)
     if config.ppo.sees_recurrent_state:
-        carrier = ExportedCarrier(saved.advance, config.dynamics.channels, state_names)
+        carrier = ExportedCarrier(saved.advance, channels)
     if is_plain_directory(dream):
         loaded = _load(dream, signatures_of_world_model(config))
         num_frames, num_embeddings = config.game.num_stacked_frames, config.vqvae.num_embeddings
         counts = (num_frames, num_embeddings, num_actions)
-        world_model = ExportedWorldModel(saved, loaded, *counts, state_names)
+        world_model = ExportedWorldModel(saved, loaded, *counts, tuple(channels))
     return TrainedAgent(
         experiment=experiment,
         action_meanings=action_meanings,

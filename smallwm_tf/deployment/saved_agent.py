@@ -191,8 +191,8 @@ def saved_code_policy(
         state_specs = remembered_specs(MemoryKeeper(carrier=memory.carrier))
         specs = [codes_spec, tf.TensorSpec([None], tf.int32, "action"), *state_specs]
         further["advance"] = _advance(memory.carrier, world_model, specs, half_precision)
-        given = (state_specs[0].shape[-1], memory.carrier.state_names)
-        carrier = ExportedCarrier(further["advance"], *given)
+        names, sizes = memory.carrier.state_names, [spec.shape[-1] for spec in state_specs]
+        carrier = ExportedCarrier(further["advance"], dict(zip(names, sizes, strict=True)))
         memory = MemoryKeeper(memory.sees_last_action, carrier)
     encode = freeze(lambda frames: (snapshot.encode(frames),), [frames_spec], half_precision)
     seen_spec = [codes_spec, *seen_specs(memory)]

@@ -14,7 +14,7 @@ from smallwm_tf.experiment.settings import FRAME_SIZE
 from smallwm_tf.models.bilinear_algorithms import GRID_SIZE, NUM_CELLS
 from smallwm_tf.models.event_heads import NUM_REWARD_CLASSES
 from smallwm_tf.models.joint_codes import NUM_CONDITIONS
-from smallwm_tf.models.recurrent_stack import CELLS
+from smallwm_tf.models.recurrent_stack import state_channels
 
 #: Signatures that smallwm_tf itself calls, the state before what takes it.
 _CALLED = (
@@ -67,9 +67,10 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
             seen["last_action"] = _ACTION
         of_codes = {"encode": Signature({"frames": frames}, {"codes": _CODES})}
         if config.ppo.sees_recurrent_state:
-            image = Tensor(tf.float32, (-1, GRID_SIZE, GRID_SIZE, config.dynamics.channels))
-            seen["hidden"] = image
-            state = dict.fromkeys(CELLS[config.dynamics.cell].state_names, image)
+            image = (-1, GRID_SIZE, GRID_SIZE)
+            seen["hidden"] = Tensor(tf.float32, (*image, config.dynamics.channels))
+            channels = state_channels(config).items()
+            state = {name: Tensor(tf.float32, (*image, count)) for name, count in channels}
             step = {"codes": _CODES, "action": _ACTION, **state}
             of_codes["advance"] = Signature(step, state)
         of_codes["act_on_codes"] = Signature({"codes": _CODES, **seen}, acted)
@@ -83,11 +84,11 @@ def signatures_of_agent(config: Config, num_actions: int) -> dict[str, Signature
 
 def signatures_of_world_model(config: Config) -> dict[str, Signature]:
     """Those that every world model has, by name."""
-    channels, count = config.dynamics.channels, config.vqvae.num_embeddings
-    names = CELLS[config.dynamics.cell].state_names
-    images, grid_major = (-1, GRID_SIZE, GRID_SIZE, channels), (NUM_CELLS, -1, channels)
-    state = dict.fromkeys(names, Tensor(tf.float32, images, grid_major))
-    grid = (GRID_SIZE, GRID_SIZE)
+    count, grid = config.vqvae.num_embeddings, (GRID_SIZE, GRID_SIZE)
+    state = {
+        name: Tensor(tf.float32, (-1, *grid, channels), (NUM_CELLS, -1, channels))
+        for name, channels in state_channels(config).items()
+    }
     given = (NUM_REWARD_CLASSES,) if config.dynamics.code_head == "given_reward" else ()
     rewards = Tensor(tf.float32, (-1, NUM_REWARD_CLASSES))
     ends = {"end_logits": _EACH} if config.dream.ends == "predicted" else {}

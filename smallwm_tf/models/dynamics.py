@@ -40,6 +40,7 @@ class Dynamics(tf_keras.Model):
             codebook.embedding_dim,
             settings.channels,
             execution,
+            settings.past_codes,
             name="stack",
         )
         y_channels = self.stack.num_channels

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from smallwm_tf.experiment.config import Config
 from smallwm_tf.models.causal_lstm import CausalLSTMCell
 from smallwm_tf.models.conv_lstm import ConvLSTMCell
 from smallwm_tf.models.convolution_recorder import ConvolutionRecorder
@@ -41,8 +42,19 @@ CELLS = {
     ),
 }
 
+_PAST_CODES = "past_codes"  # the last part, of ``dynamics.past_codes``
+
 State = Any  # a nest of tensors
 Kernels = Any
+
+
+def state_channels(config: Config) -> dict[str, int]:
+    """Channels of each part of a state, by its name in exports."""
+    settings = config.dynamics
+    parts = dict.fromkeys(CELLS[settings.cell].state_names, settings.channels)
+    if settings.past_codes:
+        parts[_PAST_CODES] = settings.past_codes * config.vqvae.embedding_dim
+    return parts
 
 
 class RecurrentStack(tf_keras.layers.Layer):
@@ -50,7 +62,10 @@ class RecurrentStack(tf_keras.layers.Layer):
 
     Cells of the kind ``MemoryCell`` share a memory, which zigzags (Wang et al., 2017): it goes up
     from cell to cell within a step, and from the top one to the bottom one of the next step. It
-    comes last in the state, behind the states of the cells.
+    comes in the state behind the states of the cells.
+
+    With ``past_codes`` n the state remembers as many codes, newest first, and y_t holds z_t and
+    them beside h_t: cells forget what rewards hang on. Before an episode they are zeros.
     """
 
     def __init__(
@@ -60,16 +75,19 @@ class RecurrentStack(tf_keras.layers.Layer):
         embedding_dim: int,
         channels: int,
         execution: Execution,
+        past_codes: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self._another = functools.partial(
-            RecurrentStack, cell, num_actions, embedding_dim, channels
+            RecurrentStack, cell, num_actions, embedding_dim, channels, past_codes=past_codes
         )
         self.num_actions = num_actions
         self.execution = execution
-        self.num_channels = channels + num_actions  #: of y
-        self.state_names = CELLS[cell].state_names
+        self._past_channels = past_codes * embedding_dim
+        seen = embedding_dim + self._past_channels if past_codes else 0
+        self.num_channels = channels + num_actions + seen  #: of y
+        self.state_names = CELLS[cell].state_names + ((_PAST_CODES,) if past_codes else ())
         self.cells = [
             kind(channels, execution, name=f"cell_{number}")
             for number, kind in enumerate(CELLS[cell].cells, 1)
@@ -87,9 +105,12 @@ class RecurrentStack(tf_keras.layers.Layer):
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state before a first step."""
         states = tuple(cell.initial_state(batch_size) for cell in self.cells)
-        if not any(isinstance(cell, MemoryCell) for cell in self.cells):
-            return states
-        return *states, tf.zeros_like(states[0].hidden)
+        further = []
+        if any(isinstance(cell, MemoryCell) for cell in self.cells):
+            further.append(tf.zeros_like(states[0].hidden))
+        if self._past_channels:
+            further.append(tf.zeros([NUM_CELLS, batch_size, self._past_channels]))
+        return *states, *further
 
     def copy(self, execution: Execution) -> "RecurrentStack":
         """One with the weights of the moment, which this one's training does not change."""
@@ -102,7 +123,7 @@ class RecurrentStack(tf_keras.layers.Layer):
         return state[len(self.cells) - 1].hidden
 
     def to_images(self, state: State) -> tuple[tf.Tensor, ...]:
-        """The parts of a state as images, [B, 6, 6, C] each, for whoever stores or exports it."""
+        """The parts of a state as images, [B, 6, 6, ·] each, for whoever stores or exports it."""
         return tuple(to_images(tensor) for tensor in tf.nest.flatten(state))
 
     def from_images(self, images: Sequence[tf.Tensor]) -> State:
@@ -122,7 +143,7 @@ class RecurrentStack(tf_keras.layers.Layer):
         kernels: Kernels | None = None,
         recorder: ConvolutionRecorder | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """y_t, [36, B, C + M], and h_t.
+        """y_t, [36, B, ``num_channels``], C + M as in the paper or more, and h_t.
 
         Args:
           embedded: embedding vectors of z_t, [36, B, D].
@@ -136,6 +157,11 @@ class RecurrentStack(tf_keras.layers.Layer):
         planes = tf.repeat(one_hot[tf.newaxis], NUM_CELLS, axis=0)  # [36, B, M]
         features, states = tf.concat([embedded, planes], axis=-1), []
         before, memory = state[: len(self.cells)], state[len(self.cells) :]  # (M,) or nothing
+        past = []
+        if self._past_channels:
+            *memory, remembered = memory
+            seen = tf.concat([embedded, remembered], axis=-1)
+            past = [seen[..., : self._past_channels]]
         for cell, cell_state, prepared in zip(self.cells, before, kernels, strict=True):
             if isinstance(cell, MemoryCell):
                 after, *memory = cell(features, cell_state, *memory, prepared, recorder)
@@ -143,4 +169,6 @@ class RecurrentStack(tf_keras.layers.Layer):
                 after = cell(features, cell_state, prepared, recorder)
             states.append(after)
             features = tf.concat([after.hidden, planes], axis=-1)
-        return features, (*states, *memory)
+        if past:
+            features = tf.concat([features, seen], axis=-1)
+        return features, (*states, *memory, *past)

@@ -16,12 +16,14 @@ from smallwm_tf.models.recurrent_stack import CELLS
 N, M, K, C = 3, 3, 16, 4
 
 
-@pytest.fixture(scope="module", params=list(CELLS))
+@pytest.fixture(scope="module", params=[*((c, 0) for c in CELLS), ("conv_lstm", 2)])
 def world_models(request, tmp_path_factory):
     """The live one and its export, loaded."""
+    cell, past_codes = request.param
     config = build_config(
         {
-            "dynamics.cell": request.param,
+            "dynamics.cell": cell,
+            "dynamics.past_codes": past_codes,
             "dynamics.channels": C,
             "dynamics.convolution": "direct",
             "vqvae.num_embeddings": K,
@@ -67,19 +69,23 @@ def test_dream_steps_of_an_export_equal_those_of_the_run(world_models):
             np.testing.assert_allclose(of_export.recurrent[name], image, atol=1e-5)
 
 
+def image_shape(name) -> list[int]:
+    return [6, 6, 2 * 32 if name == "past_codes" else C]  # of two embedding vectors
+
+
 def test_a_state_is_masked_in_exports_too(world_models):
     model = ExportedWorldModel(None, world_models[1], 1, K, M)
     ones = {name: tf.ones_like(tensor) for name, tensor in model.initial_state(2).items()}
-    for tensor in model.masked(ones, tf.constant([True, False])).values():
-        np.testing.assert_array_equal(tensor[0], np.ones([6, 6, C]))
-        np.testing.assert_array_equal(tensor[1], np.zeros([6, 6, C]))
+    for name, tensor in model.masked(ones, tf.constant([True, False])).items():
+        np.testing.assert_array_equal(tensor[0], np.ones(image_shape(name)))
+        np.testing.assert_array_equal(tensor[1], np.zeros(image_shape(name)))
 
 
 def test_states_have_an_order_for_calls_without_names(world_models):
     live, loaded = world_models
     draw = np.random.default_rng(4)
     names, codes, actions = live.dynamics.stack.state_names, tf.zeros([2, 6, 6], tf.int32), [0, 2]
-    state = {name: draw.normal(size=[2, 6, 6, C]).astype(np.float32) for name in names}
+    state = {name: draw.normal(size=[2, *image_shape(name)]).astype(np.float32) for name in names}
     drawing = {"temperature": tf.constant(1.0), "seed": tf.constant([1, 2])}
     for function, further in ((loaded.predict, {}), (loaded.dream_step, drawing)):
         by_name = function(codes, actions, **state, **further)

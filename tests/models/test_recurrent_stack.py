@@ -167,11 +167,14 @@ def test_deferred_kernel_gradients_equal_the_tapes(made, steps):
 # --- all kinds -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=list(CELLS))
+@pytest.fixture(scope="module", params=[*((c, 0) for c in CELLS), ("st_lstm", 2)])
 def world_model(request):
+    cell, past_codes = request.param
     config = build_config(
         {
-            "dynamics.cell": request.param,
+            "dynamics.cell": cell,
+            "dynamics.past_codes": past_codes,
+            "vqvae.embedding_dim": D,
             "dynamics.channels": C,
             "dynamics.convolution": "direct",
             "game.num_stacked_frames": 1,
@@ -182,13 +185,16 @@ def world_model(request):
 
 def test_a_state_begins_with_zeros_and_is_masked_by_batch_elements(world_model):
     stack = world_model.dynamics.stack
-    for tensor in tf.nest.flatten(stack.initial_state(B)):
-        np.testing.assert_array_equal(tensor, np.zeros([36, B, C], np.float32))
+    for name, tensor in zip(
+        stack.state_names, tf.nest.flatten(stack.initial_state(B)), strict=True
+    ):
+        channels = 2 * D if name == "past_codes" else C
+        np.testing.assert_array_equal(tensor, np.zeros([36, B, channels], np.float32))
     state = random_state(stack)
     masked = world_model.masked(state, tf.constant([False, True]))
     tf.nest.assert_same_structure(state, masked)
     for before, after in zip(tf.nest.flatten(state), tf.nest.flatten(masked), strict=True):
-        np.testing.assert_array_equal(after[:, 0], np.zeros([36, C]))
+        np.testing.assert_array_equal(after[:, 0], np.zeros_like(before[:, 0]))
         np.testing.assert_array_equal(after[:, 1], before[:, 1])
 
 
@@ -212,9 +218,27 @@ def test_names_of_a_state_say_what_it_holds(world_model):
         np.testing.assert_array_equal(named[f"hidden_{number}"], cell.hidden)
         np.testing.assert_array_equal(named[f"cell_{number}"], cell.cell)
     if isinstance(state[0], MemoryCellState):
-        np.testing.assert_array_equal(named["memory"], state[-1])
+        np.testing.assert_array_equal(named["memory"], state[len(stack.cells)])
     if len(stack.cells) == 3:
         np.testing.assert_array_equal(named["highway"], state[1].hidden)
+
+
+@pytest.mark.parametrize("cell", ["conv_lstm", "causal_lstm"])
+def test_heads_see_codes_of_before_beside_what_the_cells_give(cell, steps):
+    paper, stack = (RecurrentStack(cell, M, D, C, DIRECT, past) for past in (0, 2))
+    stack.set_weights(paper.get_weights())
+    state, plain = stack.initial_state(B), paper.initial_state(B)
+    embedded, seen = steps[0], [np.zeros([36, B, D])] * 2
+    for number, (vectors, actions) in enumerate(zip(*steps, strict=True)):
+        y, state = stack.step(vectors, actions, state)
+        y_plain, plain = paper.step(vectors, actions, plain)
+        seen = [vectors, *seen]
+        np.testing.assert_allclose(y, np.concatenate([y_plain, *seen[:3]], axis=-1), atol=1e-6)
+        assert y.shape[-1] == stack.num_channels and y_plain.shape[-1] == paper.num_channels
+        latest = [embedded[number - k] if number >= k else 0 * vectors for k in range(2)]
+        np.testing.assert_array_equal(state[-1], np.concatenate(latest, axis=-1))
+        for ours, theirs in zip(tf.nest.flatten(state)[:-1], tf.nest.flatten(plain), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_weights_begin_as_those_of_the_convlstm(world_model):

@@ -95,6 +95,7 @@ FIXED = {
     "dynamics.code_head": "another",
     "dynamics.channels": 64,
     "dynamics.present_code_logit": 7.0,
+    "dynamics.past_codes": 7,
 }
 
 

@@ -179,6 +179,7 @@ def test_codes_that_keep_what_pays_are_learned_the_same_in_pieces(tmp_path):
         "collection.policy_repeat_probability": 0.5,
         "ppo.num_updates": "(1,0)",
         "ppo.sees_recurrent_state": True,
+        "dynamics.past_codes": 2,
         "dream.context_steps": 2,
         "ppo.check_interval": 0,
         "evaluation.interval": 2,

@@ -92,6 +92,8 @@ def test_valid_settings_pass_and_arrive_as_they_were_given(drawn):
 def test_valid_settings_build(drawn):
     config = _read(drawn).config
     world_model, policy = build_models(config, num_actions=3)
-    assert world_model.dynamics.stack.num_channels == config.dynamics.channels + 3
+    past, y_channels = config.dynamics.past_codes, config.dynamics.channels + 3
+    y_channels += (past + 1) * config.vqvae.embedding_dim * (past > 0)
+    assert world_model.dynamics.stack.num_channels == y_channels
     assert world_model.vqvae.quantizer.num_embeddings == config.vqvae.num_embeddings
     assert policy.num_actions == 3
